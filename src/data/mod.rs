@@ -1,0 +1,1 @@
+//! Course data: formats, the prepared store, splits, negatives, synthetic data.

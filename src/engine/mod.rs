@@ -1,0 +1,3 @@
+//! Tensors, devices, the tape and what trains parameters. Knows nothing of courses.
+
+pub mod random;

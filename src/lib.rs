@@ -1,0 +1,8 @@
+//! waata: hand-written kernels that train and serve WAA-TA, a course recommender that joins a knowledge
+//! graph with multi-task learning.
+
+pub mod data;
+pub mod engine;
+mod error;
+
+pub use error::{Error, Result};
