@@ -3,6 +3,8 @@
 
 pub mod data;
 pub mod engine;
+pub mod graph;
+pub mod ops;
 mod error;
 
 pub use error::{Error, Result};

@@ -1,0 +1,178 @@
+//! Devices as run-time values: the CPU, or a GPU behind a driver.
+
+mod cuda;
+mod driver;
+pub mod kernels;
+mod launch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Pod;
+
+pub use cuda::{Probe, probe};
+pub use driver::{DeviceInfo, Driver, Grid, Kernel};
+pub use launch::Launch;
+
+use crate::{Error, Result};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Device {
+    Cpu,
+    Gpu(Gpu),
+}
+
+impl Device {
+    /// The device that `--device auto|cpu|cuda|cuda:N` names.
+    pub fn parse(text: &str) -> Result<Device> {
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "auto" => match probe() {
+                Probe { usable: true, .. } => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(0)?))),
+                _ => Ok(Device::Cpu),
+            },
+            "cuda" => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(0)?))),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
+                    Error::config("--device", format!("unknown device `{text}`"), "use auto, cpu, cuda or cuda:N")
+                })?;
+                Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(ordinal)?)))
+            }
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu => "cpu".into(),
+            Device::Gpu(gpu) => gpu.info().name.clone(),
+        }
+    }
+}
+
+/// A handle on one GPU, shared by everything that lives on it.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    driver: Box<dyn Driver>,
+    in_use: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.info().name)
+    }
+}
+
+impl Gpu {
+    pub fn new(driver: impl Driver + 'static) -> Gpu {
+        Gpu(Arc::new(Inner { driver: Box::new(driver), in_use: AtomicU64::new(0), peak: AtomicU64::new(0) }))
+    }
+
+    pub fn info(&self) -> &DeviceInfo {
+        self.driver().info()
+    }
+
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.0.driver
+    }
+
+    /// Bytes that tensors hold now, and the most they have held.
+    pub fn memory_in_use(&self) -> (u64, u64) {
+        (self.0.in_use.load(Ordering::Relaxed), self.0.peak.load(Ordering::Relaxed))
+    }
+
+    /// Starts the arguments of a launch: `gpu.launch(kernels::X, grid).tensor(&a).tensor_mut(&mut b).run()`.
+    pub fn launch(&self, kernel: Kernel, grid: Grid) -> Launch<'_> {
+        Launch::new(self, kernel, grid)
+    }
+
+    /// Uninitialised device memory.
+    pub fn allocate(&self, bytes: usize) -> Result<GpuBuffer> {
+        let address = if bytes == 0 { 0 } else { self.driver().allocate(bytes)? };
+        let now = self.0.in_use.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.0.peak.fetch_max(now, Ordering::Relaxed);
+        Ok(GpuBuffer { gpu: self.clone(), address, bytes })
+    }
+
+    pub fn upload<T: Pod>(&self, data: &[T]) -> Result<GpuBuffer> {
+        let mut buffer = self.allocate(std::mem::size_of_val(data))?;
+        buffer.write(data)?;
+        Ok(buffer)
+    }
+}
+
+/// Device memory that is given back when dropped.
+pub struct GpuBuffer {
+    gpu: Gpu,
+    address: u64,
+    bytes: usize,
+}
+
+impl GpuBuffer {
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Overwrites the buffer; `data` has exactly its size.
+    pub fn write<T: Pod>(&mut self, data: &[T]) -> Result<()> {
+        let data: &[u8] = bytemuck::cast_slice(data);
+        assert_eq!(data.len(), self.bytes, "upload of another size than the buffer's");
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the buffer is `bytes` long and exclusively borrowed.
+        unsafe { self.gpu.driver().upload(self.address, data) }
+    }
+
+    pub fn read<T: Pod>(&self) -> Result<Vec<T>> {
+        let mut out = vec![T::zeroed(); self.bytes / size_of::<T>()];
+        if !out.is_empty() {
+            // SAFETY: `out` is no longer than the buffer.
+            unsafe { self.gpu.driver().download(bytemuck::cast_slice_mut(&mut out), self.address)? };
+        }
+        Ok(out)
+    }
+
+    pub fn fill_zero(&mut self) -> Result<()> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the whole of this buffer, exclusively borrowed.
+        unsafe { self.gpu.driver().zero(self.address, self.bytes) }
+    }
+
+    pub fn duplicate(&self) -> Result<GpuBuffer> {
+        let copy = self.gpu.allocate(self.bytes)?;
+        if self.bytes > 0 {
+            // SAFETY: two buffers of the same size.
+            unsafe { self.gpu.driver().copy(copy.address, self.address, self.bytes)? };
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for GpuBuffer {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: allocated by this driver with this size; nobody else has the address after this.
+            unsafe { self.gpu.driver().free(self.address, self.bytes) };
+            self.gpu.0.in_use.fetch_sub(self.bytes as u64, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Integer vectors beside the tensors: row ids, offsets, labels of edges.
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+
+use super::device::{Device, GpuBuffer};
+use crate::Result;
+
+/// An immutable vector of integers. The host copy is always there (schedules are built from it); on a GPU a
+/// device copy stands beside it.
+#[derive(Clone)]
+pub struct Index<T> {
+    host: Arc<Vec<T>>,
+    gpu: Option<Arc<GpuBuffer>>,
+}
+
+impl<T: Pod + Send + Sync> Index<T> {
+    pub fn new(device: &Device, values: Vec<T>) -> Result<Self> {
+        let gpu = match device {
+            Device::Cpu => None,
+            Device::Gpu(gpu) => Some(Arc::new(gpu.upload(&values)?)),
+        };
+        Ok(Index { host: Arc::new(values), gpu })
+    }
+
+    pub fn host(&self) -> &[T] {
+        &self.host
+    }
+
+    pub fn len(&self) -> usize {
+        self.host.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.gpu.as_ref().expect("an index of the CPU in a launch: the op mixed devices").address()
+    }
+}
+
+impl<T> std::fmt::Debug for Index<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Index({})", self.host.len())
+    }
+}

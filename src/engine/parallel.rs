@@ -1,0 +1,142 @@
+//! How the CPU code uses the machine: fixed chunks over all cores, and AVX2 where the machine has it.
+//!
+//! Work is cut by sizes alone, never by the number of threads, and partial results are added in chunk order: so
+//! one thread and many end with the same bits.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::real::Real;
+
+/// Elements that make a chunk worth a task of its own.
+const GRAIN: usize = 16 * 1024;
+
+/// Rows per chunk for rows of `cols` elements.
+pub fn rows_per_chunk(cols: usize) -> usize {
+    (GRAIN / cols.max(1)).clamp(1, 1024)
+}
+
+/// Runs `f` compiled for AVX2 and FMA where the processor has them.
+///
+/// Everything that `f` calls must be inlined into it (`#[inline(always)]`) to be compiled with it.
+#[inline(always)]
+pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,bmi2")]
+        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: the three features were just found on this processor.
+            return unsafe { avx2(f) };
+        }
+    }
+    f()
+}
+
+/// Calls `f(first_row, rows)` for chunks of whole rows of `out`, in parallel, vectorised.
+pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.is_empty() || cols == 0 {
+        return;
+    }
+    let rows = rows_per_chunk(cols);
+    if out.len() <= rows * cols {
+        return vectorized(|| f(0, out));
+    }
+    out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * rows, chunk)));
+}
+
+/// Calls `f` for each fixed chunk of 0..n, in parallel, and returns the results in chunk order.
+pub fn map_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+    let chunk = chunk.max(1);
+    let range = |i: usize| i * chunk..((i + 1) * chunk).min(n);
+    let chunks = n.div_ceil(chunk);
+    if chunks <= 1 {
+        return (0..chunks).map(|i| vectorized(|| f(range(i)))).collect();
+    }
+    (0..chunks).into_par_iter().map(|i| vectorized(|| f(range(i)))).collect()
+}
+
+/// The sum of `f` over fixed chunks of 0..n, added in chunk order.
+pub fn sum_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> T + Sync) -> T {
+    map_chunks(n, chunk, f).into_iter().sum()
+}
+
+/// Inner product with eight running sums: the order that AVX2 uses, on every machine.
+#[inline(always)]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::zero(); 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let (ra, rb) = (a8.remainder(), b8.remainder());
+    for (x, y) in a8.zip(b8) {
+        for i in 0..8 {
+            lanes[i] += x[i] * y[i];
+        }
+    }
+    let mut tail = T::zero();
+    for (&x, &y) in ra.iter().zip(rb) {
+        tail += x * y;
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    (((a + e) + (c + g)) + ((b + f) + (d + h))) + tail
+}
+
+/// y += alpha x
+#[inline(always)]
+pub fn axpy<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += alpha * x;
+    }
+}
+
+/// Which operand of a product is read transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trans {
+    No,
+    Yes,
+}
+
+/// `c = op(a) op(b) + beta c`, with op(a) m x k, op(b) k x n, all row-major and dense.
+///
+/// Rows of `c` are cut into fixed blocks; each element is one sequential sum over k.
+#[allow(clippy::too_many_arguments)]
+pub fn matmul<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: &[T],
+    ta: Trans,
+    b: &[T],
+    tb: Trans,
+    beta: T,
+    c: &mut [T],
+) {
+    assert!(a.len() >= m * k && b.len() >= k * n && c.len() == m * n, "matmul: {m} x {k} x {n}");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        return c.iter_mut().for_each(|c| *c = if beta == T::zero() { T::zero() } else { *c * beta });
+    }
+    let strides = |t: Trans, rows: usize, cols: usize| match t {
+        Trans::No => (cols as isize, 1),
+        Trans::Yes => (1, rows as isize),
+    };
+    let (sa, sb) = (strides(ta, m, k), strides(tb, k, n));
+    // Two million multiply-adds are some 50 us of one core: enough to pay for a task.
+    let block = (2_000_000 / (k * n).max(1)).clamp(16, 256).next_multiple_of(16);
+    let run = |i: usize, c: &mut [T]| {
+        let rows = c.len() / n;
+        // SAFETY: rows i*block .. i*block+rows lie inside the m rows of op(a), whose extent was checked above;
+        // `c` is this block of the output alone.
+        unsafe {
+            let a = a.as_ptr().offset(sa.0 * (i * block) as isize);
+            T::gemm(rows, k, n, T::one(), a, sa, b.as_ptr(), sb, beta, c.as_mut_ptr(), (n as isize, 1));
+        }
+    };
+    if m <= block {
+        run(0, c);
+    } else {
+        c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| run(i, c));
+    }
+}

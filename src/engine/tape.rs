@@ -1,0 +1,192 @@
+//! Reverse-mode automatic differentiation over coarse ops.
+//!
+//! A tape is a Wengert list: values in the order in which they were made, which is a topological order. Walking
+//! it backwards from a loss gives the gradients; several losses walk the same tape one after the other, which is
+//! how each task's own gradient is had for weighting.
+
+use super::tensor::Tensor;
+use crate::{Error, Result};
+
+/// A value on a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Var(usize);
+
+/// A differentiable operation with its options, and what its backward needs of its forward.
+pub trait Op {
+    fn name(&self) -> &'static str;
+
+    /// Checks shapes and computes the outputs. All inputs live on one device and have one dtype.
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>>;
+
+    /// Adds the gradient of input i to `dx[i]`, for the inputs that want one (`Some`, of the input's shape).
+    /// `dy[j]` is the gradient of output j, absent where nothing depends on it.
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()>;
+}
+
+impl Op for Box<dyn Op> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        (**self).forward(x)
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        (**self).backward(x, y, dy, dx)
+    }
+}
+
+struct Node {
+    op: Box<dyn Op>,
+    inputs: Vec<Var>,
+    /// The outputs are the values `first .. first + count`.
+    first: usize,
+    count: usize,
+}
+
+#[derive(Default)]
+pub struct Tape {
+    values: Vec<Tensor>,
+    /// Whether a gradient flows into the value: it is a parameter or depends on one.
+    wants: Vec<bool>,
+    nodes: Vec<Node>,
+    inference: bool,
+}
+
+/// Gradients of one loss, by value.
+pub struct Gradients(Vec<Option<Tensor>>);
+
+impl Gradients {
+    /// The gradient of `var`; `None` when the loss does not depend on it.
+    pub fn take(&mut self, var: Var) -> Option<Tensor> {
+        self.0[var.0].take()
+    }
+
+    pub fn get(&self, var: Var) -> Option<&Tensor> {
+        self.0[var.0].as_ref()
+    }
+}
+
+impl Tape {
+    pub fn new() -> Tape {
+        Tape::default()
+    }
+
+    /// A tape that keeps values but cannot go backwards.
+    pub fn inference() -> Tape {
+        Tape { inference: true, ..Tape::default() }
+    }
+
+    /// A value without gradient.
+    pub fn constant(&mut self, value: Tensor) -> Var {
+        self.push(value, false)
+    }
+
+    /// A value whose gradient is wanted.
+    pub fn parameter(&mut self, value: Tensor) -> Var {
+        self.push(value, !self.inference)
+    }
+
+    fn push(&mut self, value: Tensor, wants: bool) -> Var {
+        self.values.push(value);
+        self.wants.push(wants);
+        Var(self.values.len() - 1)
+    }
+
+    pub fn value(&self, var: Var) -> &Tensor {
+        &self.values[var.0]
+    }
+
+    /// The same value with no gradient behind it.
+    pub fn detach(&mut self, var: Var) -> Var {
+        self.constant(self.value(var).clone())
+    }
+
+    pub fn apply(&mut self, op: impl Op + 'static, inputs: &[Var]) -> Result<Var> {
+        Ok(self.apply_all(op, inputs)?[0])
+    }
+
+    /// As `apply`, for ops with several outputs.
+    pub fn apply_all(&mut self, mut op: impl Op + 'static, inputs: &[Var]) -> Result<Vec<Var>> {
+        let x: Vec<&Tensor> = inputs.iter().map(|v| &self.values[v.0]).collect();
+        if let Some(odd) = x.iter().find(|t| t.device() != x[0].device() || t.dtype() != x[0].dtype()) {
+            return Err(Error::shape(
+                op.name(),
+                format!("all inputs as {:?} on {}", x[0].dtype(), x[0].device().name()),
+                format!("{:?} on {}", odd.dtype(), odd.device().name()),
+            ));
+        }
+        let outputs = op.forward(&x)?;
+        let wants = inputs.iter().any(|v| self.wants[v.0]);
+        let (first, count) = (self.values.len(), outputs.len());
+        let vars = outputs.into_iter().map(|y| self.push(y, wants)).collect();
+        if wants {
+            self.nodes.push(Node { op: Box::new(op), inputs: inputs.to_vec(), first, count });
+        }
+        Ok(vars)
+    }
+
+    /// Gradients of `sum_i <seed_i, var_i>` with respect to every value that wants one.
+    pub fn backward(&self, seeds: &[(Var, Tensor)]) -> Result<Gradients> {
+        let mut grads: Vec<Option<Tensor>> = vec![None; self.values.len()];
+        for (var, seed) in seeds {
+            if seed.shape() != self.values[var.0].shape() {
+                return Err(Error::shape(
+                    "backward",
+                    format!("{:?}", self.values[var.0].shape()),
+                    format!("{:?}", seed.shape()),
+                ));
+            }
+            match &mut grads[var.0] {
+                Some(grad) => grad.add_scaled(1.0, seed)?,
+                none => *none = Some(seed.clone()),
+            }
+        }
+        for node in self.nodes.iter().rev() {
+            let outputs = node.first..node.first + node.count;
+            if grads[outputs.clone()].iter().all(Option::is_none) {
+                continue;
+            }
+            let x: Vec<&Tensor> = node.inputs.iter().map(|v| &self.values[v.0]).collect();
+            let y: Vec<&Tensor> = self.values[outputs.clone()].iter().collect();
+            // Gradients are moved out for the op to add to, and moved back. An input that appears twice finds
+            // its place empty the second time and gets a gradient of its own, added when it comes back.
+            let mut dx = Vec::with_capacity(node.inputs.len());
+            for v in &node.inputs {
+                dx.push(match (self.wants[v.0], grads[v.0].take()) {
+                    (false, _) => None,
+                    (true, Some(mut grad)) => {
+                        grad.unshare()?;
+                        Some(grad)
+                    }
+                    (true, None) => Some(self.values[v.0].zeros_like()?),
+                });
+            }
+            {
+                let dy: Vec<Option<&Tensor>> = grads[outputs].iter().map(Option::as_ref).collect();
+                node.op.backward(&x, &y, &dy, &mut dx)?;
+            }
+            for (v, grad) in node.inputs.iter().zip(dx) {
+                match (&mut grads[v.0], grad) {
+                    (Some(have), Some(more)) => have.add_scaled(1.0, &more)?,
+                    (place, Some(grad)) => *place = Some(grad),
+                    (_, None) => {}
+                }
+            }
+        }
+        Ok(Gradients(grads))
+    }
+}

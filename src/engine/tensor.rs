@@ -1,0 +1,257 @@
+//! Matrices of floats on a device.
+//!
+//! Everything is a row-major matrix: a vector is one column or one row, a scalar is 1 x 1. Clones share memory;
+//! writing to a shared tensor copies it first.
+
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::device::{Device, Gpu, GpuBuffer};
+use super::parallel;
+use super::real::{DType, Real};
+use crate::with_real;
+use crate::{Error, Result};
+
+#[derive(Clone)]
+pub struct Tensor {
+    data: Arc<Data>,
+    rows: usize,
+    cols: usize,
+}
+
+enum Data {
+    F32(Buffer<f32>),
+    F64(Buffer<f64>),
+    Gpu(GpuBuffer),
+}
+
+impl Tensor {
+    /// A matrix whose content is whatever was there. For outputs that are written in full.
+    pub fn empty(device: &Device, dtype: DType, rows: usize, cols: usize) -> Result<Tensor> {
+        let len = rows * cols;
+        let data = match (device, dtype) {
+            (Device::Cpu, DType::F32) => Data::F32(Buffer::stale(len)),
+            (Device::Cpu, DType::F64) => Data::F64(Buffer::stale(len)),
+            (Device::Gpu(gpu), DType::F32) => Data::Gpu(gpu.allocate(len * 4)?),
+            (Device::Gpu(_), DType::F64) => {
+                return Err(Error::shape("tensor", "f32 on a GPU", "f64"));
+            }
+        };
+        Ok(Tensor { data: Arc::new(data), rows, cols })
+    }
+
+    pub fn zeros(device: &Device, dtype: DType, rows: usize, cols: usize) -> Result<Tensor> {
+        let mut t = Tensor::empty(device, dtype, rows, cols)?;
+        t.fill_zero()?;
+        Ok(t)
+    }
+
+    /// `values` in row-major order.
+    pub fn new(device: &Device, rows: usize, cols: usize, values: &[f32]) -> Result<Tensor> {
+        Self::check_len(rows, cols, values.len())?;
+        let data = match device {
+            Device::Cpu => Data::F32(Buffer::from_slice(values)),
+            Device::Gpu(gpu) => Data::Gpu(gpu.upload(values)?),
+        };
+        Ok(Tensor { data: Arc::new(data), rows, cols })
+    }
+
+    /// As `new`, rounded to `dtype`.
+    pub fn from_f64(device: &Device, dtype: DType, rows: usize, cols: usize, values: &[f64]) -> Result<Tensor> {
+        Self::check_len(rows, cols, values.len())?;
+        match dtype {
+            DType::F32 => {
+                Tensor::new(device, rows, cols, &values.iter().map(|&x| x as f32).collect::<Vec<_>>())
+            }
+            DType::F64 => {
+                let mut t = Tensor::empty(device, dtype, rows, cols)?;
+                t.host_mut::<f64>().copy_from_slice(values);
+                Ok(t)
+            }
+        }
+    }
+
+    fn check_len(rows: usize, cols: usize, len: usize) -> Result<()> {
+        match rows * cols == len {
+            true => Ok(()),
+            false => Err(Error::shape("tensor", format!("{rows} x {cols} values"), format!("{len}"))),
+        }
+    }
+
+    pub fn zeros_like(&self) -> Result<Tensor> {
+        Tensor::zeros(&self.device(), self.dtype(), self.rows, self.cols)
+    }
+
+    /// An uninitialised matrix of another shape, beside this one.
+    pub fn empty_like(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Tensor::empty(&self.device(), self.dtype(), rows, cols)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn dtype(&self) -> DType {
+        match &*self.data {
+            Data::F64(_) => DType::F64,
+            _ => DType::F32,
+        }
+    }
+
+    pub fn device(&self) -> Device {
+        match &*self.data {
+            Data::Gpu(buffer) => Device::Gpu(buffer.gpu().clone()),
+            _ => Device::Cpu,
+        }
+    }
+
+    pub fn gpu(&self) -> Option<&Gpu> {
+        match &*self.data {
+            Data::Gpu(buffer) => Some(buffer.gpu()),
+            _ => None,
+        }
+    }
+
+    /// The same values under another shape of the same size.
+    pub fn reshape(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Self::check_len(rows, cols, self.len())?;
+        Ok(Tensor { data: self.data.clone(), rows, cols })
+    }
+
+    /// The values in host memory. The op has matched device and dtype before it asks.
+    pub fn host<T: Real>(&self) -> &[T] {
+        match (&*self.data, T::DTYPE) {
+            (Data::F32(v), DType::F32) => bytemuck::cast_slice(v.as_slice()),
+            (Data::F64(v), DType::F64) => bytemuck::cast_slice(v.as_slice()),
+            _ => panic!("host() with another type or device than the tensor's: the op mixed them"),
+        }
+    }
+
+    pub fn host_mut<T: Real>(&mut self) -> &mut [T] {
+        self.unshare_host();
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) if T::DTYPE == DType::F32 => bytemuck::cast_slice_mut(v.as_mut_slice()),
+            Some(Data::F64(v)) if T::DTYPE == DType::F64 => bytemuck::cast_slice_mut(v.as_mut_slice()),
+            _ => panic!("host_mut() with another type or device than the tensor's"),
+        }
+    }
+
+    fn unshare_host(&mut self) {
+        if Arc::get_mut(&mut self.data).is_none() {
+            let copy = match &*self.data {
+                Data::F32(v) => Data::F32(Buffer::from_slice(v.as_slice())),
+                Data::F64(v) => Data::F64(Buffer::from_slice(v.as_slice())),
+                Data::Gpu(_) => return,
+            };
+            self.data = Arc::new(copy);
+        }
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        match &*self.data {
+            Data::Gpu(buffer) => buffer.address(),
+            _ => panic!("address() of a tensor on the CPU: the op mixed devices"),
+        }
+    }
+
+    pub(crate) fn address_mut(&mut self) -> u64 {
+        assert!(Arc::get_mut(&mut self.data).is_some(), "a kernel would write to a shared tensor");
+        self.address()
+    }
+
+    /// Makes this tensor the only owner of its memory, so that a kernel may write to it.
+    pub fn unshare(&mut self) -> Result<()> {
+        self.unshare_host();
+        if Arc::get_mut(&mut self.data).is_none()
+            && let Data::Gpu(buffer) = &*self.data
+        {
+            self.data = Arc::new(Data::Gpu(buffer.duplicate()?));
+        }
+        Ok(())
+    }
+
+    /// A copy in host memory as f32.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        Ok(match &*self.data {
+            Data::F32(v) => v.as_slice().to_vec(),
+            Data::F64(v) => v.as_slice().iter().map(|&x| x as f32).collect(),
+            Data::Gpu(buffer) => buffer.read()?,
+        })
+    }
+
+    pub fn to_f64(&self) -> Result<Vec<f64>> {
+        Ok(match &*self.data {
+            Data::F64(v) => v.as_slice().to_vec(),
+            _ => self.to_vec()?.into_iter().map(f64::from).collect(),
+        })
+    }
+
+    /// The value of a 1 x 1 tensor.
+    pub fn scalar(&self) -> Result<f64> {
+        Self::check_len(1, 1, self.len())?;
+        Ok(self.to_f64()?[0])
+    }
+
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        match self.device() == *device {
+            true => Ok(self.clone()),
+            false => Tensor::new(device, self.rows, self.cols, &self.to_vec()?),
+        }
+    }
+
+    pub fn fill_zero(&mut self) -> Result<()> {
+        self.unshare()?;
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) => v.as_mut_slice().fill(0.0),
+            Some(Data::F64(v)) => v.as_mut_slice().fill(0.0),
+            Some(Data::Gpu(buffer)) => buffer.fill_zero()?,
+            None => unreachable!("unshared above"),
+        }
+        Ok(())
+    }
+
+    /// self += alpha * other, element by element.
+    pub fn add_scaled(&mut self, alpha: f64, other: &Tensor) -> Result<()> {
+        if self.len() != other.len() {
+            return Err(Error::shape("add", format!("{:?}", self.shape()), format!("{:?}", other.shape())));
+        }
+        self.unshare()?;
+        if let Some(gpu) = self.gpu().cloned() {
+            let n = self.len() as u64;
+            return gpu
+                .launch(super::device::kernels::AXPY, super::device::Grid::cover(self.len(), 256))
+                .tensor_mut(self)
+                .tensor(other)
+                .value(alpha as f32)
+                .value(n)
+                .run();
+        }
+        with_real!(self.dtype(), T => {
+            let x = other.host::<T>();
+            parallel::for_rows(self.host_mut::<T>(), 1, |at, y| parallel::axpy(T::of(alpha), &x[at..at + y.len()], y));
+        });
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({} x {}, {:?})", self.rows, self.cols, self.dtype())
+    }
+}

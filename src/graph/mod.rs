@@ -1,0 +1,208 @@
+//! Graphs as the kernels read them: CSR by head, with its transpose, its (head, relation) groups, and the
+//! schedule that cuts rows of any degree into bounded pieces.
+
+mod pieces;
+
+use crate::engine::{Device, Index};
+use crate::{Error, Result};
+
+pub use pieces::Pieces;
+
+/// A directed edge from the node that listens (head) to the node it hears (tail).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    pub head: u32,
+    pub relation: u32,
+    pub tail: u32,
+    /// Recency bucket of the edge, 0 where edges carry none.
+    pub bucket: u32,
+}
+
+/// Edges sorted by (head, relation), stable in the order they were given; parallel edges stay apart.
+///
+/// Heads and tails may be two sides (learners and courses) or the same nodes.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    pub heads: usize,
+    pub tails: usize,
+    pub relations: usize,
+    /// (heads + 1) the edges of head v are `offsets[v] .. offsets[v + 1]`.
+    pub offsets: Index<u64>,
+    /// (edges) tail of each edge.
+    pub tail: Index<u32>,
+    /// (edges) head of each edge.
+    pub head: Index<u32>,
+    /// (edges) bucket of each edge.
+    pub bucket: Index<u32>,
+    /// (edges) group of each edge.
+    pub group: Index<u32>,
+    pub groups: Groups,
+    pub by_tail: ByTail,
+    /// Pieces of the heads' rows, and of the tails' rows in the transpose.
+    pub head_pieces: Pieces,
+    pub tail_pieces: Pieces,
+}
+
+/// Runs of edges with the same (head, relation). What depends on both alone is computed once per group.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    pub count: usize,
+    /// (groups + 1) the edges of group g are `offsets[g] .. offsets[g + 1]`.
+    pub offsets: Index<u64>,
+    pub head: Index<u32>,
+    pub relation: Index<u32>,
+    /// (heads + 1) the groups of head v are `of_head[v] .. of_head[v + 1]`.
+    pub of_head: Index<u64>,
+    /// (groups) group ids sorted by relation, and (relations + 1) where each relation's begin.
+    pub by_relation: Index<u32>,
+    pub of_relation: Index<u64>,
+    pub pieces: Pieces,
+    pub relation_pieces: Pieces,
+}
+
+/// The transpose: for each tail the edges that end there, in edge order.
+#[derive(Clone, Debug)]
+pub struct ByTail {
+    /// (tails + 1)
+    pub offsets: Index<u64>,
+    /// (edges) edge ids.
+    pub edge: Index<u32>,
+}
+
+impl Graph {
+    /// Sorts `edges` and builds every index. Ids out of range are an error of the caller.
+    pub fn new(device: &Device, heads: usize, tails: usize, relations: usize, edges: &[Edge]) -> Result<Graph> {
+        if edges.len() >= u32::MAX as usize {
+            return Err(Error::shape("graph", "fewer than 2^32 - 1 edges", format!("{}", edges.len())));
+        }
+        let outside = |e: &&Edge| {
+            e.head as usize >= heads || e.tail as usize >= tails || e.relation as usize >= relations
+        };
+        if let Some(e) = edges.iter().find(outside) {
+            return Err(Error::shape(
+                "graph",
+                format!("ids below {heads} heads, {relations} relations, {tails} tails"),
+                format!("{e:?}"),
+            ));
+        }
+        // Two stable counting sorts: by relation, then by head.
+        let by_relation = sorted_by(relations, edges.len(), |i| edges[i].relation).1;
+        let (offsets, order) = sorted_by(heads, edges.len(), |i| edges[by_relation[i] as usize].head);
+        let sorted: Vec<Edge> = order.iter().map(|&i| edges[by_relation[i as usize] as usize]).collect();
+        Graph::from_sorted(device, heads, tails, relations, offsets, &sorted)
+    }
+
+    /// As `new`, for edges that are already sorted by (head, relation) with the given row offsets.
+    pub fn from_sorted(
+        device: &Device,
+        heads: usize,
+        tails: usize,
+        relations: usize,
+        offsets: Vec<u64>,
+        edges: &[Edge],
+    ) -> Result<Graph> {
+        let mut group_offsets = vec![];
+        let mut group_head = vec![];
+        let mut group_relation = vec![];
+        let mut group_of_edge = Vec::with_capacity(edges.len());
+        let mut of_head = Vec::with_capacity(heads + 1);
+        for v in 0..heads {
+            of_head.push(group_head.len() as u64);
+            let mut last = None;
+            for i in offsets[v]..offsets[v + 1] {
+                let relation = edges[i as usize].relation;
+                if last != Some(relation) {
+                    group_offsets.push(i);
+                    group_head.push(v as u32);
+                    group_relation.push(relation);
+                    last = Some(relation);
+                }
+                group_of_edge.push(group_head.len() as u32 - 1);
+            }
+        }
+        of_head.push(group_head.len() as u64);
+        group_offsets.push(edges.len() as u64);
+        let count = group_head.len();
+        let (of_relation, by_relation) = sorted_by(relations, count, |g| group_relation[g]);
+        let (tail_offsets, by_tail) = sorted_by(tails, edges.len(), |i| edges[i].tail);
+        Ok(Graph {
+            heads,
+            tails,
+            relations,
+            head_pieces: Pieces::new(device, &offsets)?,
+            tail_pieces: Pieces::new(device, &tail_offsets)?,
+            tail: Index::new(device, edges.iter().map(|e| e.tail).collect())?,
+            head: Index::new(device, edges.iter().map(|e| e.head).collect())?,
+            bucket: Index::new(device, edges.iter().map(|e| e.bucket).collect())?,
+            group: Index::new(device, group_of_edge)?,
+            groups: Groups {
+                count,
+                pieces: Pieces::new(device, &group_offsets)?,
+                relation_pieces: Pieces::new(device, &of_relation)?,
+                offsets: Index::new(device, group_offsets)?,
+                head: Index::new(device, group_head)?,
+                relation: Index::new(device, group_relation)?,
+                of_head: Index::new(device, of_head)?,
+                by_relation: Index::new(device, by_relation)?,
+                of_relation: Index::new(device, of_relation)?,
+            },
+            by_tail: ByTail {
+                offsets: Index::new(device, tail_offsets)?,
+                edge: Index::new(device, by_tail)?,
+            },
+            offsets: Index::new(device, offsets)?,
+        })
+    }
+
+    pub fn edges(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// The edges of head `v`.
+    pub fn row(&self, v: usize) -> std::ops::Range<usize> {
+        let offsets = self.offsets.host();
+        offsets[v] as usize..offsets[v + 1] as usize
+    }
+}
+
+/// Stable counting sort of 0..n by key: the offsets of each key's run, and the items in order.
+fn sorted_by(keys: usize, n: usize, key: impl Fn(usize) -> u32) -> (Vec<u64>, Vec<u32>) {
+    let mut offsets = vec![0u64; keys + 1];
+    for i in 0..n {
+        offsets[key(i) as usize + 1] += 1;
+    }
+    for k in 0..keys {
+        offsets[k + 1] += offsets[k];
+    }
+    let mut next = offsets.clone();
+    let mut order = vec![0u32; n];
+    for i in 0..n {
+        let place = &mut next[key(i) as usize];
+        order[*place as usize] = i as u32;
+        *place += 1;
+    }
+    (offsets, order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_groups_and_transposes() {
+        let e = |head, relation, tail| Edge { head, relation, tail, bucket: 0 };
+        let edges = [e(2, 1, 0), e(0, 1, 3), e(0, 0, 3), e(2, 1, 0), e(0, 1, 1)];
+        let g = Graph::new(&Device::Cpu, 3, 4, 2, &edges).unwrap();
+        assert_eq!(g.offsets.host(), [0, 3, 3, 5]);
+        assert_eq!(g.tail.host(), [3, 3, 1, 0, 0]);
+        assert_eq!(g.groups.head.host(), [0, 0, 2]);
+        assert_eq!(g.groups.relation.host(), [0, 1, 1]);
+        assert_eq!(g.groups.offsets.host(), [0, 1, 3, 5]);
+        assert_eq!(g.groups.of_head.host(), [0, 2, 2, 3]);
+        assert_eq!(g.groups.by_relation.host(), [0, 1, 2]);
+        assert_eq!(g.groups.of_relation.host(), [0, 1, 3]);
+        assert_eq!(g.by_tail.offsets.host(), [0, 2, 3, 3, 5]);
+        assert_eq!(g.by_tail.edge.host(), [3, 4, 2, 0, 1]);
+        assert!(Graph::new(&Device::Cpu, 2, 4, 2, &edges).is_err());
+    }
+}
