@@ -1,0 +1,4 @@
+//! Where tensors live and kernels run.
+
+pub mod driver;
+pub mod kernels;
