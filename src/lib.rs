@@ -3,8 +3,8 @@
 
 pub mod data;
 pub mod engine;
+mod error;
 pub mod graph;
 pub mod ops;
-mod error;
 
 pub use error::{Error, Result};
