@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod split;
 pub mod stats;
 pub mod store;
+pub mod synth;
 
 pub use dataset::{CourseLists, Dataset, Interactions, Split};
 pub use stats::Counts;

@@ -7,6 +7,9 @@ mod map;
 pub mod table;
 pub(crate) mod text;
 pub(crate) mod time;
+mod write;
+
+pub use write::write;
 
 use super::Dataset;
 use super::assemble::{Rows, assemble};
