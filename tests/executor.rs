@@ -48,7 +48,9 @@ fn executor_and_crate_see_the_same_kernels() {
     }
     if let Some(fatbins) = kernels::FATBINS {
         assert_eq!(fatbins.len(), kernels::MODULES.len());
-        assert!(fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty()));
+        assert!(
+            fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty())
+        );
     }
 }
 
