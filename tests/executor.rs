@@ -48,7 +48,9 @@ fn executor_and_crate_see_the_same_kernels() {
     }
     if let Some(fatbins) = kernels::FATBINS {
         assert_eq!(fatbins.len(), kernels::MODULES.len());
-        assert!(fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty()));
+        assert!(
+            fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty())
+        );
     }
 }
 
@@ -303,4 +305,19 @@ fn launches_from_several_threads_do_not_meet() {
             });
         }
     });
+}
+
+#[test]
+fn bfloat16_rounds_to_nearest_even() {
+    let exact = |bits: u32| f32::from_bits(bits << 16);
+    // Ties of an even and an odd mantissa, just above a tie, overflow to infinity, the least subnormal.
+    let cases = [0x3f80_8000u32, 0x3f81_8000, 0x3f80_8001, 0x7f7f_ffff, 0x0000_8001, 0x8000_0000];
+    let expected = [0x3f80, 0x3f82, 0x3f81, 0x7f80, 0x0001, 0x8000].map(exact);
+    let x = cases.map(f32::from_bits);
+    let mut out = [f32::NAN; 6];
+    run(&one_dimensional("probe_bfloat16", 1, 6, Order::Forward), &[&input(&x), &output(&mut out)]).unwrap();
+    assert_eq!(out.map(f32::to_bits), expected.map(f32::to_bits));
+    run(&one_dimensional("probe_bfloat16", 1, 1, Order::Forward), &[&input(&[f32::NAN]), &output(&mut out)])
+        .unwrap();
+    assert!(out[0].is_nan());
 }

@@ -51,10 +51,9 @@ const void* const* arguments;
 std::string failure;
 alignas(128) unsigned char dynamic_memory[MAX_SHARED_BYTES + GUARD_BYTES];
 
-bool same(const Site& a, const Site& b) {
-    return a.line == b.line && std::strcmp(a.name, b.name) == 0 &&
-           (a.file == b.file || std::strcmp(a.file, b.file) == 0);
-}
+bool same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
+
+bool same(const Site& a, const Site& b) { return a.line == b.line && same(a.name, b.name) && same(a.file, b.file); }
 
 std::string place(const char* file, unsigned line) {
     const char* slash = std::strrchr(file, '/');

@@ -66,4 +66,5 @@
 #define __reduce_xor_sync WAATA_SITE("__reduce_xor_sync").bit_xor
 #define __trap() waata_host::fault("__trap", __FILE__, __LINE__)
 
+#include "cuda_bf16.h"
 #include "functions.h"

@@ -1,4 +1,6 @@
 // Correct kernels that show what the executor and common.cuh promise.
+#include <cuda_bf16.h>
+
 #include "common.cuh"
 
 // out[0..4] = Philox of key and counter; uniform[0..4] the same as numbers in [0, 1).
@@ -52,4 +54,10 @@ extern "C" __global__ void probe_indices(unsigned* out) {
     const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
     atomicAdd(&out[block * blockDim.x * blockDim.y * blockDim.z + thread], 1000u * block + thread);
+}
+
+// out[i] = x[i] rounded to bfloat16 and back.
+extern "C" __global__ void probe_bfloat16(const float* x, float* out) {
+    const __nv_bfloat16 narrow = __float2bfloat16_rn(x[threadIdx.x]);
+    out[threadIdx.x] = __bfloat162float(narrow);
 }
