@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
 use crate::{Error, Result};
 
-pub use batch::{Batch, Learners, TripleBatch};
+pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
 pub use graphs::{triples_for_training, TrainGraph};
 pub use waa_ta::WaaTa;
 
