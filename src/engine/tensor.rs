@@ -57,7 +57,13 @@ impl Tensor {
     }
 
     /// As `new`, rounded to `dtype`.
-    pub fn from_f64(device: &Device, dtype: DType, rows: usize, cols: usize, values: &[f64]) -> Result<Tensor> {
+    pub fn from_f64(
+        device: &Device,
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        values: &[f64],
+    ) -> Result<Tensor> {
         Self::check_len(rows, cols, values.len())?;
         match dtype {
             DType::F32 => {

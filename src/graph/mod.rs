@@ -73,7 +73,13 @@ pub struct ByTail {
 
 impl Graph {
     /// Sorts `edges` and builds every index. Ids out of range are an error of the caller.
-    pub fn new(device: &Device, heads: usize, tails: usize, relations: usize, edges: &[Edge]) -> Result<Graph> {
+    pub fn new(
+        device: &Device,
+        heads: usize,
+        tails: usize,
+        relations: usize,
+        edges: &[Edge],
+    ) -> Result<Graph> {
         if edges.len() >= u32::MAX as usize {
             return Err(Error::shape("graph", "fewer than 2^32 - 1 edges", format!("{}", edges.len())));
         }

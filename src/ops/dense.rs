@@ -34,8 +34,20 @@ impl Activation {
         match self {
             Activation::Identity => z,
             Activation::Relu => z.max(T::zero()),
-            Activation::LeakyRelu(slope) => if z > T::zero() { z } else { T::of(slope as f64) * z },
-            Activation::Elu => if z > T::zero() { z } else { z.exp_m1() },
+            Activation::LeakyRelu(slope) => {
+                if z > T::zero() {
+                    z
+                } else {
+                    T::of(slope as f64) * z
+                }
+            }
+            Activation::Elu => {
+                if z > T::zero() {
+                    z
+                } else {
+                    z.exp_m1()
+                }
+            }
         }
     }
 
@@ -45,9 +57,27 @@ impl Activation {
         let positive = y > T::zero();
         match self {
             Activation::Identity => T::one(),
-            Activation::Relu => if positive { T::one() } else { T::zero() },
-            Activation::LeakyRelu(slope) => if positive { T::one() } else { T::of(slope as f64) },
-            Activation::Elu => if positive { T::one() } else { y + T::one() },
+            Activation::Relu => {
+                if positive {
+                    T::one()
+                } else {
+                    T::zero()
+                }
+            }
+            Activation::LeakyRelu(slope) => {
+                if positive {
+                    T::one()
+                } else {
+                    T::of(slope as f64)
+                }
+            }
+            Activation::Elu => {
+                if positive {
+                    T::one()
+                } else {
+                    y + T::one()
+                }
+            }
         }
     }
 }

@@ -18,14 +18,21 @@ impl Op for Linear {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [x, w, b] = x else {
-            return check(false, "linear", || "inputs x, W, b".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "linear", || "inputs x, W, b".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         check_shape("linear", "W", w, x.cols(), w.cols())?;
         check_shape("linear", "b", b, 1, w.cols())?;
         Ok(vec![dense::affine(x, w, Some(b), self.activation)?])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         let dz = dense::activation_backward(dy, y[0], self.activation)?;
         let [dx, dw, db] = dx else { return Ok(()) };

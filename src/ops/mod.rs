@@ -23,5 +23,10 @@ pub(crate) fn check(
 
 /// Fails unless `t` is rows x cols.
 pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize, cols: usize) -> Result<()> {
-    check(t.shape() == (rows, cols), op, || format!("{what} {rows} x {cols}"), || format!("{} x {}", t.rows(), t.cols()))
+    check(
+        t.shape() == (rows, cols),
+        op,
+        || format!("{what} {rows} x {cols}"),
+        || format!("{} x {}", t.rows(), t.cols()),
+    )
 }

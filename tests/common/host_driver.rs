@@ -79,7 +79,8 @@ unsafe impl Driver for HostDriver {
             order: self.order,
         };
         // SAFETY: the caller's promise; counts and sizes are checked against the C++ signature.
-        unsafe { waata_host::launch(&launch, arguments) }.map_err(|why| Error::device(why, "a bug in a kernel or its launch"))
+        unsafe { waata_host::launch(&launch, arguments) }
+            .map_err(|why| Error::device(why, "a bug in a kernel or its launch"))
     }
 
     fn synchronize(&self) -> Result<()> {

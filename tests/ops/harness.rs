@@ -113,7 +113,11 @@ pub fn gradients(cases: Vec<Case>) {
         let mut x: Vec<Vec<f64>> = case.inputs.iter().map(|i| i.values.clone()).collect();
         for (i, input) in case.inputs.iter().enumerate().filter(|(_, input)| input.differentiable) {
             let Some(grad) = &grads[i] else {
-                assert!(input.values.is_empty() || case.functional(&x) == 0.0, "{}: no gradient of input {i}", case.name);
+                assert!(
+                    input.values.is_empty() || case.functional(&x) == 0.0,
+                    "{}: no gradient of input {i}",
+                    case.name
+                );
                 continue;
             };
             let grad = grad.host::<f64>().to_vec();

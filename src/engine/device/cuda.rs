@@ -20,8 +20,7 @@ pub struct Probe {
 }
 
 const NO_DRIVER: &str = "install the NVIDIA driver (580 or newer for this build), or use --device cpu";
-const NO_KERNELS: &str =
-    "run scripts/install-nvcc.sh and build again (or set CUDA_HOME to a CUDA 13 toolkit), or use --device cpu";
+const NO_KERNELS: &str = "run scripts/install-nvcc.sh and build again (or set CUDA_HOME to a CUDA 13 toolkit), or use --device cpu";
 
 /// Looks for a driver, devices, and kernels in this build.
 pub fn probe() -> Probe {
@@ -39,9 +38,13 @@ pub fn probe() -> Probe {
         return none(format!("the driver sees no device: {NO_DRIVER}"));
     };
     let why = format!("{} (compute capability {}.{})", first.name, first.capability.0, first.capability.1);
-    match kernels::FATBINS.is_empty() {
-        true => Probe { usable: false, why: format!("{why} is there, but this build has no kernels: {NO_KERNELS}"), devices },
-        false => Probe { usable: true, why, devices },
+    match kernels::FATBINS {
+        None => Probe {
+            usable: false,
+            why: format!("{why} is there, but this build has no kernels: {NO_KERNELS}"),
+            devices,
+        },
+        Some(_) => Probe { usable: true, why, devices },
     }
 }
 
@@ -98,7 +101,7 @@ impl Cuda {
         let stream = context.new_stream().map_err(|e| failed("creating a stream", e))?;
         keep_freed_memory(&context).map_err(|e| failed("setting up the memory pool", e))?;
         let mut modules = vec![];
-        for (file, image) in kernels::FATBINS {
+        for (file, image) in kernels::MODULES.iter().zip(kernels::FATBINS.unwrap_or_default()) {
             // SAFETY: the image is a fatbin that nvcc wrote when this program was built; the context is current.
             let module = unsafe { result::module::load_data(image.as_ptr() as *const c_void) }
                 .map_err(|e| failed(&format!("loading the kernels of {file} for {}", info.name), e))?;
@@ -116,7 +119,8 @@ impl Cuda {
         if let Some((_, function)) = functions.iter().find(|(name, _)| *name == kernel.name) {
             return Ok(*function);
         }
-        let name = CString::new(kernel.name).map_err(|_| Error::device("a kernel name with a zero byte", "report this"))?;
+        let name = CString::new(kernel.name)
+            .map_err(|_| Error::device("a kernel name with a zero byte", "report this"))?;
         // SAFETY: the module is loaded and stays so as long as `self`.
         let function = unsafe { result::module::get_function(self.modules[kernel.module].0, name) }
             .map_err(|e| failed(kernel.name, e))?;
@@ -174,7 +178,8 @@ unsafe impl Driver for Cuda {
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller's promise; pageable host memory is staged before the call returns.
-        unsafe { result::memcpy_htod_async(to, from, self.stream.cu_stream()) }.map_err(|e| failed("copying to the device", e))
+        unsafe { result::memcpy_htod_async(to, from, self.stream.cu_stream()) }
+            .map_err(|e| failed("copying to the device", e))
     }
 
     unsafe fn download(&self, to: &mut [u8], from: u64) -> Result<()> {
@@ -195,7 +200,8 @@ unsafe impl Driver for Cuda {
     unsafe fn zero(&self, to: u64, bytes: usize) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller's promise.
-        unsafe { result::memset_d8_async(to, 0, bytes, self.stream.cu_stream()) }.map_err(|e| failed("clearing memory", e))
+        unsafe { result::memset_d8_async(to, 0, bytes, self.stream.cu_stream()) }
+            .map_err(|e| failed("clearing memory", e))
     }
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[&[u8]]) -> Result<()> {

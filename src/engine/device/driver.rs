@@ -11,7 +11,9 @@ pub struct Kernel {
     pub name: &'static str,
     /// Number of parameters of the C++ function.
     pub parameters: usize,
-    /// Index of the compiled module (one per .cu file) that holds it.
+    /// Position in `kernels::ALL`.
+    pub index: usize,
+    /// Position of its fatbin, one per .cu file, in `kernels::FATBINS`.
     pub module: usize,
 }
 

@@ -34,7 +34,11 @@ impl Device {
             "cuda" => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(0)?))),
             _ => {
                 let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
-                    Error::config("--device", format!("unknown device `{text}`"), "use auto, cpu, cuda or cuda:N")
+                    Error::config(
+                        "--device",
+                        format!("unknown device `{text}`"),
+                        "use auto, cpu, cuda or cuda:N",
+                    )
                 })?;
                 Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(ordinal)?)))
             }

@@ -1,0 +1,150 @@
+//! Which kernels the .cu files of a folder define. Shared by the build scripts of the crate and of the host
+//! executor (tests/host), so that both see the same kernels; it is no part of the library.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One `extern "C" __global__ void NAME(...)`.
+pub struct Kernel {
+    pub name: String,
+    pub file: PathBuf,
+    pub parameters: usize,
+    /// First argument of `__launch_bounds__`, as it is written.
+    #[allow(dead_code, reason = "read by the host executor's build script alone")]
+    pub max_threads: Option<String>,
+}
+
+/// The files of `folder` with this extension, sorted.
+pub fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| format!("{}: {e}", folder.display()))?.path();
+        if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The kernels of all `sources`, sorted by name. A name must be unique across the files.
+pub fn kernels(sources: &[PathBuf]) -> Result<Vec<Kernel>, String> {
+    let mut found = BTreeMap::<String, Kernel>::new();
+    for file in sources {
+        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        for kernel in scan(file, &without_comments(&text))? {
+            if let Some(first) = found.get(&kernel.name) {
+                let (name, first) = (&kernel.name, first.file.display());
+                return Err(format!(
+                    "kernel `{name}` is defined twice: in {first} and in {}",
+                    file.display()
+                ));
+            }
+            found.insert(kernel.name.clone(), kernel);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn scan(file: &Path, text: &str) -> Result<Vec<Kernel>, String> {
+    let mut kernels = Vec::new();
+    for (at, _) in text.match_indices("__global__") {
+        let kernel = parse(file, &text[..at], &text[at + "__global__".len()..]).ok_or_else(|| {
+            let line = text[..at].lines().count();
+            format!(
+                "{}:{line}: a kernel is written out as `extern \"C\" __global__ void [__launch_bounds__(N)] NAME(...)`; \
+                 share code between kernels through __device__ functions, not through templates or macros",
+                file.display()
+            )
+        })?;
+        kernels.push(kernel);
+    }
+    Ok(kernels)
+}
+
+/// `before` and `after` surround one `__global__`.
+fn parse(file: &Path, before: &str, after: &str) -> Option<Kernel> {
+    let (mut rest, mut is_void, mut max_threads) = (after.trim_start(), false, None);
+    let linkage = before.trim_end();
+    if !linkage.ends_with("extern \"C\"") {
+        return None;
+    }
+    loop {
+        if let Some(bounds) = rest.strip_prefix("__launch_bounds__") {
+            let (arguments, tail) = parenthesised(bounds.trim_start())?;
+            max_threads = split_top_level(arguments).first().map(|bound| bound.trim().to_string());
+            rest = tail.trim_start();
+        } else if let Some(tail) = rest.strip_prefix("void").filter(|t| t.starts_with(char::is_whitespace)) {
+            is_void = true;
+            rest = tail.trim_start();
+        } else {
+            break;
+        }
+    }
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+    let (name, tail) = rest.split_at(end);
+    let (parameters, _) = parenthesised(tail.trim_start())?;
+    if !is_void || name.is_empty() {
+        return None;
+    }
+    let parameters = match parameters.trim() {
+        "" | "void" => 0,
+        list => split_top_level(list).len(),
+    };
+    Some(Kernel { name: name.to_string(), file: file.to_path_buf(), parameters, max_threads })
+}
+
+/// Splits `(inner) tail` into inner and tail.
+fn parenthesised(text: &str) -> Option<(&str, &str)> {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return (c == ')').then(|| (&text[1..at], &text[at + 1..]));
+        }
+    }
+    None
+}
+
+/// Splits at commas that stand in no bracket.
+fn split_top_level(list: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '(' | '<' | '[' | '{' => depth += 1,
+            ')' | '>' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&list[start..]);
+    parts
+}
+
+/// Replaces comments by blanks; line numbers stay.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("//").into_iter().chain(rest.find("/*")).min() {
+        out.push_str(&rest[..at]);
+        let comment = &rest[at..];
+        let end = if comment.starts_with("//") {
+            comment.find('\n').unwrap_or(comment.len())
+        } else {
+            comment.find("*/").map_or(comment.len(), |end| end + 2)
+        };
+        out.extend(comment[..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        rest = &comment[end..];
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,93 @@
+//! One file per format that a data set can be read from; docs/data.md documents them.
+
+pub mod interchange;
+pub(crate) mod text;
+pub(crate) mod time;
+
+use super::Dataset;
+use super::assemble::{Rows, assemble};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::path::Path;
+
+/// What a reader found besides the data: for the user, and for the manifest of the store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SourceReport {
+    pub format: String,
+    /// Files that were read, relative to the folder.
+    pub files: Vec<String>,
+    /// Optional files that are not there.
+    pub missing: Vec<String>,
+    /// Rows that named a (learner, course) pair again and were merged into the first.
+    pub duplicates: u64,
+    /// Anything else worth a line.
+    pub notes: Vec<String>,
+    /// Whether the source says which rows are train, valid and test.
+    pub has_split: bool,
+}
+
+/// A data set as its source has it, and the report. Without `report.has_split` every row is in train.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub dataset: Dataset,
+    pub report: SourceReport,
+}
+
+/// The ids of one kind of thing that no file lists: 0 to the largest one seen.
+#[derive(Default)]
+pub(crate) struct ImpliedIds {
+    pub count: usize,
+    /// Rows that named an id: far fewer than ids means that the ids are not numbered from 0.
+    seen: usize,
+}
+
+impl ImpliedIds {
+    pub fn see(&mut self, id: u32) {
+        self.count = self.count.max(id as usize + 1);
+        self.seen += 1;
+    }
+
+    /// The number of ids. Errors: `Error::Data` when they are so sparse that a table of them would be mostly
+    /// empty (and could exhaust the memory because of one wrong digit).
+    pub fn dense(&self, path: &Path, what: &str) -> Result<usize> {
+        if self.count > 1_000_000 && self.count / 64 > self.seen {
+            return Err(Error::data(
+                path,
+                None,
+                format!("the largest {what} id is {}, but only {} rows name one", self.count - 1, self.seen),
+                format!("number {what} ids from 0 without gaps"),
+            ));
+        }
+        Ok(self.count)
+    }
+}
+
+/// Checks that the source is a folder.
+pub(crate) fn require_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let why = if folder.exists() { "is not a folder" } else { "does not exist" };
+    Err(Error::data(folder, None, why, "name the folder that holds the source files"))
+}
+
+/// The data set's name when none is given: that of its folder.
+pub(crate) fn folder_name(folder: &Path) -> String {
+    let full = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    full.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "data".into())
+}
+
+/// The last step of every reader: rows become interactions, and the whole is checked once.
+pub(crate) fn finish(
+    folder: &Path,
+    mut dataset: Dataset,
+    rows: Rows,
+    mut report: SourceReport,
+) -> Result<Loaded> {
+    let (interactions, duplicates) = assemble(rows, dataset.learners(), dataset.courses);
+    dataset.interactions = interactions;
+    report.duplicates = duplicates;
+    // The readers check every id where they can name the line; what this finds would be their mistake.
+    dataset.validate().map_err(|why| Error::data(folder, None, why, "check the ids of the source files"))?;
+    Ok(Loaded { dataset, report })
+}

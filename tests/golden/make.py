@@ -1,0 +1,55 @@
+"""Writes the golden values that the Rust tests compare with, one JSON file per topic.
+
+    python make.py              every topic
+    python make.py transd auc   only these
+
+See README.md for the environment and for the library behind each file."""
+
+import sys
+
+sys.dont_write_bytecode = True  # the folder holds committed files only
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fixed order of summation
+
+import torch
+
+import attention
+import evaluation
+import heads
+import losses
+import optimisers
+import transd
+import waata
+from common import write
+
+TOPICS = {
+    "transd": transd.make,
+    "aggregator": attention.make_aggregator,
+    "attention": attention.make_attention,
+    "adam": optimisers.make_adam,
+    "optimizers": optimisers.make_others,
+    "metabalance": optimisers.make_metabalance,
+    "metrics": evaluation.make_metrics,
+    "auc": evaluation.make_auc,
+    "losses": losses.make,
+    "gate": heads.make_gate,
+    "waata_forward": waata.make_forward,
+    "waata_gradients": waata.make_gradients,
+}
+
+
+def main(names):
+    unknown = [n for n in names if n not in TOPICS]
+    if unknown:
+        sys.exit(f"unknown topic {', '.join(unknown)}; known: {', '.join(TOPICS)}")
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in names or TOPICS:
+        print(write(name, TOPICS[name]()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
