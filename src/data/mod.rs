@@ -7,6 +7,7 @@ mod assemble;
 mod dataset;
 pub mod formats;
 pub mod negatives;
+pub mod prepare;
 pub mod split;
 pub mod stats;
 pub mod store;
