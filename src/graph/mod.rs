@@ -58,7 +58,9 @@ pub struct Groups {
     /// (groups) group ids sorted by relation, and (relations + 1) where each relation's begin.
     pub by_relation: Index<u32>,
     pub of_relation: Index<u64>,
+    /// Pieces of the groups' edges, of the heads' groups, and of the relations' groups.
     pub pieces: Pieces,
+    pub head_pieces: Pieces,
     pub relation_pieces: Pieces,
 }
 
@@ -147,6 +149,7 @@ impl Graph {
             groups: Groups {
                 count,
                 pieces: Pieces::new(device, &group_offsets)?,
+                head_pieces: Pieces::new(device, &of_head)?,
                 relation_pieces: Pieces::new(device, &of_relation)?,
                 offsets: Index::new(device, group_offsets)?,
                 head: Index::new(device, group_head)?,
