@@ -45,10 +45,15 @@ pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T])
         return;
     }
     let rows = rows_per_chunk(cols);
-    if out.len() <= rows * cols {
+    for_chunks(out, rows * cols, |at, chunk| f(at / cols, chunk));
+}
+
+/// Calls `f(first, elements)` for chunks of `chunk` elements of `out`, in parallel, vectorised.
+pub fn for_chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() <= chunk {
         return vectorized(|| f(0, out));
     }
-    out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * rows, chunk)));
+    out.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| vectorized(|| f(i * chunk, part)));
 }
 
 /// Calls `f` for each fixed chunk of 0..n, in parallel, and returns the results in chunk order.
@@ -92,6 +97,23 @@ pub fn axpy<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y += alpha * x;
     }
+}
+
+/// Asks for `row` to be brought into the cache, for gathers that memory latency would otherwise rule.
+#[inline(always)]
+pub fn prefetch<T>(row: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        let start = row.as_ptr().cast::<i8>();
+        for at in (0..size_of_val(row)).step_by(LINE) {
+            // SAFETY: a prefetch is a hint that touches nothing; the address lies inside `row`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
 }
 
 /// Which operand of a product is read transposed.

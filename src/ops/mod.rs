@@ -2,11 +2,25 @@
 //!
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
+mod aggregate;
+mod attend;
+mod attend_cpu;
+mod attend_gpu;
 mod dense;
 mod linear;
+mod query;
+mod relation_mix;
+mod row_dot;
+mod segment;
+mod segment_sum;
 
+pub use aggregate::{Aggregate, laplacian_weights};
+pub use attend::Attend;
 pub use dense::Activation;
 pub use linear::Linear;
+pub use query::{LogitKind, Query};
+pub use relation_mix::RelationMix;
+pub use row_dot::RowDot;
 
 use crate::engine::Tensor;
 use crate::{Error, Result};

@@ -5,6 +5,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod graphs;
 mod harness;
 
+mod aggregate;
+mod attend;
 mod linear;
+mod query;
+mod relation_mix;
+mod row_dot;
