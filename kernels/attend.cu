@@ -1,7 +1,7 @@
 // Relation attention over a graph (CSR by head): logit, softmax over all edges of a head, message; and backward.
 //
 //   pi_e  = act(x_t[..k] . U_g[..k] + s_t c_g + o_g) / temperature + bias[bucket_e],   k = min(n, m)
-//   alpha = softmax of pi over a head's edges,  agg_v = sum alpha_e x_t
+//   alpha = softmax of pi over a head's edges,  agg_v = sum alpha_e x_t,  log_sum_v = ln sum e^pi_e
 //   d_e   = alpha_e (G_v . x_t + dalpha_e - inner_v) / temperature,  dz_e = d_e act'
 //   dU_g += sum dz_e x_t[..k] + (sum dz_e s_t) r_p,  dx_t += sum (alpha_e G_v + dz_e U_g[..k]) + (sum dz_e c_g) p_t
 //
@@ -58,7 +58,7 @@ __device__ __forceinline__ float partial_dot(const float (&a)[V], const float (&
 }
 
 template <int V, bool DENSE>
-__device__ __forceinline__ void forward(float* agg, float* alpha, float* partial, float* stats, const float* x,
+__device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum, float* partial, float* stats, const float* x,
                                         const float* u, const float* o, const float* s, const float* c,
                                         const float* bias, const unsigned* tail, const unsigned* group,
                                         const unsigned* bucket, const unsigned* piece_row,
@@ -143,6 +143,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* partial
         }
         __syncwarp();
         if (sole) {
+            if (lane == 0) log_sum[piece_row[p]] = sum > 0.0f ? max + logf(sum) : 0.0f;
             for (unsigned long long e = begin + lane; e < end; e += WARP) alpha[e] = expf(alpha[e] - shift_of(max)) * by;
         } else if (lane == 0) {
             stats[2 * static_cast<size_t>(slot)] = max;
@@ -152,35 +153,36 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* partial
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-    attend_forward_64(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ partial,
-                      float* __restrict__ stats, const float* __restrict__ x, const float* __restrict__ u,
+    attend_forward_64(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ log_sum,
+                      float* __restrict__ partial, float* __restrict__ stats, const float* __restrict__ x, const float* __restrict__ u,
                       const float* __restrict__ o, const float* __restrict__ s, const float* __restrict__ c,
                       const float* __restrict__ bias, const unsigned* __restrict__ tail,
                       const unsigned* __restrict__ group, const unsigned* __restrict__ bucket,
                       const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
                       const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot,
                       int pieces, int n, int m, int leaky, float slope, float inverse_temperature) {
-    forward<2, true>(agg, alpha, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
+    forward<2, true>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
                      piece_end, piece_slot, pieces, 64, 64, leaky, slope, inverse_temperature);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-    attend_forward_any(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ partial,
-                       float* __restrict__ stats, const float* __restrict__ x, const float* __restrict__ u,
+    attend_forward_any(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ log_sum,
+                       float* __restrict__ partial, float* __restrict__ stats, const float* __restrict__ x, const float* __restrict__ u,
                        const float* __restrict__ o, const float* __restrict__ s, const float* __restrict__ c,
                        const float* __restrict__ bias, const unsigned* __restrict__ tail,
                        const unsigned* __restrict__ group, const unsigned* __restrict__ bucket,
                        const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
                        const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot,
                        int pieces, int n, int m, int leaky, float slope, float inverse_temperature) {
-    forward<ANY, false>(agg, alpha, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
+    forward<ANY, false>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
                         piece_end, piece_slot, pieces, n, m, leaky, slope, inverse_temperature);
 }
 
 // A block per split row: (max, sum, vector) of its pieces into agg. Leaves (max, 1 / sum) of the row in every
 // slot's stats for attend_weights; the barrier keeps them until all warps have read the pieces' own.
 extern "C" __global__ void __launch_bounds__(128)
-    attend_forward_merge(float* __restrict__ agg, float* __restrict__ stats, const float* __restrict__ partial,
+    attend_forward_merge(float* __restrict__ agg, float* __restrict__ log_sum, float* __restrict__ stats,
+                         const float* __restrict__ partial,
                          const unsigned* __restrict__ split_rows, const unsigned long long* __restrict__ of_row,
                          const unsigned* __restrict__ piece_slot, int n) {
     const unsigned row = split_rows[blockIdx.x];
@@ -191,7 +193,9 @@ extern "C" __global__ void __launch_bounds__(128)
     for (size_t i = first + lane; i < last; i += WARP) max = fmaxf(max, stats[2 * i]);
     max = shift_of(warp_max(max));
     for (size_t i = first + lane; i < last; i += WARP) sum += stats[2 * i + 1] * expf(stats[2 * i] - max);
-    const float by = inverse_of(warp_sum(sum));
+    sum = warp_sum(sum);
+    const float by = inverse_of(sum);
+    if (threadIdx.x == 0) log_sum[row] = sum > 0.0f ? max + logf(sum) : 0.0f;
     for (int col = threadIdx.x; col < n; col += blockDim.x) {
         float acc = 0.0f;
 #pragma unroll 4

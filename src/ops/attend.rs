@@ -18,7 +18,8 @@ use crate::{Error, Result};
 /// agg_v = sum of alpha_e x_t.
 ///
 /// Inputs U (groups, m) and o (groups, 1) from `Query`, x_tail (tails, n), p_tail (tails, n), r_p (relations, m),
-/// bias (buckets, 1). Outputs agg (heads, n) and alpha (edges, 1). A head without edges gets zeros.
+/// bias (buckets, 1). Outputs agg (heads, n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's
+/// denominator sum e^pi_e. A head without edges gets zeros.
 #[derive(Clone, Debug)]
 pub struct Attend {
     pub(super) graph: Arc<Graph>,
@@ -48,7 +49,7 @@ pub(super) struct HeadSide {
 pub(super) struct Upstream<'a> {
     pub agg: Option<&'a Tensor>,
     pub alpha: Option<&'a Tensor>,
-    /// (heads, 1) sum over the head's edges of alpha_e dalpha_e
+    /// (heads, 1) sum over the head's edges of alpha_e dalpha_e, less the gradient of log_sum
     pub inner: Tensor,
 }
 
@@ -118,8 +119,10 @@ impl Op for Attend {
         add_dots(&mut c, (u, None), (r_p, Some(&g.groups.relation)))?;
         let saved = Saved { s, c };
         let mut alpha = u.empty_like(g.edges(), 1)?;
+        // Heads without edges have no piece that would write their value.
+        let mut log_sum = Tensor::zeros(&u.device(), u.dtype(), g.heads, 1)?;
         let agg = match u.gpu() {
-            Some(gpu) => attend_gpu::forward(self, gpu, x, &saved, &mut alpha)?,
+            Some(gpu) => attend_gpu::forward(self, gpu, x, &saved, &mut alpha, &mut log_sum)?,
             None => {
                 let mut agg = x_tail.empty_like(g.heads, x_tail.cols())?;
                 with_real!(u.dtype(), T => with_width!((x_tail.cols(), u.cols()), D => {
@@ -134,12 +137,17 @@ impl Op for Attend {
                     };
                     let work = Forward { edges, bias: x[5].host(), bucket: g.bucket.host() };
                     segment::run(&g.head_pieces, out, &work);
+                    for (l, max_sum) in log_sum.host_mut::<T>().iter_mut().zip(scalars.chunks_exact(2)) {
+                        if max_sum[1] > 0.0 {
+                            *l = max_sum[0] + max_sum[1].ln();
+                        }
+                    }
                 }));
                 agg
             }
         };
         self.saved = Some(saved);
-        Ok(vec![agg, alpha])
+        Ok(vec![agg, alpha, log_sum])
     }
 
     fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
@@ -152,6 +160,10 @@ impl Op for Attend {
         if let Some(d_alpha) = dy[1] {
             let terms = Terms { entry: None, column: None, weight: Some(y[1]), x: d_alpha };
             add_segments(&mut inner, &g.head_pieces, &terms)?;
+        }
+        if let Some(d_log_sum) = dy[2] {
+            // d log_sum / d pi_e = alpha_e
+            inner.add_scaled(-1.0, d_log_sum)?;
         }
         let upstream = Upstream { agg: dy[0], alpha: dy[1], inner };
         let [d_u, d_o, d_x, d_p, d_r_p, d_bias] = dx else { return Ok(()) };

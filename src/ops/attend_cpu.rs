@@ -139,8 +139,8 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
                 axpy(w, edges.row(first + i), row);
             }
         }
+        scalars.copy_from_slice(&[max, sum]);
         if !sole {
-            scalars.copy_from_slice(&[max, sum]);
             return;
         }
         let by = inverse(sum);
@@ -160,6 +160,7 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
         let max = shift(stats().fold(T::neg_infinity(), |max, s| max.max(s[0])));
         let sum = stats().fold(T::zero(), |sum, s| sum + s[1] * (s[0] - max).fast_exp());
         let by = inverse(sum);
+        place.scalars.copy_from_slice(&[max, sum]);
         place.row.fill(T::zero());
         for (part, s) in partial.chunks_exact(place.row.len().max(1)).zip(stats()) {
             axpy((s[0] - max).fast_exp() * by, part, place.row);

@@ -28,8 +28,15 @@ impl Attend {
     }
 }
 
-/// Writes alpha; returns agg.
-pub(super) fn forward(op: &Attend, gpu: &Gpu, x: &[&Tensor], saved: &Saved, alpha: &mut Tensor) -> Result<Tensor> {
+/// Writes alpha and log_sum; returns agg.
+pub(super) fn forward(
+    op: &Attend,
+    gpu: &Gpu,
+    x: &[&Tensor],
+    saved: &Saved,
+    alpha: &mut Tensor,
+    log_sum: &mut Tensor,
+) -> Result<Tensor> {
     let (g, n) = (&*op.graph, x[2].cols());
     // Heads without edges have no piece that would write their row.
     let mut agg = Tensor::zeros(&x[2].device(), x[2].dtype(), g.heads, n)?;
@@ -44,6 +51,7 @@ pub(super) fn forward(op: &Attend, gpu: &Gpu, x: &[&Tensor], saved: &Saved, alph
         .launch(kernel, Grid::warps(pieces.count(), THREADS))
         .tensor_mut(&mut agg)
         .tensor_mut(alpha)
+        .tensor_mut(log_sum)
         .tensor_mut(&mut partial)
         .tensor_mut(&mut stats)
         .tensor(x[2])
@@ -59,6 +67,7 @@ pub(super) fn forward(op: &Attend, gpu: &Gpu, x: &[&Tensor], saved: &Saved, alph
     if slots > 0 {
         gpu.launch(kernels::ATTEND_FORWARD_MERGE, Grid::new(pieces.split_rows.len() as u32, THREADS))
             .tensor_mut(&mut agg)
+            .tensor_mut(log_sum)
             .tensor_mut(&mut stats)
             .tensor(&partial)
             .index(&pieces.split_rows)

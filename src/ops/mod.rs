@@ -11,6 +11,7 @@ mod linear;
 mod query;
 mod relation_mix;
 mod row_dot;
+mod scale_rows;
 mod segment;
 mod segment_sum;
 
@@ -21,6 +22,7 @@ pub use linear::Linear;
 pub use query::{LogitKind, Query};
 pub use relation_mix::RelationMix;
 pub use row_dot::RowDot;
+pub use scale_rows::ScaleRows;
 
 use crate::engine::Tensor;
 use crate::{Error, Result};

@@ -14,3 +14,4 @@ mod linear;
 mod query;
 mod relation_mix;
 mod row_dot;
+mod scale_rows;
