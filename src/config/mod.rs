@@ -70,6 +70,8 @@ choice!(
         History,
         /// The sum of both.
         Both,
+        /// The vector of the course taken last, which then asks for what goes with it. `history` propagation only.
+        Latest,
     }
 );
 choice!(Aggregator { #[default] Bi, Gcn, Graphsage });
@@ -390,6 +392,12 @@ impl Default for WeightingConfig {
     }
 }
 
+choice!(PositiveDraw {
+    #[default]
+    Uniform,
+    /// The later in the learner's history, the likelier, in proportion to the place.
+    Late,
+});
 choice!(Schedule { #[default] Constant, Linear });
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -410,6 +418,8 @@ pub struct TrainConfig {
     pub max_steps: u64,
     /// Positives per learner and epoch, drawn at random; 0 means all.
     pub positives_per_learner: usize,
+    /// How those are drawn.
+    pub draw: PositiveDraw,
     /// Epochs without a better validation metric before training stops; 0 never stops early.
     pub patience: usize,
     /// Learners of the validation during training; 0 means all.
@@ -432,6 +442,7 @@ impl Default for TrainConfig {
             schedule: Default::default(),
             max_steps: 0,
             positives_per_learner: 0,
+            draw: Default::default(),
             patience: 5,
             valid_learners: 2000,
             valid_every: 1,
@@ -525,7 +536,7 @@ impl Config {
         refuse(
             !history && m.learner != LearnerInit::Free,
             "model.learner",
-            "`history` and `both` need model.propagation = \"history\"",
+            "`history`, `both` and `latest` need model.propagation = \"history\"",
             "add --set model.propagation=history",
         )?;
         refuse(

@@ -281,7 +281,15 @@ impl Encoder {
     pub fn listeners(&self, pass: &mut Pass, nodes: &[Var], learner: &[u32], histories: &Histories) -> Result<States> {
         let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
         let rows = histories.rows();
+        let p_nodes = pass.param(self.entity_proj);
         let (x, p) = match self.learner {
+            None if self.model.learner == LearnerInit::Latest => {
+                let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
+                let ones = Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
+                let ones = pass.tape.constant(ones);
+                let mut of = |table| pass.tape.apply(Aggregate::new(latest.clone()), &[ones, table]);
+                (of(nodes[0])?, of(p_nodes)?)
+            }
             Some((x, p)) => {
                 let ids = Rows::new(pass.device, learner.to_vec(), self.learners)?;
                 let (x, p) = (pass.param(x), pass.param(p));
@@ -289,7 +297,6 @@ impl Encoder {
             }
             None => (pass.zeros(rows, self.model.dim)?, pass.zeros(rows, self.model.dim)?),
         };
-        let p_nodes = pass.param(self.entity_proj);
         let heard = match self.attention.mode {
             AttentionMode::Laplacian => {
                 let alpha = laplacian(pass.device, pass.dtype, &graph)?;
@@ -305,7 +312,7 @@ impl Encoder {
         };
         let first = self.messages(pass, &graph, &heard, 0, nodes[0], p_nodes)?;
         let x0 = match self.model.learner {
-            LearnerInit::Free => x,
+            LearnerInit::Free | LearnerInit::Latest => x,
             LearnerInit::History => first,
             LearnerInit::Both => pass.tape.apply(Combine::sum(2), &[x, first])?,
         };
@@ -401,6 +408,17 @@ impl Encoder {
             None => inputs.push(pass.param(layer.b1)),
         }
         pass.tape.apply(op, &inputs)
+    }
+
+    /// From each row to its latest course; rows without a history hear nothing.
+    fn latest_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {
+        let (mut edges, mut offsets) = (vec![], vec![0]);
+        for v in 0..histories.rows() {
+            let relation = self.relations.enrol();
+            edges.extend(histories.row(v).last().map(|&tail| Edge { head: v as u32, relation, tail, bucket: 0 }));
+            offsets.push(edges.len() as u64);
+        }
+        Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)
     }
 
     fn history_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {

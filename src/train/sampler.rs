@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::config::{Config, Propagation, Ranking};
+use crate::config::{Config, PositiveDraw, Propagation, Ranking};
 use crate::data::negatives::NegativeSampler;
 use crate::data::{CourseLists, Dataset, Split};
 use crate::engine::Philox;
@@ -60,13 +60,14 @@ impl<'a> Sampler<'a> {
     /// Positives of one epoch, in the order of its batches.
     pub fn epoch(&self, epoch: u64) -> Vec<u32> {
         let order = Philox::new(self.config.seed, ORDER_STREAM ^ (epoch << 32));
+        let draw = Philox::new(self.config.seed, DRAW_STREAM ^ (epoch << 32));
         let per_learner = self.config.train.positives_per_learner;
         let mut chosen: Vec<u32> = match per_learner {
             0 => (0..self.positives.len() as u32).collect(),
             _ => (0..self.data.learners())
                 .flat_map(|u| {
                     let mut own: Vec<u32> = (self.first[u]..self.first[u + 1]).collect();
-                    choose(&mut own, per_learner, self.config.seed, epoch, u as u64);
+                    choose(&mut own, per_learner, self.config.train.draw, draw, u as u64);
                     own
                 })
                 .collect(),
@@ -150,13 +151,18 @@ impl<'a> Sampler<'a> {
 }
 
 /// Keeps `n` of the items, drawn without replacement.
-fn choose(items: &mut Vec<u32>, n: usize, seed: u64, epoch: u64, learner: u64) {
-    let random = Philox::new(seed, DRAW_STREAM ^ (epoch << 32));
+fn choose(items: &mut Vec<u32>, n: usize, draw: PositiveDraw, random: Philox, learner: u64) {
     let n = n.min(items.len());
     for i in 0..n {
-        let left = (items.len() - i) as u32;
-        let j = i + random.below_at(learner << 16 | i as u64, left) as usize;
-        items.swap(i, j);
+        let left = items.len() - i;
+        let at = learner << 16 | i as u64;
+        let j = match draw {
+            PositiveDraw::Uniform => random.below_at(at, left as u32) as usize,
+            // The square root of a uniform number has a density that rises with its argument.
+            PositiveDraw::Late => ((random.uniform_at(4 * at).sqrt() * left as f32) as usize).min(left - 1),
+        };
+        // What is left stays in time order behind the chosen ones.
+        items[i..=i + j].rotate_right(1);
     }
     items.truncate(n);
 }
