@@ -7,6 +7,7 @@ pub mod parallel;
 mod params;
 pub mod random;
 mod real;
+mod sum;
 mod tape;
 mod tensor;
 

@@ -2,11 +2,31 @@
 //!
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
+mod bce;
+mod bi_interaction;
+mod bottom;
+mod concat;
 mod dense;
+mod dropout;
+mod gate;
 mod linear;
+mod mix;
+mod normalize;
+mod orthogonality;
+mod reduce;
 
+pub use bce::BceLoss;
+pub use bi_interaction::{Aggregator, BiInteraction};
+pub use bottom::Bottom;
+pub use concat::{Combine, Concat};
 pub use dense::Activation;
+pub use dropout::Dropout;
+pub use gate::Gate;
 pub use linear::Linear;
+pub use mix::SoftmaxMix;
+pub use normalize::L2Normalize;
+pub use orthogonality::{Orthogonality, OrthogonalityForm};
+pub use reduce::{L1, L2};
 
 use crate::engine::Tensor;
 use crate::{Error, Result};
@@ -29,4 +49,9 @@ pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize,
         || format!("{what} {rows} x {cols}"),
         || format!("{} x {}", t.rows(), t.cols()),
     )
+}
+
+/// What forward kept for backward.
+pub(crate) fn saved<'a, T>(op: &'static str, kept: &'a Option<T>) -> Result<&'a T> {
+    kept.as_ref().ok_or_else(|| Error::shape(op, "forward before backward", "no forward"))
 }
