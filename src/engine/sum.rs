@@ -2,6 +2,7 @@
 
 use super::device::{Grid, kernels};
 use super::parallel;
+use super::real::Real;
 use super::tensor::Tensor;
 use crate::with_real;
 use crate::{Error, Result};
@@ -45,7 +46,6 @@ impl Tensor {
             return Ok(y);
         }
         with_real!(first.dtype(), T => {
-            use super::real::Real;
             let terms: Vec<(T, &[T])> = terms.iter().map(|(w, t)| (T::of(*w), t.host::<T>())).collect();
             parallel::for_rows(y.host_mut::<T>(), 1, |at, y| {
                 y.fill(0.0);

@@ -3,7 +3,7 @@
 use super::check;
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Tensor, parallel};
+use crate::engine::{Op, Real, Tensor, parallel};
 use crate::with_real;
 
 /// What is summed (`enum Summand` of reduce.cu).
