@@ -20,7 +20,7 @@ const ARCHITECTURES: [u32; 6] = [80, 86, 89, 90, 100, 120];
 const PTX: u32 = 80;
 
 /// `WAATA_NVCC=off` builds without kernels even where nvcc is installed.
-const VARIABLES: [&str; 5] = ["WAATA_NVCC", "NVCC", "CUDA_HOME", "CUDA_PATH", "PATH"];
+const VARIABLES: [&str; 4] = ["WAATA_NVCC", "NVCC", "CUDA_HOME", "CUDA_PATH"];
 
 struct Compiler {
     path: PathBuf,
@@ -50,6 +50,10 @@ fn build() -> Result<(), String> {
     let sources = scan::files(&folder, "cu")?;
     let kernels = scan::kernels(&sources)?;
     let compiler = find_compiler(&root)?;
+    if compiler.is_none() {
+        // PATH differs between terminals and editors: a build that has its compiler does not depend on it.
+        println!("cargo::rerun-if-env-changed=PATH");
+    }
     let images = match &compiler {
         Some(compiler) => compile_all(compiler, &folder, &sources, &out)?,
         None => Vec::new(),

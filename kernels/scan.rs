@@ -52,7 +52,7 @@ fn scan(file: &Path, text: &str) -> Result<Vec<Kernel>, String> {
     let mut kernels = Vec::new();
     for (at, _) in text.match_indices("__global__") {
         let kernel = parse(file, &text[..at], &text[at + "__global__".len()..]).ok_or_else(|| {
-            let line = text[..at].lines().count();
+            let line = text[..at].matches('\n').count() + 1;
             format!(
                 "{}:{line}: a kernel is written out as `extern \"C\" __global__ void [__launch_bounds__(N)] NAME(...)`; \
                  share code between kernels through __device__ functions, not through templates or macros",

@@ -35,4 +35,6 @@ rm -rf "$TARGET"
 "$NVCC" --version >/dev/null
 # Written last: an interrupted installation is repeated.
 echo "${PACKAGES[*]}" >"$STAMP"
+# cargo runs the build script again, which finds the compiler now.
+touch build.rs
 echo "nvcc is installed: $PWD/$NVCC"

@@ -1,0 +1,175 @@
+//! Compiles kernels/*.cu and the planted faults with g++, and the executor that runs them.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[path = "../../kernels/scan.rs"]
+mod scan;
+
+/// Undefined behaviour that ends a launch with a message (cpp/checks.cpp).
+const CHECKS: &str =
+    "-fsanitize=alignment,null,bounds,integer-divide-by-zero,shift-exponent,signed-integer-overflow";
+
+/// The file's static variables are its shared memory: a section of their own gives their bounds. An attribute
+/// would not do: g++ ignores it within templates.
+const SECTION: &str = "waata_shared_";
+
+const MISSING: &str = "
+waata-host compiles the CUDA kernels with g++ so that the tests can run them without a GPU, and found no
+working C++ compiler. Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or set CXX.
+Building waata itself (cargo build) needs none.
+";
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("cargo did not set {name}"));
+    let (root, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
+    let kernel_folder = root.join("../../kernels");
+    let kernel_folder =
+        kernel_folder.canonicalize().map_err(|e| format!("{}: {e}", kernel_folder.display()))?;
+    for path in [&kernel_folder, &root.join("faults"), &root.join("cpp"), &root.join("build.rs")] {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+
+    let compiler = compiler(&root, &kernel_folder)?;
+    let internal = scan::files(&root.join("faults"), "cu")?;
+    let mut sources = scan::files(&kernel_folder, "cu")?;
+    sources.extend(internal.iter().cloned());
+    let kernels = scan::kernels(&sources)?;
+
+    // One wrapper per kernel file, and one file that calls their registrations.
+    let mut jobs: Vec<(PathBuf, Option<String>)> =
+        ["executor", "fiber", "checks"].map(|name| (root.join(format!("cpp/{name}.cpp")), None)).into();
+    let (mut declarations, mut calls) = (String::new(), String::new());
+    for source in &sources {
+        let stem = source
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .replace(|c: char| !c.is_alphanumeric(), "_");
+        let stem = if internal.contains(source) { format!("internal_{stem}") } else { stem };
+        let own: Vec<_> = kernels.iter().filter(|kernel| kernel.file == *source).collect();
+        let path = out.join(format!("{stem}.cpp"));
+        write(&path, &wrapper(source, &stem, &own, internal.contains(source)))?;
+        jobs.push((path, Some(format!("{SECTION}{stem}"))));
+        let _ = writeln!(declarations, "extern \"C\" void waata_host_register_{stem}();");
+        let _ = writeln!(calls, "    waata_host_register_{stem}();");
+    }
+    let registry = out.join("registry.cpp");
+    write(
+        &registry,
+        &format!("{declarations}\nextern \"C\" void waata_host_register_all() {{\n{calls}}}\n"),
+    )?;
+    jobs.push((registry, None));
+
+    let objects = compile_all(&compiler, &jobs, &out)?;
+    let mut library = cc::Build::new();
+    library.cpp(true).cargo_warnings(false).objects(objects);
+    library.try_compile("waata_host_kernels").map_err(|e| e.to_string())
+}
+
+fn compiler(root: &Path, kernel_folder: &Path) -> Result<cc::Tool, String> {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("gnu++17").opt_level(2).debug(false).warnings(true).cargo_warnings(false);
+    build.include(root.join("cpp")).include(kernel_folder);
+    // One .bss per file, which `compile` renames; cc asks for one section per variable.
+    build.flag("-fno-data-sections");
+    // A fused multiply-add only where the source says fmaf: results do not depend on the machine.
+    build.flag("-g1").flag("-ffp-contract=off").flag("-fno-strict-aliasing").flag("-Wno-unknown-pragmas");
+    build.flag("-Wno-unused-function").flag("-Wno-unused-variable").flag("-Wno-unused-const-variable");
+    if env::var_os("CARGO_FEATURE_UCONTEXT").is_some() {
+        build.define("WAATA_HOST_UCONTEXT", None);
+    }
+    let tool = build.try_get_compiler().map_err(|e| format!("{MISSING}\n{e}"))?;
+    let runs = tool.to_command().arg("--version").output().is_ok_and(|output| output.status.success());
+    if runs { Ok(tool) } else { Err(format!("{MISSING}\n{} does not run", tool.path().display())) }
+}
+
+/// A kernel file is included in an unnamed namespace: as with nvcc, its device functions are its own.
+fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool) -> String {
+    let mut text = format!(
+        "#include \"shim.h\"\n\nnamespace {{\n#include \"{}\"\n}}\n\n\
+         // Weak: a file without shared memory has no such section.\n\
+         extern \"C\" __attribute__((weak)) unsigned char __start_{SECTION}{stem}[], __stop_{SECTION}{stem}[];\n\n\
+         extern \"C\" void waata_host_register_{stem}() {{\n",
+        source.display()
+    );
+    for scan::Kernel { name, parameters, max_threads, .. } in kernels {
+        let bound = max_threads.as_deref().unwrap_or("0");
+        let caller = format!("waata_host::Caller<&{name}>");
+        let _ = writeln!(
+            text,
+            "    static_assert({caller}::parameters == {parameters}, \"kernels/scan.rs counts otherwise\");\n    \
+             waata_host::add({{\"{name}\", {caller}::call, {caller}::sizes, {caller}::parameters, {bound}, {internal},\n        \
+             __start_{SECTION}{stem}, __stop_{SECTION}{stem}}});"
+        );
+    }
+    text + "}\n"
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn compile_all(
+    compiler: &cc::Tool,
+    jobs: &[(PathBuf, Option<String>)],
+    out: &Path,
+) -> Result<Vec<PathBuf>, String> {
+    let threads = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1).min(jobs.len());
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((source, section)) = jobs.get(index) else { return done };
+            done.push(compile(compiler, source, section.as_deref(), out));
+        }
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    });
+    results.into_iter().collect()
+}
+
+/// `section` names the section that takes the static variables of a kernel file.
+fn compile(compiler: &cc::Tool, source: &Path, section: Option<&str>, out: &Path) -> Result<PathBuf, String> {
+    let object = out.join(source.file_name().unwrap_or_default()).with_extension("o");
+    let mut command = compiler.to_command();
+    command.arg("-c").arg(source).arg("-o").arg(&object);
+    if section.is_some() {
+        command.arg(CHECKS);
+    }
+    run(&mut command)?;
+    if let Some(section) = section {
+        let rename = format!(".bss={section},alloc,load,contents,data");
+        run(Command::new("objcopy").arg("--rename-section").arg(rename).arg(&object))?;
+    }
+    Ok(object)
+}
+
+/// The error is the tool's own text.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|e| format!("{program}: {e} (g++ and binutils are needed)"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        eprint!("{stderr}");
+        return Ok(());
+    }
+    Err(format!("{stderr}{program} failed: {}", output.status))
+}
