@@ -7,4 +7,14 @@
 mod common;
 mod harness;
 
+mod bce;
+mod bi_interaction;
+mod bottom;
+mod concat;
+mod dropout;
+mod gate;
 mod linear;
+mod mix;
+mod normalize;
+mod orthogonality;
+mod penalty;
