@@ -7,9 +7,11 @@ mod assemble;
 mod dataset;
 pub mod formats;
 pub mod negatives;
+pub mod prepare;
 pub mod split;
 pub mod stats;
 pub mod store;
+pub mod synth;
 
 pub use dataset::{CourseLists, Dataset, Interactions, Split};
 pub use stats::Counts;

@@ -145,7 +145,7 @@ pub fn gradients(cases: Vec<Case>) {
 
 /// The kernels against the CPU code in f32 and f64: by the host executor in three thread orders, and on the card.
 pub fn kernels(cases: Vec<Case>) {
-    let mut devices: Vec<(String, Device)> = [Order::Forward, Order::Reverse, Order::Seeded(7)]
+    let mut devices: Vec<(String, Device)> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
         .map(|order| (format!("executor {order:?}"), Device::Gpu(Gpu::new(common::HostDriver::new(order)))))
         .into();
     if let Ok(device @ Device::Gpu(_)) = Device::parse("auto") {

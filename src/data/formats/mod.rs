@@ -1,8 +1,15 @@
 //! One file per format that a data set can be read from; docs/data.md documents them.
 
 pub mod interchange;
+pub mod kgat;
+mod lists;
+mod map;
+pub mod table;
 pub(crate) mod text;
 pub(crate) mod time;
+mod write;
+
+pub use write::write;
 
 use super::Dataset;
 use super::assemble::{Rows, assemble};
@@ -31,6 +38,58 @@ pub struct SourceReport {
 pub struct Loaded {
     pub dataset: Dataset,
     pub report: SourceReport,
+}
+
+/// Which reader to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Whichever of interchange and kgat the files of the folder belong to.
+    #[default]
+    Auto,
+    Interchange,
+    Kgat,
+    /// Any tables, described by a map file.
+    Table,
+}
+
+/// Reads a folder. `map` is the map file of [`Format::Table`]. Errors: `Error::Data` for content that cannot be
+/// used, with file and line; `Error::Config` for a format and a map that do not belong together.
+pub fn read(folder: &Path, format: Format, map: Option<&Path>) -> Result<Loaded> {
+    let format = match (format, map) {
+        (Format::Auto, Some(_)) => Format::Table,
+        (Format::Auto, None) => detect(folder)?,
+        (chosen, _) => chosen,
+    };
+    match (format, map) {
+        (Format::Table, Some(map)) => table::read(folder, map),
+        (Format::Table, None) => Err(Error::config(
+            "--format table",
+            "needs a map file that says which column is what",
+            "add --map FILE.toml (data/maps/ has examples, docs/data.md describes them)",
+        )),
+        (_, Some(_)) => {
+            Err(Error::config("--map", "belongs to --format table", "leave out --map, or set the format"))
+        }
+        (Format::Kgat, None) => kgat::read(folder),
+        (_, None) => interchange::read(folder),
+    }
+}
+
+/// Recognises the format of a folder by its files.
+pub fn detect(folder: &Path) -> Result<Format> {
+    require_folder(folder)?;
+    if folder.join(interchange::INTERACTIONS).is_file() {
+        Ok(Format::Interchange)
+    } else if folder.join(kgat::TRAIN).is_file() {
+        Ok(Format::Kgat)
+    } else {
+        Err(Error::data(
+            folder,
+            None,
+            format!("has neither {} (interchange) nor {} (KGAT)", interchange::INTERACTIONS, kgat::TRAIN),
+            "name the folder that has one of them, or describe its tables: --format table --map FILE.toml",
+        ))
+    }
 }
 
 /// The ids of one kind of thing that no file lists: 0 to the largest one seen.

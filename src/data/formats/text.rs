@@ -93,11 +93,6 @@ impl Table {
         more.map_err(|e| self.broken(e))
     }
 
-    /// Fields in the current row.
-    pub fn width(&self) -> usize {
-        self.record.len()
-    }
-
     /// A field without the blanks around it; a column that the row does not have is empty.
     pub fn field(&self, column: usize) -> &[u8] {
         self.record.get(column).unwrap_or(b"").trim_ascii()

@@ -1,0 +1,449 @@
+//! The attention encoder: TransD-attentive propagation over the graph, formulas (1) and (3) to (7).
+//!
+//! Nodes are learners, then courses, then attributes (`full` propagation), or courses and attributes alone, with
+//! learners listening to their courses at the end (`history`).
+
+use std::sync::Arc;
+
+use super::{Builder, Pass};
+use crate::Result;
+use crate::config::{
+    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation,
+    Stack,
+};
+use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::graph::{Edge, Graph};
+use crate::ops::{
+    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query, RelationMix,
+    RowDot, Rows, ScaleRows, laplacian_weights,
+};
+
+/// Relation ids on the graph: those of the knowledge graph, their inverses, then the enrolments'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relations {
+    pub kg: usize,
+    pub self_loop: bool,
+}
+
+impl Relations {
+    pub fn inverse(&self, relation: u32) -> u32 {
+        relation + self.kg as u32
+    }
+
+    /// learner -> course
+    pub fn enrol(&self) -> u32 {
+        2 * self.kg as u32
+    }
+
+    /// course -> learner
+    pub fn enrolled_by(&self) -> u32 {
+        2 * self.kg as u32 + 1
+    }
+
+    pub fn itself(&self) -> u32 {
+        2 * self.kg as u32 + 2
+    }
+
+    pub fn count(&self) -> usize {
+        2 * self.kg + 2 + usize::from(self.self_loop)
+    }
+}
+
+/// Courses of learners, one row each, the latest last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histories {
+    /// rows + 1
+    pub offsets: Vec<u64>,
+    pub course: Vec<u32>,
+}
+
+impl Histories {
+    pub fn new() -> Self {
+        Histories { offsets: vec![0], course: vec![] }
+    }
+
+    pub fn push(&mut self, courses: impl IntoIterator<Item = u32>) {
+        self.course.extend(courses);
+        self.offsets.push(self.course.len() as u64);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub fn row(&self, i: usize) -> &[u32] {
+        &self.course[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+}
+
+/// The bucket of the course that is `back` places before the end of the history, from 1; bucket 0 is for edges
+/// that are no enrolments. Two thirds of the buckets hold one place each, the others twice as many as the last.
+pub fn recency_bucket(back: usize, buckets: usize) -> u32 {
+    let single = (buckets * 2 / 3).max(1);
+    let bucket = match back.checked_sub(single) {
+        None => back,
+        Some(beyond) => single + (beyond / single + 1).ilog2() as usize,
+    };
+    1 + bucket.min(buckets - 1) as u32
+}
+
+struct Layer {
+    w1: ParamId,
+    b1: ParamId,
+    /// Of the element-wise product; the bi-interaction alone has them.
+    second: Option<(ParamId, ParamId)>,
+}
+
+pub struct Encoder {
+    model: ModelConfig,
+    attention: crate::config::AttentionConfig,
+    relations: Relations,
+    learners: usize,
+    courses: usize,
+    entity: ParamId,
+    entity_proj: ParamId,
+    relation: ParamId,
+    relation_proj: ParamId,
+    /// Vectors of learners apart from the entities', under `history` propagation.
+    learner: Option<(ParamId, ParamId)>,
+    gat: Option<ParamId>,
+    edge_bias: ParamId,
+    has_bias: bool,
+    layers: Vec<Layer>,
+    output: Option<ParamId>,
+    graph: Arc<Graph>,
+    /// Attention of the graph's edges where it is a constant.
+    fixed: Option<Tensor>,
+}
+
+/// Layer states X^(0) .. X^(L) of some nodes.
+type States = Vec<Var>;
+
+impl Encoder {
+    /// `edges`: of the whole graph (`full`) or of courses and attributes (`history`), inverses included.
+    pub fn new(
+        b: &mut Builder,
+        config: &Config,
+        relations: Relations,
+        (learners, courses, entities): (usize, usize, usize),
+        edges: &[Edge],
+    ) -> Result<Encoder> {
+        let (model, attention) = (config.model.clone(), config.attention.clone());
+        let (n, m) = (model.dim, config.relation_dim());
+        let nodes = match model.propagation {
+            Propagation::Full => learners + entities,
+            Propagation::History => entities,
+        };
+        // Rows of a table are vectors of n numbers: Xavier's rule for a map from n to n.
+        let std = |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
+        let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
+        let (entity_std, relation_std) = match config.kg.proj_init {
+            ProjInit::Xavier => ((1.0 / n as f64).sqrt(), (1.0 / m as f64).sqrt()),
+            ProjInit::EntityZero => (0.0, (1.0 / m as f64).sqrt()),
+            ProjInit::RelationZero => ((1.0 / n as f64).sqrt(), 0.0),
+        };
+        let entity_proj = b.normal("entity_proj", Owner::Shared, nodes, n, entity_std)?;
+        let q = relations.count();
+        let relation = b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?;
+        let relation_proj = b.normal("relation_proj", Owner::Shared, q, m, relation_std)?;
+        let learner = match (model.propagation, model.learner) {
+            (Propagation::History, LearnerInit::Free | LearnerInit::Both) => Some((
+                b.normal("learner", Owner::Shared, learners, n, std(n))?,
+                b.normal("learner_proj", Owner::Shared, learners, n, entity_std)?,
+            )),
+            _ => None,
+        };
+        let gat = match attention.logit {
+            Logit::Gat => Some(b.xavier("gat", Owner::Shared, 3, m)?),
+            _ => None,
+        };
+        let has_bias = attention.edge_bias == EdgeBias::Recency;
+        let buckets = if has_bias { 1 + attention.recency_buckets } else { 1 };
+        let edge_bias = b.zeros("edge_bias", Owner::Shared, buckets, 1)?;
+        let mut layers = vec![];
+        let mut from = n;
+        for (l, &to) in model.layers.iter().enumerate() {
+            use crate::config::Aggregator::*;
+            let input = if model.aggregator == Graphsage { 2 * from } else { from };
+            let name = |part: &str| format!("layers.{l}.{part}");
+            let w1 = b.xavier(&name("w1"), Owner::Shared, input, to)?;
+            let b1 = b.zeros(&name("b1"), Owner::Shared, 1, to)?;
+            let second = match model.aggregator {
+                Bi => Some((
+                    b.xavier(&name("w2"), Owner::Shared, from, to)?,
+                    b.zeros(&name("b2"), Owner::Shared, 1, to)?,
+                )),
+                Gcn | Graphsage => None,
+            };
+            layers.push(Layer { w1, b1, second });
+            from = to;
+        }
+        let output = match model.course_output {
+            CourseOutput::Separate => Some(b.normal("course_output", Owner::Shared, courses, n, std(n))?),
+            CourseOutput::Tied => None,
+        };
+        let graph = Arc::new(Graph::new(b.device, nodes, nodes, q, edges)?);
+        let fixed = match attention.mode {
+            AttentionMode::Differentiated => None,
+            // Also what `refreshed` starts from.
+            _ => Some(laplacian(b.device, b.dtype, &graph)?),
+        };
+        Ok(Encoder {
+            model,
+            attention,
+            relations,
+            learners,
+            courses,
+            entity,
+            entity_proj,
+            relation,
+            relation_proj,
+            learner,
+            gat,
+            edge_bias,
+            has_bias,
+            layers,
+            output,
+            graph,
+            fixed,
+        })
+    }
+
+    /// D, the width of Z.
+    pub fn width(&self) -> usize {
+        match self.model.stack {
+            Stack::Concat => self.model.dim + self.model.layers.iter().sum::<usize>(),
+            _ => self.model.layers.last().copied().unwrap_or(self.model.dim),
+        }
+    }
+
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The parameters of TransD, in the order of its inputs: E, P, R, R_p.
+    pub fn transd(&self) -> [ParamId; 4] {
+        [self.entity, self.entity_proj, self.relation, self.relation_proj]
+    }
+
+    /// Node id of a course on the graph.
+    pub fn course_node(&self, course: u32) -> u32 {
+        match self.model.propagation {
+            Propagation::Full => self.learners as u32 + course,
+            Propagation::History => course,
+        }
+    }
+
+    /// The attention that is a constant between refreshes, for checkpoints.
+    pub fn fixed_attention(&self) -> Option<&Tensor> {
+        self.fixed.as_ref()
+    }
+
+    pub fn set_fixed_attention(&mut self, alpha: Tensor) {
+        self.fixed = Some(alpha);
+    }
+
+    /// Recomputes the constant attention from the parameters (mode `refreshed`); called once per epoch.
+    pub fn refresh(&mut self, params: &Params, device: &Device, dtype: DType) -> Result<()> {
+        if self.attention.mode != AttentionMode::Refreshed {
+            return Ok(());
+        }
+        let mut tape = Tape::inference();
+        let vars = params.on_tape(&mut tape);
+        let pass = &mut Pass { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
+        let (e, p) = (pass.param(self.entity), pass.param(self.entity_proj));
+        let graph = self.graph.clone();
+        let heard = self.attend(pass, &graph, (e, p), (e, p))?;
+        self.fixed = Some(pass.tape.value(heard.alpha).clone());
+        Ok(())
+    }
+
+    /// Layer states of the graph's nodes, (nodes, d_l) each.
+    pub fn nodes(&self, pass: &mut Pass) -> Result<States> {
+        let (e, p) = (pass.param(self.entity), pass.param(self.entity_proj));
+        if self.layers.is_empty() {
+            return Ok(vec![e]);
+        }
+        let heard = match &self.fixed {
+            Some(alpha) => Heard { alpha: pass.tape.constant(alpha.clone()), first: None, log_sum: None },
+            None => self.attend(pass, &self.graph, (e, p), (e, p))?,
+        };
+        let mut states = vec![e];
+        for l in 0..self.layers.len() {
+            let a = self.messages(pass, &self.graph, &heard, l, states[l], p)?;
+            states.push(self.layer(pass, l, states[l], a, 0)?);
+        }
+        Ok(states)
+    }
+
+    /// Layer states of learners that listen to their histories, (rows, d_l) each. `nodes` are the states of the
+    /// courses' side; `learner` the ids of the rows, which matter where learners have vectors of their own.
+    pub fn listeners(&self, pass: &mut Pass, nodes: &[Var], learner: &[u32], histories: &Histories) -> Result<States> {
+        let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
+        let rows = histories.rows();
+        let (x, p) = match self.learner {
+            Some((x, p)) => {
+                let ids = Rows::new(pass.device, learner.to_vec(), self.learners)?;
+                let (x, p) = (pass.param(x), pass.param(p));
+                (pass.tape.apply(Gather::new(ids.clone()), &[x])?, pass.tape.apply(Gather::new(ids), &[p])?)
+            }
+            None => (pass.zeros(rows, self.model.dim)?, pass.zeros(rows, self.model.dim)?),
+        };
+        let p_nodes = pass.param(self.entity_proj);
+        let heard = match self.attention.mode {
+            AttentionMode::Laplacian => {
+                let alpha = laplacian(pass.device, pass.dtype, &graph)?;
+                Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None }
+            }
+            AttentionMode::Refreshed => {
+                let heard = self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?;
+                let alpha = pass.tape.detach(heard.alpha);
+                let log_sum = heard.log_sum.map(|v| pass.tape.detach(v));
+                Heard { alpha, first: None, log_sum }
+            }
+            AttentionMode::Differentiated => self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?,
+        };
+        let first = self.messages(pass, &graph, &heard, 0, nodes[0], p_nodes)?;
+        let x0 = match self.model.learner {
+            LearnerInit::Free => x,
+            LearnerInit::History => first,
+            LearnerInit::Both => pass.tape.apply(Combine::sum(2), &[x, first])?,
+        };
+        let mut states = vec![x0];
+        for l in 0..self.layers.len() {
+            let a = if l == 0 { first } else { self.messages(pass, &graph, &heard, l, nodes[l], p_nodes)? };
+            states.push(self.layer(pass, l, states[l], a, 1)?);
+        }
+        Ok(states)
+    }
+
+    /// Z (7): what stacking makes of layer states.
+    pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
+        let mut parts = vec![states[0]];
+        for &x in &states[1..] {
+            parts.push(if self.model.normalize { pass.tape.apply(L2Normalize::default(), &[x])? } else { x });
+        }
+        match self.model.stack {
+            _ if parts.len() == 1 => Ok(parts[0]),
+            Stack::Concat => pass.tape.apply(Concat, &parts),
+            Stack::Last => Ok(parts[parts.len() - 1]),
+            Stack::Sum => pass.tape.apply(Combine::sum(parts.len()), &parts),
+            Stack::Mean => pass.tape.apply(Combine::mean(parts.len()), &parts),
+        }
+    }
+
+    /// Z of all courses as targets, (courses, D).
+    pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
+        let ids: Vec<u32> = (0..self.courses as u32).map(|c| self.course_node(c)).collect();
+        let rows = Rows::new(pass.device, ids, pass.rows(nodes[0]))?;
+        let mut states = vec![];
+        for (l, &x) in nodes.iter().enumerate() {
+            states.push(match (l, self.output) {
+                (0, Some(output)) => pass.param(output),
+                _ => pass.tape.apply(Gather::new(rows.clone()), &[x])?,
+            });
+        }
+        self.stack(pass, &states)
+    }
+
+    fn attend(&self, pass: &mut Pass, graph: &Arc<Graph>, (x, p): (Var, Var), (xt, pt): (Var, Var)) -> Result<Heard> {
+        let (r, rp) = (pass.param(self.relation), pass.param(self.relation_proj));
+        let kind = match self.attention.logit {
+            Logit::KgatTanh => LogitKind::Tanh,
+            Logit::Dot => LogitKind::Dot,
+            Logit::Gat => LogitKind::Gat { slope: self.model.slope },
+        };
+        let mut inputs = vec![x, p, r, rp];
+        inputs.extend(self.gat.map(|a| pass.param(a)));
+        let query = pass.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
+        let bias = pass.param(self.edge_bias);
+        let attend = Attend::new(graph.clone(), kind, self.attention.temperature);
+        let outputs = pass.tape.apply_all(attend, &[query[0], query[1], xt, pt, rp, bias])?;
+        Ok(Heard { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
+    }
+
+    /// a (3): what each head hears of layer l, whose states are `x`.
+    fn messages(&self, pass: &mut Pass, graph: &Arc<Graph>, heard: &Heard, l: usize, x: Var, p: Var) -> Result<Var> {
+        let mut a = match (l, heard.first) {
+            (0, Some(first)) => first,
+            _ => pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, x])?,
+        };
+        if self.attention.message == Message::Projected {
+            let s = pass.tape.apply(RowDot, &[p, x])?;
+            let rp = pass.param(self.relation_proj);
+            let along = pass.tape.apply(RelationMix::new(graph.clone()), &[heard.alpha, s, rp])?;
+            a = pass.tape.apply(Combine::sum(2), &[a, along])?;
+        }
+        let is_history = !Arc::ptr_eq(graph, &self.graph);
+        match heard.log_sum {
+            Some(log_sum) if is_history && self.attention.norm_power != 1.0 => {
+                let power = 1.0 - self.attention.norm_power;
+                pass.tape.apply(ScaleRows { power }, &[a, log_sum])
+            }
+            _ => Ok(a),
+        }
+    }
+
+    /// (6) on nodes with states x and messages a. `side` tells the dropout of nodes and of listeners apart.
+    fn layer(&self, pass: &mut Pass, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
+        let layer = &self.layers[l];
+        let aggregator = match self.model.aggregator {
+            crate::config::Aggregator::Bi => Aggregator::Bi,
+            crate::config::Aggregator::Gcn => Aggregator::Gcn,
+            crate::config::Aggregator::Graphsage => Aggregator::GraphSage,
+        };
+        let dropout = pass.dropout.filter(|_| self.model.message_dropout > 0.0);
+        let random = dropout.map(|r| Philox::new(r.seed, r.stream ^ (1 + 2 * l as u64 + side) << 48));
+        let op = BiInteraction::new(aggregator, self.model.slope, self.model.message_dropout, random);
+        let mut inputs = vec![x, a, pass.param(layer.w1)];
+        match layer.second {
+            Some((w2, b2)) => inputs.extend([pass.param(w2), pass.param(layer.b1), pass.param(b2)]),
+            None => inputs.push(pass.param(layer.b1)),
+        }
+        pass.tape.apply(op, &inputs)
+    }
+
+    fn history_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {
+        let mut edges = Vec::with_capacity(histories.course.len());
+        for v in 0..histories.rows() {
+            let row = histories.row(v);
+            for (i, &course) in row.iter().enumerate() {
+                let bucket = match self.has_bias {
+                    true => recency_bucket(row.len() - 1 - i, self.attention.recency_buckets),
+                    false => 0,
+                };
+                edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail: course, bucket });
+            }
+        }
+        let offsets = histories.offsets.clone();
+        Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)
+    }
+}
+
+/// Attention over one graph: per edge, and what it gathers of layer 0 where that was fused.
+struct Heard {
+    alpha: Var,
+    first: Option<Var>,
+    /// (heads, 1) logarithm of the softmax's denominator.
+    log_sum: Option<Var>,
+}
+
+fn laplacian(device: &Device, dtype: DType, graph: &Graph) -> Result<Tensor> {
+    let weights: Vec<f64> = laplacian_weights(graph).into_iter().map(f64::from).collect();
+    Tensor::from_f64(device, dtype, weights.len(), 1, &weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_grow_with_age_and_end() {
+        let bucket = |back| recency_bucket(back, 6);
+        // Four single places, then four in one, then the rest.
+        assert_eq!((0..9).map(bucket).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 5, 5, 5, 6]);
+        assert_eq!(bucket(100_000), 6);
+        assert_eq!(recency_bucket(5, 1), 1);
+        assert!((0..1000).map(|b| recency_bucket(b, 24)).is_sorted());
+    }
+}

@@ -1,0 +1,75 @@
+//! What models are made of: parameters with the ops that use them.
+
+mod encoder;
+mod head;
+mod mlp;
+
+use crate::Result;
+use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+
+pub use encoder::{Encoder, Histories, Relations, recency_bucket};
+pub use head::{Head, HeadOutput};
+pub use mlp::Mlp;
+
+/// Makes parameters, each from random numbers of its own: adding one does not change the others.
+pub struct Builder<'a> {
+    pub params: Params,
+    pub device: &'a Device,
+    pub dtype: DType,
+    seed: u64,
+}
+
+/// Streams of parameters start here; other uses of the seed keep below.
+const INIT_STREAM: u64 = 1 << 32;
+
+impl<'a> Builder<'a> {
+    pub fn new(device: &'a Device, dtype: DType, seed: u64) -> Self {
+        Builder { params: Params::default(), device, dtype, seed }
+    }
+
+    /// Normal values of the given standard deviation.
+    pub fn normal(&mut self, name: &str, owner: Owner, rows: usize, cols: usize, std: f64) -> Result<ParamId> {
+        let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
+        let values: Vec<f64> = (0..rows * cols).map(|i| std * random.normal_at(i as u64)).collect();
+        let value = Tensor::from_f64(self.device, self.dtype, rows, cols, &values)?;
+        Ok(self.params.add(name, owner, value))
+    }
+
+    /// Xavier's normal initialisation of a map from `rows` to `cols` dimensions.
+    pub fn xavier(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
+        self.normal(name, owner, rows, cols, (2.0 / (rows + cols) as f64).sqrt())
+    }
+
+    pub fn zeros(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
+        Ok(self.params.add(name, owner, Tensor::zeros(self.device, self.dtype, rows, cols)?))
+    }
+}
+
+/// One forward pass: the tape, the parameters on it, and whether it trains.
+pub struct Pass<'a> {
+    pub tape: &'a mut Tape,
+    pub vars: &'a [Var],
+    pub device: &'a Device,
+    pub dtype: DType,
+    /// Seed and stream of this step's dropout; absent when nothing is to be dropped.
+    pub dropout: Option<Philox>,
+}
+
+impl Pass<'_> {
+    pub fn param(&self, id: ParamId) -> Var {
+        self.vars[id.0]
+    }
+
+    pub fn zeros(&mut self, rows: usize, cols: usize) -> Result<Var> {
+        let zeros = Tensor::zeros(self.device, self.dtype, rows, cols)?;
+        Ok(self.tape.constant(zeros))
+    }
+
+    pub fn rows(&self, var: Var) -> usize {
+        self.tape.value(var).rows()
+    }
+
+    pub fn cols(&self, var: Var) -> usize {
+        self.tape.value(var).cols()
+    }
+}

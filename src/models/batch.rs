@@ -1,0 +1,48 @@
+//! What a model is given: learners with what they are known by, and what is asked about them.
+
+use crate::layers::Histories;
+
+/// Rows of learners. The same learner may stand in several rows, cut at different places of its history.
+#[derive(Clone, Debug, Default)]
+pub struct Learners {
+    pub id: Vec<u32>,
+    /// What each row may know: read under `history` propagation, and by masks.
+    pub histories: Histories,
+}
+
+impl Learners {
+    pub fn new() -> Self {
+        Learners { id: vec![], histories: Histories::new() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.id.len()
+    }
+}
+
+/// One step's enrolments and negatives.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub learners: Learners,
+    /// (rows) the positive of each row.
+    pub positive: Vec<u32>,
+    /// (rows) one sampled negative of each row, for BPR; empty without negatives.
+    pub negative: Vec<u32>,
+    /// (pairs) row and course of each pair that the head judges.
+    pub pair_row: Vec<u32>,
+    pub pair_course: Vec<u32>,
+    /// (pairs x K) labels, row-major.
+    pub labels: Vec<f32>,
+    /// Triples of the joint phase.
+    pub triples: Option<TripleBatch>,
+}
+
+/// Triples with their corruptions, in node ids of the graph.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TripleBatch {
+    pub head: Vec<u32>,
+    pub relation: Vec<u32>,
+    pub tail: Vec<u32>,
+    pub negative_head: Vec<u32>,
+    pub negative_tail: Vec<u32>,
+}

@@ -1,0 +1,115 @@
+//! Models: each one file, registered here by name.
+
+mod batch;
+mod graphs;
+mod waa_ta;
+
+use crate::config::Config;
+use crate::data::Dataset;
+use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
+use crate::{Error, Result};
+
+pub use batch::{Batch, Learners, TripleBatch};
+pub use graphs::{triples_for_training, TrainGraph};
+pub use waa_ta::WaaTa;
+
+/// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Target,
+    Auxiliary,
+    /// Added as it is: orthogonality and the norms.
+    Constraint,
+}
+
+/// A named loss on the tape. Losses stay apart until their gradients are weighted.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    pub name: String,
+    pub role: Role,
+    /// A row of losses, of which this is column `column`.
+    pub var: Var,
+    pub column: usize,
+    /// Its weight in formula (16).
+    pub weight: f64,
+}
+
+/// Means of gate values over a batch, one per task, for the log.
+pub type GateMeans = Vec<f64>;
+
+pub struct Losses {
+    pub losses: Vec<Loss>,
+    pub gates: Vec<Var>,
+}
+
+/// Everything about courses and nodes that scoring needs, computed once for many blocks of learners.
+pub struct Encoded {
+    /// Layer states of the graph's nodes.
+    pub nodes: Vec<Tensor>,
+    /// Z of all nodes, under `full` propagation.
+    pub z_nodes: Option<Tensor>,
+    /// (courses, D)
+    pub z_courses: Tensor,
+}
+
+pub trait Model {
+    fn name(&self) -> &'static str;
+    fn tasks(&self) -> &[String];
+    fn params(&self) -> &Params;
+    fn params_mut(&mut self) -> &mut Params;
+
+    /// All losses of a batch; the target comes first.
+    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>) -> Result<Losses>;
+
+    /// The knowledge graph's loss on a batch of triples, (1, 1).
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var>;
+
+    /// Work between epochs: refreshed attention.
+    fn begin_epoch(&mut self) -> Result<()>;
+
+    /// Constants that training changes outside the parameters, for checkpoints.
+    fn state(&self) -> Vec<(String, Tensor)>;
+    fn set_state(&mut self, name: &str, value: Tensor) -> Result<()>;
+
+    /// Clamps and the like after an optimizer step.
+    fn after_step(&mut self) -> Result<()>;
+
+    fn encode(&self) -> Result<Encoded>;
+
+    /// Scores of all courses for a block of learners, (rows, courses), as `eval.rank_by` says.
+    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
+
+    /// Logits of all tasks for pairs (row of `learners`, course), (pairs, K).
+    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor>;
+}
+
+type Build = fn(&Config, &Dataset, &TrainGraph, &Device, DType) -> Result<Box<dyn Model>>;
+
+/// Every model by its name in `model.name`.
+pub const MODELS: &[(&str, Build)] = &[("waa-ta", |c, d, g, device, dtype| Ok(Box::new(WaaTa::new(c, d, g, device, dtype)?)))];
+
+/// The model that `config.model.name` names, with fresh parameters.
+pub fn build(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device, dtype: DType) -> Result<Box<dyn Model>> {
+    let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
+    let (_, build) = MODELS.iter().find(|(name, _)| *name == config.model.name).ok_or_else(|| {
+        let why = format!("there is no model `{}`", config.model.name);
+        Error::config("model.name", why, format!("models: {}", names.join(", ")))
+    })?;
+    build(config, data, graph, device, dtype)
+}
+
+/// The tasks of a run: those that are named, else enrolment and then every label.
+pub fn task_names(config: &Config, data: &Dataset) -> Result<Vec<String>> {
+    if config.loss.tasks.is_empty() {
+        return Ok(std::iter::once(ENROLLED.to_string()).chain(data.labels.iter().cloned()).collect());
+    }
+    for name in &config.loss.tasks {
+        if name != ENROLLED {
+            data.require_label(name)?;
+        }
+    }
+    Ok(config.loss.tasks.clone())
+}
+
+/// The task that every data set has: 1 for an enrolment, 0 for a sampled course that was not taken.
+pub const ENROLLED: &str = "enrolled";

@@ -1,0 +1,381 @@
+//! WAA-TA: attentive propagation over a knowledge graph, and a multi-task head with shared and specific
+//! representations. Formulas (1) to (16); docs/model.md has them with their sources.
+
+use super::{Batch, Encoded, Learners, Loss, Losses, Model, Role, TrainGraph, TripleBatch, task_names};
+use crate::config::{Config, Distance, EntityNorm, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking};
+use crate::data::Dataset;
+use crate::engine::{DType, Device, Index, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::layers::{Builder, Encoder, Head, Pass};
+use crate::ops::{
+    self, BceLoss, Bpr, Combine, Gather, L1, L2, Orthogonality, RowDot, Rows, SoftmaxLoss, TransD, TransDOptions,
+};
+use crate::{Error, Result};
+
+pub struct WaaTa {
+    config: Config,
+    tasks: Vec<String>,
+    params: Params,
+    encoder: Encoder,
+    head: Head,
+    /// Bias of each course in the match score; trained by the softmax objective alone.
+    course_bias: Option<ParamId>,
+    courses: usize,
+    device: Device,
+    dtype: DType,
+}
+
+impl WaaTa {
+    pub fn new(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device, dtype: DType) -> Result<WaaTa> {
+        let tasks = task_names(config, data)?;
+        let mut b = Builder::new(device, dtype, config.seed);
+        let counts = (data.learners(), data.courses, data.entities());
+        let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
+        let head = Head::new(&mut b, &config.head, encoder.width(), tasks.len())?;
+        let course_bias = match config.loss.ranking {
+            Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
+            _ => None,
+        };
+        let params = b.params;
+        let config = config.clone();
+        Ok(WaaTa { config, tasks, params, encoder, head, course_bias, courses: data.courses, device: device.clone(), dtype })
+    }
+
+    /// Z of learners, (rows, D), and of all courses, (courses, D).
+    fn represent(&self, pass: &mut Pass, learners: &Learners) -> Result<(Var, Var)> {
+        let nodes = self.encoder.nodes(pass)?;
+        match self.config.model.propagation {
+            Propagation::Full => {
+                let z = self.encoder.stack(pass, &nodes)?;
+                let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
+                let z_u = pass.tape.apply(Gather::new(rows), &[z])?;
+                Ok((z_u, self.encoder.course_targets(pass, &nodes)?))
+            }
+            Propagation::History => {
+                let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
+                Ok((self.encoder.stack(pass, &states)?, self.encoder.course_targets(pass, &nodes)?))
+            }
+        }
+    }
+
+    /// As `represent`, from what `encode` computed, for learners alone.
+    fn learners_from(&self, pass: &mut Pass, encoded: &Encoded, learners: &Learners) -> Result<Var> {
+        if let Some(z) = &encoded.z_nodes {
+            let z = pass.tape.constant(z.clone());
+            let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
+            return pass.tape.apply(Gather::new(rows), &[z]);
+        }
+        let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
+        let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
+        self.encoder.stack(pass, &states)
+    }
+
+    fn gather(&self, pass: &mut Pass, table: Var, ids: &[u32]) -> Result<Var> {
+        let rows = Rows::new(&self.device, ids.to_vec(), pass.rows(table))?;
+        pass.tape.apply(Gather::new(rows), &[table])
+    }
+
+    /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
+    fn judge(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<crate::layers::HeadOutput> {
+        let mut out = self.head.forward(pass, z_u, z_i)?;
+        if self.config.head.score_residual {
+            let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
+            let (rows, k) = (pass.rows(score), self.tasks.len());
+            let mut columns = vec![score];
+            if k > 1 {
+                columns.push(pass.zeros(rows, k - 1)?);
+            }
+            let padded = pass.tape.apply(ops::Concat, &columns)?;
+            out.logits = pass.tape.apply(Combine::sum(2), &[out.logits, padded])?;
+        }
+        Ok(out)
+    }
+
+    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z_u: Var, z_courses: Var) -> Result<Option<(String, Var)>> {
+        let loss = &self.config.loss;
+        match (loss.ranking, self.course_bias) {
+            (Ranking::Bce, _) => Ok(None),
+            (Ranking::Bpr, _) => {
+                let i = self.gather(pass, z_courses, &batch.positive)?;
+                let j = self.gather(pass, z_courses, &batch.negative)?;
+                let op = Bpr { lambda: loss.l2 };
+                Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
+            }
+            (Ranking::Softmax, bias) => {
+                let targets = Index::new(&self.device, batch.positive.clone())?;
+                let mut op = SoftmaxLoss::new(targets, loss.softmax_scale, loss.label_smoothing);
+                if loss.softmax_mask_seen {
+                    let seen = &batch.learners.histories;
+                    op = op.excluding(
+                        Index::new(&self.device, seen.offsets.clone())?,
+                        Index::new(&self.device, seen.course.clone())?,
+                    );
+                }
+                let bias = match bias {
+                    Some(id) => pass.param(id),
+                    None => pass.zeros(1, self.courses)?,
+                };
+                Ok(Some(("softmax".into(), pass.tape.apply(op, &[z_u, z_courses, bias])?)))
+            }
+        }
+    }
+
+    fn transd(&self, pass: &mut Pass, batch: &TripleBatch) -> Result<Var> {
+        let kg = &self.config.kg;
+        let options = TransDOptions {
+            loss: match kg.loss {
+                KgLoss::Bpr => ops::TransDLoss::Bpr,
+                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma },
+            },
+            distance: match kg.distance {
+                Distance::L2Squared => ops::Distance::L2Squared,
+                Distance::L2 => ops::Distance::L2,
+                Distance::L1 => ops::Distance::L1,
+            },
+            proj_norm: match kg.proj_norm {
+                ProjNorm::None => ops::ProjNorm::None,
+                ProjNorm::Clamp => ops::ProjNorm::Clamp,
+                ProjNorm::L2 => ops::ProjNorm::L2,
+            },
+            l2: kg.l2,
+        };
+        let inputs = self.encoder.transd().map(|id| pass.param(id));
+        let (nodes, relations) = (pass.rows(inputs[0]), pass.rows(inputs[2]));
+        let triples = ops::Triples::new(&self.device, batch, nodes, relations)?;
+        pass.tape.apply(TransD::new(options, triples), &inputs)
+    }
+
+    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<Philox>) -> Pass<'a> {
+        Pass { tape, vars, device: &self.device, dtype: self.dtype, dropout }
+    }
+
+    fn inference<R>(&self, run: impl FnOnce(&mut Pass) -> Result<R>) -> Result<R> {
+        let mut tape = Tape::inference();
+        let vars = self.params.on_tape(&mut tape);
+        run(&mut self.pass(&mut tape, &vars, None))
+    }
+
+    fn pair_logits(
+        &self,
+        pass: &mut Pass,
+        encoded: &Encoded,
+        z_u: Var,
+        rows: Vec<u32>,
+        courses: Vec<u32>,
+    ) -> Result<Tensor> {
+        let z_courses = pass.tape.constant(encoded.z_courses.clone());
+        let u = self.gather(pass, z_u, &rows)?;
+        let i = self.gather(pass, z_courses, &courses)?;
+        let out = self.judge(pass, u, i)?;
+        Ok(pass.tape.value(out.logits).clone())
+    }
+}
+
+/// Pairs that the head judges at once when ranking: bounds the memory, not the result.
+const HEAD_BLOCK: usize = 16 * 1024;
+
+impl Model for WaaTa {
+    fn name(&self) -> &'static str {
+        "waa-ta"
+    }
+
+    fn tasks(&self) -> &[String] {
+        &self.tasks
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>) -> Result<Losses> {
+        let pass = &mut self.pass(tape, vars, dropout);
+        let config = &self.config.loss;
+        let (z_rows, z_courses) = self.represent(pass, &batch.learners)?;
+        let mut losses = vec![];
+        let mut add = |name: String, role, var, column, weight| {
+            if weight != 0.0 {
+                losses.push(Loss { name, role, var, column, weight });
+            }
+        };
+        let ranking = self.ranking_loss(pass, batch, z_rows, z_courses)?;
+        let ranked = ranking.is_some();
+        if let Some((name, var)) = ranking {
+            add(name, Role::Target, var, 0, config.ranking_weight);
+        }
+        let z_u = self.gather(pass, z_rows, &batch.pair_row)?;
+        let z_i = self.gather(pass, z_courses, &batch.pair_course)?;
+        let out = self.judge(pass, z_u, z_i)?;
+        let (pairs, k, m) = (batch.pair_row.len(), self.tasks.len(), self.config.head.pairs);
+        let labels = Tensor::from_f64(
+            &self.device,
+            self.dtype,
+            pairs,
+            k,
+            &batch.labels.iter().map(|&y| y as f64).collect::<Vec<_>>(),
+        )?;
+        let labels = pass.tape.constant(labels);
+        let bce = pass.tape.apply(BceLoss::default(), &[out.logits, labels])?;
+        for (i, task) in self.tasks.iter().enumerate() {
+            let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
+            let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
+            add(format!("bce/{task}"), role, bce, i, weight);
+        }
+        if config.aux_weight != 0.0 {
+            // One label column for each specific MLP: task k's, M times.
+            let repeated: Vec<f64> = (0..pairs)
+                .flat_map(|row| (0..k * m).map(move |c| (row, c / m)))
+                .map(|(row, task)| batch.labels[row * k + task] as f64)
+                .collect();
+            let repeated = Tensor::from_f64(&self.device, self.dtype, pairs, k * m, &repeated)?;
+            let repeated = pass.tape.constant(repeated);
+            let each = pass.tape.apply(BceLoss::default(), &[out.auxiliary, repeated])?;
+            let sum = pass.tape.apply(ops::RowSum, &[each])?;
+            add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
+        }
+        if config.orth_weight != 0.0 {
+            let form = match config.orth {
+                OrthForm::A => ops::OrthForm::A,
+                OrthForm::A0 => ops::OrthForm::A0,
+                OrthForm::B => ops::OrthForm::B,
+                OrthForm::C => ops::OrthForm::C,
+                OrthForm::D => ops::OrthForm::D,
+                OrthForm::FdnCode => ops::OrthForm::FdnCode,
+            };
+            let mut parts = vec![];
+            for (s, t) in &out.pairs {
+                parts.push(pass.tape.apply(Orthogonality::new(form), &[*s, *t])?);
+            }
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
+            add("orthogonality".into(), Role::Constraint, sum, 0, config.orth_weight);
+        }
+        if config.l2 != 0.0 && config.ranking != Ranking::Bpr {
+            let u = pass.tape.apply(L2 { lambda: config.l2 }, &[z_u])?;
+            let i = pass.tape.apply(L2 { lambda: config.l2 }, &[z_i])?;
+            let sum = pass.tape.apply(Combine::sum(2), &[u, i])?;
+            add("l2".into(), Role::Constraint, sum, 0, 1.0);
+        }
+        if config.l1_specific != 0.0 {
+            let mut parts = vec![];
+            for id in self.head.specific_weights() {
+                let w = pass.param(id);
+                parts.push(pass.tape.apply(L1 { lambda: config.l1_specific }, &[w])?);
+            }
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
+            add("l1".into(), Role::Constraint, sum, 0, 1.0);
+        }
+        if let Some(triples) = &batch.triples {
+            let kg = self.transd(pass, triples)?;
+            add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
+        }
+        if losses.first().is_none_or(|l| l.role != Role::Target) {
+            return Err(Error::config("loss", "the target's weight is 0", "give the first task or the ranking a weight"));
+        }
+        Ok(Losses { losses, gates: out.gates })
+    }
+
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var> {
+        self.transd(&mut self.pass(tape, vars, None), batch)
+    }
+
+    fn begin_epoch(&mut self) -> Result<()> {
+        self.encoder.refresh(&self.params, &self.device, self.dtype)
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.encoder.fixed_attention().map(|alpha| ("attention".to_string(), alpha.clone())).into_iter().collect()
+    }
+
+    fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
+        match name {
+            "attention" if value.len() == self.encoder.graph().edges() => {
+                self.encoder.set_fixed_attention(value);
+                Ok(())
+            }
+            _ => Err(Error::shape("waa-ta", "a state of its own", format!("{name} of {:?}", value.shape()))),
+        }
+    }
+
+    fn after_step(&mut self) -> Result<()> {
+        if self.config.kg.entity_norm == EntityNorm::Clamp1 {
+            let [entity, _, relation, _] = self.encoder.transd();
+            for id in [entity, relation] {
+                ops::clamp_rows(&mut self.params.get_mut(id).value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&self) -> Result<Encoded> {
+        self.inference(|pass| {
+            let nodes = self.encoder.nodes(pass)?;
+            let z_nodes = match self.config.model.propagation {
+                Propagation::Full => Some(self.encoder.stack(pass, &nodes)?),
+                Propagation::History => None,
+            };
+            let z_courses = self.encoder.course_targets(pass, &nodes)?;
+            let value = |v: Var| pass.tape.value(v).clone();
+            Ok(Encoded {
+                nodes: nodes.iter().map(|&v| value(v)).collect(),
+                z_nodes: z_nodes.map(value),
+                z_courses: value(z_courses),
+            })
+        })
+    }
+
+    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
+        let (rows, courses) = (learners.rows(), self.courses);
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
+            let rank_by = self.config.eval.rank_by;
+            let mut scores = None;
+            if rank_by != RankBy::Head {
+                let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
+                let scale = match self.config.loss.ranking {
+                    Ranking::Softmax => self.config.loss.softmax_scale,
+                    _ => 1.0,
+                };
+                let z_u = pass.tape.value(z_u);
+                scores = Some(ops::match_scores(z_u, &encoded.z_courses, bias.as_ref(), scale)?);
+            }
+            if rank_by != RankBy::Inner {
+                let mut values = Vec::with_capacity(rows * courses);
+                let block = (HEAD_BLOCK / courses.max(1)).max(1);
+                for first in (0..rows).step_by(block) {
+                    let block_rows = first as u32..((first + block).min(rows)) as u32;
+                    let row = block_rows.clone().flat_map(|r| std::iter::repeat_n(r, courses)).collect();
+                    let course = block_rows.flat_map(|_| 0..courses as u32).collect();
+                    // A tape of its own, so that a block's memory goes before the next one's comes.
+                    let z_u = pass.tape.value(z_u).clone();
+                    let logits = self.inference(|pass| {
+                        let z_u = pass.tape.constant(z_u);
+                        self.pair_logits(pass, encoded, z_u, row, course)
+                    })?;
+                    values.extend(logits.to_vec()?.chunks_exact(self.tasks.len()).map(|z| z[0]));
+                }
+                let head = Tensor::from_f64(
+                    &self.device,
+                    self.dtype,
+                    rows,
+                    courses,
+                    &values.into_iter().map(f64::from).collect::<Vec<_>>(),
+                )?;
+                match &mut scores {
+                    Some(scores) => scores.add_scaled(1.0, &head)?,
+                    none => *none = Some(head),
+                }
+            }
+            scores.ok_or_else(|| Error::shape("score", "a way to rank", "none"))
+        })
+    }
+
+    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor> {
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
+            let (rows, courses) = pairs.iter().copied().unzip();
+            self.pair_logits(pass, encoded, z_u, rows, courses)
+        })
+    }
+}

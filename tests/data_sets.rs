@@ -1,0 +1,85 @@
+//! Published data sets, where the sample data lies next to the project; skipped elsewhere.
+
+use std::path::{Path, PathBuf};
+use waata::data::formats::Format;
+use waata::data::prepare::{PrepareOptions, PrepareReport, inspect, prepare};
+use waata::data::{Dataset, Split};
+
+/// `../shared/data/NAME`, seen from the project or from a working tree below it.
+fn sample(name: &str) -> Option<PathBuf> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = project
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("shared/data").join(name))
+        .find(|d| d.is_dir());
+    if found.is_none() {
+        println!("skipped: ../shared/data/{name} is not there");
+    }
+    found
+}
+
+fn prepared(name: &str, map: Option<&str>, dir: &Path) -> Option<PrepareReport> {
+    let options = PrepareOptions {
+        source: sample(name)?,
+        format: if map.is_some() { Format::Table } else { Format::Auto },
+        map: map.map(|m| Path::new(env!("CARGO_MANIFEST_DIR")).join("data/maps").join(m)),
+        out: dir.join("store"),
+        ..Default::default()
+    };
+    Some(prepare(&options).unwrap())
+}
+
+#[test]
+fn mooccubex_5core() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(report) = prepared("mooccubex-5core", None, dir.path()) else { return };
+    let counts = &report.counts;
+    assert_eq!(report.source.format, "kgat");
+    assert_eq!((report.split.as_str(), report.source.duplicates), ("given", 0));
+    assert_eq!((counts.learners, counts.courses, counts.enrolments), (97_722, 3_321, 1_182_745));
+    assert_eq!((counts.triples, counts.relations, counts.entities), (63_470, 5, 9_658));
+    assert_eq!((counts.train, counts.valid, counts.test), (987_301, 97_722, 97_722));
+    assert_eq!((counts.learner_degree.min, counts.learner_degree.max), (5, 1_966));
+    // 854 courses are no head; 4 of them are a tail.
+    assert_eq!(counts.courses_without_triples, 850);
+    let data = Dataset::open(&dir.path().join("store")).unwrap();
+    assert_eq!(data.courses_of(1), [853, 2080, 1788, 2127, 528, 2422, 2658, 2542]);
+    assert_eq!(data.courses_in(1, Split::Test).collect::<Vec<_>>(), [2542]);
+    assert_eq!((data.learner_names[0].as_str(), data.entity_names[0].as_str()), ("U_24", "C_375775"));
+    assert_eq!(data.entity_names[3349], "Chongqing University");
+    assert_eq!(data.relation_names[2], "course.concept");
+}
+
+#[test]
+fn oulad_derived() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(report) = prepared("oulad-derived", Some("oulad-derived.toml"), dir.path()) else { return };
+    let counts = &report.counts;
+    assert_eq!((counts.learners, counts.courses, counts.enrolments), (28_785, 22, 32_593));
+    assert_eq!((counts.triples, counts.relations, counts.entities), (392, 7, 59));
+    assert_eq!(report.split, "random 0.6/0.2/0.2");
+    assert_eq!((counts.train, counts.valid, counts.test), (19_556, 6_518, 6_519));
+    assert!(counts.has_time);
+    let rates: Vec<_> = counts.labels.iter().map(|l| (l.name.as_str(), (l.rate * 1000.0).round())).collect();
+    assert_eq!(rates, [("engaged", 793.0), ("completed", 472.0)]);
+    let data = Dataset::open(&dir.path().join("store")).unwrap();
+    assert_eq!((data.entity_names[0].as_str(), data.entity_names[58].as_str()), ("AAA_2013J", "module:GGG"));
+    assert_eq!(inspect(&dir.path().join("store")).unwrap().counts, *counts);
+}
+
+#[test]
+fn xuetangx_activity() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(report) = prepared("xuetangx-activity", Some("xuetangx-activity.toml"), dir.path()) else {
+        return;
+    };
+    let counts = &report.counts;
+    assert_eq!((counts.learners, counts.courses, counts.enrolments), (5_720, 247, 27_952));
+    assert_eq!((counts.train, counts.valid, counts.test), (17_440, 3_605, 6_907));
+    assert_eq!((counts.triples, counts.relations, counts.entities), (741, 3, 247 + 30 + 163 + 21));
+    assert_eq!((report.split.as_str(), counts.has_time), ("given", false));
+    assert_eq!(counts.labels.len(), 2);
+    assert!(report.source.notes.is_empty());
+}

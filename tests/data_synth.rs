@@ -1,0 +1,166 @@
+//! Synthetic data: exact sizes, the same for every thread count, and something in it to find.
+
+use std::collections::HashMap;
+use waata::data::split::{SplitPolicy, assign};
+use waata::data::synth::generate;
+use waata::data::{Dataset, Split, formats};
+
+#[test]
+fn exact_sizes_down_to_the_smallest_and_the_fullest() {
+    for (learners, courses, enrolments) in
+        [(1, 1, 1), (3, 1, 3), (7, 5, 35), (7, 5, 34), (100, 13, 100), (50, 40, 1900), (2000, 300, 30_000)]
+    {
+        let data = generate(learners, courses, enrolments, 9).unwrap();
+        data.validate().unwrap();
+        assert_eq!(
+            (data.learners(), data.courses, data.enrolments() as u64),
+            (learners, courses, enrolments)
+        );
+        assert!((0..learners).all(|u| !data.rows(u).is_empty()));
+        assert!(data.triples.len() >= 4 * courses);
+    }
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    for (learners, courses, enrolments) in
+        [(0, 1, 0), (1, 0, 1), (10, 5, 9), (10, 5, 51), (usize::MAX, 5, 51)]
+    {
+        assert_eq!(generate(learners, courses, enrolments, 1).unwrap_err().exit_code(), 2);
+    }
+}
+
+#[test]
+fn the_seed_alone_decides() {
+    let on = |threads: usize, seed| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| generate(3000, 100, 20_000, seed).unwrap())
+    };
+    let data = on(1, 4);
+    assert_eq!(data, on(5, 4));
+    assert_ne!(data.fingerprint(), on(1, 5).fingerprint());
+}
+
+#[test]
+fn prerequisites_mostly_come_first() {
+    let data = generate(2000, 200, 24_000, 7).unwrap();
+    let relation = data.relation_names.iter().position(|r| r == "prerequisite").unwrap() as u32;
+    let before: HashMap<u32, u32> =
+        data.triples.iter().filter(|t| t[1] == relation).map(|t| (t[0], t[2])).collect();
+    let (mut first, mut all) = (0, 0);
+    for u in 0..data.learners() {
+        let courses = data.courses_of(u);
+        for (k, course) in courses.iter().enumerate() {
+            if let Some(required) = before.get(course)
+                && let Some(at) = courses.iter().position(|c| c == required)
+            {
+                all += 1;
+                first += (at < k) as u32;
+            }
+        }
+    }
+    assert!(all > 1000 && first as f64 > 0.85 * all as f64, "{first} of {all}");
+}
+
+/// Hits among the 10 best of all courses not in train, for each learner's last course.
+fn hit_rate(data: &Dataset, score: impl Fn(&[u32], usize) -> f64) -> f64 {
+    let (mut hits, mut all) = (0, 0);
+    for u in 0..data.learners() {
+        let Some(target) = data.courses_in(u, Split::Test).next() else { continue };
+        let train: Vec<u32> = data.courses_in(u, Split::Train).collect();
+        let best = score(&train, target as usize);
+        let better = (0..data.courses)
+            .filter(|c| !train.contains(&(*c as u32)) && *c != target as usize)
+            .filter(|&c| score(&train, c) >= best)
+            .count();
+        hits += (better < 10) as u32;
+        all += 1;
+    }
+    hits as f64 / all as f64
+}
+
+#[test]
+fn a_similarity_ranker_beats_popularity_clearly() {
+    let mut data = generate(1000, 200, 12_000, 42).unwrap();
+    assign(&mut data, SplitPolicy::Last, false, 0).unwrap();
+    let degree = data.course_degrees(&[Split::Train]);
+    let n = data.courses;
+    let mut together = vec![0f64; n * n];
+    for u in 0..data.learners() {
+        let train: Vec<u32> = data.courses_in(u, Split::Train).collect();
+        for &a in &train {
+            for &b in &train {
+                together[a as usize * n + b as usize] += 1.0;
+            }
+        }
+    }
+    let cosine =
+        |a: usize, b: usize| together[a * n + b] / ((degree[a] as f64 * degree[b] as f64).sqrt() + 1e-9);
+    let popularity = hit_rate(&data, |_, c| degree[c] as f64);
+    let similarity = hit_rate(&data, |train, c| train.iter().map(|&t| cosine(t as usize, c)).sum());
+    println!("HR@10: popularity {popularity:.3}, item-item cosine {similarity:.3}");
+    assert!(popularity > 0.08 && popularity < 0.35, "{popularity}");
+    assert!(similarity > 1.5 * popularity && similarity > 0.30, "{similarity} against {popularity}");
+}
+
+/// Area under the ROC curve: the share of (positive, negative) pairs in the right order.
+fn auc(mut scored: Vec<(f64, u8)>) -> f64 {
+    scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = scored.iter().filter(|s| s.1 == 1).count() as f64;
+    let (mut negatives, mut right) = (0.0, 0.0);
+    for (_, label) in &scored {
+        if *label == 1 { right += negatives } else { negatives += 1.0 }
+    }
+    right / (positives * negatives)
+}
+
+#[test]
+fn completion_can_be_predicted_from_other_rows() {
+    let data = generate(2000, 200, 24_000, 42).unwrap();
+    let completed = &data.interactions.label_values[0];
+    let rate = completed.iter().map(|&v| v as f64).sum::<f64>() / completed.len() as f64;
+    assert!((0.3..0.7).contains(&rate), "{rate}");
+    // Rates of the learner's and of the course's other rows, shrunk to the mean.
+    let mut course = vec![(0.0, 0.0); data.courses];
+    for (&c, &y) in data.interactions.course.iter().zip(completed) {
+        course[c as usize].0 += y as f64;
+        course[c as usize].1 += 1.0;
+    }
+    let mut scored = Vec::new();
+    for u in 0..data.learners() {
+        let own: f64 = data.rows(u).map(|r| completed[r] as f64).sum();
+        for row in data.rows(u) {
+            let (y, c) = (completed[row] as f64, course[data.interactions.course[row] as usize]);
+            let learner_rate = (own - y + 4.0 * rate) / (data.rows(u).len() as f64 - 1.0 + 4.0);
+            let course_rate = (c.0 - y + 4.0 * rate) / (c.1 - 1.0 + 4.0);
+            scored.push((learner_rate + course_rate, completed[row]));
+        }
+    }
+    let auc = auc(scored);
+    println!("completion: rate {rate:.3}, AUC {auc:.3}");
+    assert!((0.66..0.9).contains(&auc), "{auc}");
+}
+
+#[test]
+fn interchange_round_trip() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut data = generate(50, 20, 200, 3).unwrap();
+    let back = |data: &Dataset, folder: &str| {
+        let path = dir.path().join(folder);
+        formats::write(data, &path, false).unwrap();
+        let loaded = formats::read(&path, formats::Format::Auto, None).unwrap();
+        assert_eq!(Dataset { name: data.name.clone(), ..loaded.dataset }, *data);
+        loaded.report
+    };
+    let report = back(&data, "plain");
+    assert_eq!((report.format.as_str(), report.has_split), ("interchange", false));
+    assert_eq!(report.missing, ["learners.csv"]);
+    assign(&mut data, SplitPolicy::Last, false, 0).unwrap();
+    data.learner_names[7] = "learner, the \"seventh\"\nof all".into();
+    data.labels[0] = "completed, \"really\"".into();
+    let report = back(&data, "quoted");
+    assert!(report.has_split && report.missing.is_empty());
+
+    assert_eq!(formats::write(&data, &dir.path().join("plain"), false).unwrap_err().exit_code(), 3);
+    formats::write(&data, &dir.path().join("plain"), true).unwrap();
+}
