@@ -1,4 +1,4 @@
-// Sums over all elements into one float, and the gradients of such sums.
+// Sums over all elements into one float and over rows, and the gradients of such sums.
 //
 // Schedule: each block of 256 threads sums 4096 elements, sixteen a thread; one block adds the blocks' sums in
 //   double, in a fixed order. Nothing depends on which block finishes first.
@@ -38,4 +38,21 @@ extern "C" __global__ void penalty_bwd(float *dx, const float *x, const float *d
         float v = x[i], sign = v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : 0.0f;
         dx[i] += scale * (summand == ABSOLUTE ? sign : v);
     }
+}
+
+// y_r = sum over the row; one warp per row.
+extern "C" __global__ void row_sum_fwd(float *y, const float *x, int rows, int cols) {
+    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
+    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+        float sum = 0.0f;
+        for (int c = lane; c < cols; c += WARP) sum += x[(size_t)row * cols + c];
+        sum = warp_sum(sum);
+        if (lane == 0) y[row] = sum;
+    }
+}
+
+extern "C" __global__ void row_sum_bwd(float *dx, const float *dy, unsigned long long n, int cols) {
+    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
+    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
+        dx[i] += dy[i / cols];
 }

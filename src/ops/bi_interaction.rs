@@ -6,7 +6,7 @@ use super::{Dropout, check, check_shape, saved};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, Trans};
-use crate::engine::{Op, Real, Tensor};
+use crate::engine::{Op, Philox, Real, Tensor};
 use crate::with_real;
 
 /// Which function joins x and a. f is LeakyReLU.
@@ -77,8 +77,10 @@ fn products_of(aggregator: Aggregator, x: &Tensor, a: &Tensor) -> Result<Vec<Ten
 }
 
 impl BiInteraction {
-    /// `slope` of the LeakyReLU: 0.01 is what PyTorch versions of KGAT have, 0.2 its TensorFlow version.
-    pub fn new(aggregator: Aggregator, slope: f32, dropout: Dropout) -> BiInteraction {
+    /// `slope` of the LeakyReLU: 0.01 is what PyTorch versions of KGAT have, 0.2 its TensorFlow version. `rate` of
+    /// the dropout, in [0, 1); without `random` there is none.
+    pub fn new(aggregator: Aggregator, slope: f32, rate: f32, random: Option<Philox>) -> BiInteraction {
+        let dropout = random.map_or(Dropout::none(), |random| Dropout { rate, random });
         BiInteraction { aggregator, slope, dropout, activated: None }
     }
 

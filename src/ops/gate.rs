@@ -2,7 +2,7 @@
 
 use super::concat::concat;
 use super::dense::{self, Activation};
-use super::{check, check_shape, saved};
+use super::{check, check_shape};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Op, Real, Tensor, parallel};
@@ -12,11 +12,8 @@ use crate::with_real;
 ///
 /// Inputs S (B, d), T (B, d), W (2 d, d) or (2 d, 1), b (1, d) or (1, 1); outputs F (B, d) and g (B, d) or (B, 1). A W
 /// of one column makes one gate per row, otherwise there is one per feature.
-#[derive(Clone, Debug, Default)]
-pub struct Gate {
-    /// [S | T], (B, 2 d)
-    both: Option<Tensor>,
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gate;
 
 fn forward<T: Real>(u: &[T], s: &[T], t: &[T], (d, gates): (usize, usize), f: &mut [T], g: &mut [T]) {
     parallel::for_rows2((f, d), (g, gates), |row, f, g| {
@@ -111,14 +108,12 @@ impl Op for Gate {
                 });
             }
         }
-        self.both = Some(both);
         Ok(vec![f, g])
     }
 
     fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
         let ([s, t, w, _], [df, dg], [ds, dt, dw, db]) = (x, dy, dx) else { return Ok(()) };
-        let (both, g) = (saved("gate", &self.both)?, y[1]);
-        let ((rows, d), gates) = (s.shape(), w.cols());
+        let (g, (rows, d), gates) = (y[1], s.shape(), w.cols());
         if s.is_empty() || (df.is_none() && dg.is_none()) {
             return Ok(());
         }
@@ -142,8 +137,9 @@ impl Op for Gate {
             });
         }
         let wanted = ds.is_some() || dt.is_some();
+        let both = concat(&[s, t])?;
         let mut dboth = if wanted { Some(both.zeros_like()?) } else { None };
-        dense::affine_backward(both, w, &du, dboth.as_mut(), dw.as_mut(), db.as_mut())?;
+        dense::affine_backward(&both, w, &du, dboth.as_mut(), dw.as_mut(), db.as_mut())?;
         let Some(dboth) = dboth else { return Ok(()) };
         if let Some(gpu) = s.gpu() {
             return gpu

@@ -25,8 +25,8 @@ pub use gate::Gate;
 pub use linear::Linear;
 pub use mix::SoftmaxMix;
 pub use normalize::L2Normalize;
-pub use orthogonality::{Orthogonality, OrthogonalityForm};
-pub use reduce::{L1, L2};
+pub use orthogonality::{OrthForm, Orthogonality};
+pub use reduce::{L1, L2, RowSum};
 
 use crate::engine::Tensor;
 use crate::{Error, Result};

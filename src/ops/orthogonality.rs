@@ -9,31 +9,32 @@ use crate::engine::parallel::{self, Trans};
 use crate::engine::{Op, Real, Tensor};
 use crate::with_real;
 
-/// C = S^T T is the cross-Gram matrix of a batch of B pairs.
+/// The readings of formula (14), by the letters of docs/model.md. C = S^T T is the cross-Gram matrix of B pairs of
+/// rows s_b, t_b.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OrthogonalityForm {
+pub enum OrthForm {
     /// |C|_F^2 / B^2
     #[default]
-    GramMean,
+    A,
     /// |C|_F^2
-    Gram,
+    A0,
     /// |C|_F, with gradient 0 at C = 0
-    GramNorm,
+    B,
     /// mean_b <s_b, t_b>^2
-    Inner,
+    C,
     /// mean_b cos^2(s_b, t_b); a zero vector is orthogonal to all
-    Cosine,
+    D,
     /// mean_b |s_b| |t_b|: what FDN's public code computes. It does not depend on the angle; for comparison only.
     FdnCode,
 }
 
-impl OrthogonalityForm {
+impl OrthForm {
     /// Forms that sum over samples, as orthogonality.cu numbers them.
     fn row_code(self) -> Option<i32> {
         match self {
-            OrthogonalityForm::Inner => Some(0),
-            OrthogonalityForm::Cosine => Some(1),
-            OrthogonalityForm::FdnCode => Some(2),
+            OrthForm::C => Some(0),
+            OrthForm::D => Some(1),
+            OrthForm::FdnCode => Some(2),
             _ => None,
         }
     }
@@ -41,7 +42,7 @@ impl OrthogonalityForm {
     /// What |C|_F^2 is multiplied by.
     fn gram_scale(self, rows: usize) -> f64 {
         match self {
-            OrthogonalityForm::GramMean => 1.0 / (rows.max(1) as f64).powi(2),
+            OrthForm::A => 1.0 / (rows.max(1) as f64).powi(2),
             _ => 1.0,
         }
     }
@@ -50,7 +51,7 @@ impl OrthogonalityForm {
 /// Inputs S (B, d) and T (B, d); output (1, 1).
 #[derive(Clone, Debug, Default)]
 pub struct Orthogonality {
-    form: OrthogonalityForm,
+    form: OrthForm,
     /// C (d, d), or the rows' <s,t>, |s|^2, |t|^2 (B, 3).
     saved: Option<Tensor>,
 }
@@ -70,17 +71,17 @@ fn row_moments<T: Real>(s: &[T], t: &[T], d: usize, moments: &mut [T]) {
 
 /// A row's penalty, and alpha, beta, gamma of its gradients ds = alpha t + beta s, dt = alpha s + gamma t.
 #[inline(always)]
-fn row_terms<T: Real>(form: OrthogonalityForm, m: &[T]) -> (T, [T; 3]) {
+fn row_terms<T: Real>(form: OrthForm, m: &[T]) -> (T, [T; 3]) {
     let two = T::of(2.0);
     let (st, ns, nt) = (m[0], m[1].sqrt(), m[2].sqrt());
-    if form == OrthogonalityForm::Inner {
+    if form == OrthForm::C {
         return (st * st, [two * st, T::zero(), T::zero()]);
     }
     let tiny = T::of(TINY);
     if ns < tiny || nt < tiny {
-        return (if form == OrthogonalityForm::Cosine { T::zero() } else { ns * nt }, [T::zero(); 3]);
+        return (if form == OrthForm::D { T::zero() } else { ns * nt }, [T::zero(); 3]);
     }
-    if form == OrthogonalityForm::FdnCode {
+    if form == OrthForm::FdnCode {
         return (ns * nt, [T::zero(), nt / ns, ns / nt]);
     }
     let cosine = st / ns / nt;
@@ -89,7 +90,7 @@ fn row_terms<T: Real>(form: OrthogonalityForm, m: &[T]) -> (T, [T; 3]) {
 }
 
 impl Orthogonality {
-    pub fn new(form: OrthogonalityForm) -> Orthogonality {
+    pub fn new(form: OrthForm) -> Orthogonality {
         Orthogonality { form, saved: None }
     }
 
@@ -157,7 +158,7 @@ impl Orthogonality {
     /// dC = 2 scale dy C, or dy C / |C| for the norm.
     fn gram_gradient(&self, rows: usize, loss: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let c = saved("orthogonality", &self.saved)?;
-        let norm = (self.form == OrthogonalityForm::GramNorm).then_some(loss);
+        let norm = (self.form == OrthForm::B).then_some(loss);
         let factor = if norm.is_some() { 1.0 } else { 2.0 * self.form.gram_scale(rows) };
         let mut dc = c.empty_like(c.rows(), c.cols())?;
         if let Some(gpu) = c.gpu() {
@@ -198,7 +199,7 @@ impl Op for Orthogonality {
         }
         let mut c = s.empty_like(d, d)?;
         dense::matmul(s, Trans::Yes, t, Trans::No, 0.0, &mut c)?;
-        let root = self.form == OrthogonalityForm::GramNorm;
+        let root = self.form == OrthForm::B;
         let loss = reduce(&c, Summand::Square, self.form.gram_scale(rows), root)?;
         self.saved = Some(c);
         Ok(vec![loss])

@@ -1,4 +1,4 @@
-//! Sums over all elements of a matrix, and the penalties that are made of them.
+//! Sums over all elements of a matrix and over its rows, and the penalties that are made of them.
 
 use super::check;
 use crate::Result;
@@ -156,6 +156,68 @@ impl Op for L2 {
                 add_penalty_gradient(dx, x, dy, self.factor(x), Summand::Square)?;
             }
         }
+        Ok(())
+    }
+}
+
+/// The sum of each row: input (B, d), output (B, 1).
+#[derive(Clone, Copy, Debug)]
+pub struct RowSum;
+
+impl Op for RowSum {
+    fn name(&self) -> &'static str {
+        "row sum"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let (rows, cols) = x[0].shape();
+        let mut y = Tensor::zeros(&x[0].device(), x[0].dtype(), rows, 1)?;
+        if x[0].is_empty() {
+            return Ok(vec![y]);
+        }
+        if let Some(gpu) = x[0].gpu() {
+            gpu.launch(kernels::ROW_SUM_FWD, Grid::warps(rows, 256))
+                .tensor_mut(&mut y)
+                .tensor(x[0])
+                .count(rows)
+                .count(cols)
+                .run()?;
+            return Ok(vec![y]);
+        }
+        with_real!(y.dtype(), T => {
+            let x = x[0].host::<T>();
+            parallel::for_rows(y.host_mut::<T>(), 1, |row, y| {
+                for (r, y) in y.iter_mut().enumerate() {
+                    *y = x[(row + r) * cols..][..cols].iter().sum();
+                }
+            });
+        });
+        Ok(vec![y])
+    }
+
+    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+        let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
+        let cols = x[0].cols();
+        if x[0].is_empty() {
+            return Ok(());
+        }
+        if let Some(gpu) = dy.gpu() {
+            return gpu
+                .launch(kernels::ROW_SUM_BWD, Grid::cover(x[0].len(), 256))
+                .tensor_mut(dx)
+                .tensor(dy)
+                .value(x[0].len() as u64)
+                .count(cols)
+                .run();
+        }
+        with_real!(dy.dtype(), T => {
+            let dy = dy.host::<T>();
+            parallel::for_rows(dx.host_mut::<T>(), cols, |row, dx| {
+                for (r, dx) in dx.chunks_exact_mut(cols).enumerate() {
+                    dx.iter_mut().for_each(|dx| *dx += dy[row + r]);
+                }
+            });
+        });
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ pub fn cases() -> Vec<Case> {
     for (n, d) in [(0, 3), (1, 1), (5, 7), (70, 40)] {
         for gates in [1, d] {
             cases.push(
-                Case::new(format!("{n}x{d}, {gates} gates"), |_| Gate::default())
+                Case::new(format!("{n}x{d}, {gates} gates"), |_| Gate)
                     .input(n, d)
                     .input(n, d)
                     .input(2 * d, gates)
@@ -27,7 +27,7 @@ fn ends_of_the_gate() {
     let t = |cols: usize, values: &[f32]| Tensor::new(&Device::Cpu, values.len() / cols, cols, values).unwrap();
     for (bias, want) in [(200.0, [1.0, 2.0]), (-200.0, [3.0, 4.0])] {
         let (s, spec, w, b) = (t(2, &[1.0, 2.0]), t(2, &[3.0, 4.0]), t(1, &[0.0; 4]), t(1, &[bias]));
-        let y = Gate::default().forward(&[&s, &spec, &w, &b]).unwrap();
+        let y = Gate.forward(&[&s, &spec, &w, &b]).unwrap();
         assert_eq!(y[0].to_vec().unwrap(), want);
     }
 }

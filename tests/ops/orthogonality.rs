@@ -1,15 +1,15 @@
 use waata::engine::{Device, Tape, Tensor};
-use waata::ops::{Orthogonality, OrthogonalityForm};
+use waata::ops::{Orthogonality, OrthForm};
 
 use crate::harness::Case;
 
-const FORMS: [OrthogonalityForm; 6] = [
-    OrthogonalityForm::GramMean,
-    OrthogonalityForm::Gram,
-    OrthogonalityForm::GramNorm,
-    OrthogonalityForm::Inner,
-    OrthogonalityForm::Cosine,
-    OrthogonalityForm::FdnCode,
+const FORMS: [OrthForm; 6] = [
+    OrthForm::A,
+    OrthForm::A0,
+    OrthForm::B,
+    OrthForm::C,
+    OrthForm::D,
+    OrthForm::FdnCode,
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
 crate::op_tests!(cases);
 
 /// Loss and dS for S, T of two columns.
-fn value(form: OrthogonalityForm, s: &[f32], t: &[f32]) -> (f64, Vec<f32>) {
+fn value(form: OrthForm, s: &[f32], t: &[f32]) -> (f64, Vec<f32>) {
     let mut tape = Tape::new();
     let [s, t] = [s, t].map(|x| tape.parameter(Tensor::new(&Device::Cpu, x.len() / 2, 2, x).unwrap()));
     let loss = tape.apply(Orthogonality::new(form), &[s, t]).unwrap();
@@ -44,9 +44,9 @@ fn zero_features_have_no_gradient() {
 #[test]
 fn forms_differ_as_documented() {
     let (s, t) = ([1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
-    assert_eq!(value(OrthogonalityForm::Gram, &s, &t).0, 2.0);
-    assert_eq!(value(OrthogonalityForm::GramMean, &s, &t).0, 0.5);
-    assert_eq!(value(OrthogonalityForm::Inner, &s, &t).0, 0.0);
-    assert_eq!(value(OrthogonalityForm::Cosine, &s, &t).0, 0.0);
-    assert_eq!(value(OrthogonalityForm::FdnCode, &s, &t).0, 1.0);
+    assert_eq!(value(OrthForm::A0, &s, &t).0, 2.0);
+    assert_eq!(value(OrthForm::A, &s, &t).0, 0.5);
+    assert_eq!(value(OrthForm::C, &s, &t).0, 0.0);
+    assert_eq!(value(OrthForm::D, &s, &t).0, 0.0);
+    assert_eq!(value(OrthForm::FdnCode, &s, &t).0, 1.0);
 }
