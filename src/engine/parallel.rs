@@ -56,6 +56,20 @@ pub fn for_chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| vectorized(|| f(i * chunk, part)));
 }
 
+/// As `for_rows`, for two outputs of as many rows: `f(first_row, rows of a, rows of b)`.
+pub fn for_rows2<T: Send>(
+    (a, cols_a): (&mut [T], usize),
+    (b, cols_b): (&mut [T], usize),
+    f: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    if a.is_empty() || b.is_empty() {
+        return;
+    }
+    let rows = rows_per_chunk(cols_a + cols_b);
+    let chunks = a.par_chunks_mut(rows * cols_a).zip(b.par_chunks_mut(rows * cols_b));
+    chunks.enumerate().for_each(|(i, (a, b))| vectorized(|| f(i * rows, a, b)));
+}
+
 /// Calls `f` for each fixed chunk of 0..n, in parallel, and returns the results in chunk order.
 pub fn map_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
     let chunk = chunk.max(1);

@@ -6,9 +6,19 @@ mod aggregate;
 mod attend;
 mod attend_cpu;
 mod attend_gpu;
+mod bce;
+mod bi_interaction;
+mod bottom;
+mod concat;
 mod dense;
+mod dropout;
+mod gate;
 mod linear;
+mod mix;
+mod normalize;
+mod orthogonality;
 mod query;
+mod reduce;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;
@@ -17,9 +27,19 @@ mod segment_sum;
 
 pub use aggregate::{Aggregate, laplacian_weights};
 pub use attend::Attend;
+pub use bce::BceLoss;
+pub use bi_interaction::{Aggregator, BiInteraction};
+pub use bottom::Bottom;
+pub use concat::{Combine, Concat};
 pub use dense::Activation;
+pub use dropout::Dropout;
+pub use gate::Gate;
 pub use linear::Linear;
+pub use mix::SoftmaxMix;
+pub use normalize::L2Normalize;
+pub use orthogonality::{OrthForm, Orthogonality};
 pub use query::{LogitKind, Query};
+pub use reduce::{L1, L2, RowSum};
 pub use relation_mix::RelationMix;
 pub use row_dot::RowDot;
 pub use scale_rows::ScaleRows;
@@ -45,4 +65,9 @@ pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize,
         || format!("{what} {rows} x {cols}"),
         || format!("{} x {}", t.rows(), t.cols()),
     )
+}
+
+/// What forward kept for backward.
+pub(crate) fn saved<'a, T>(op: &'static str, kept: &'a Option<T>) -> Result<&'a T> {
+    kept.as_ref().ok_or_else(|| Error::shape(op, "forward before backward", "no forward"))
 }

@@ -4,14 +4,24 @@
 //! A new op is one file here with a `cases()`: each case gives all three.
 
 #[path = "../common/mod.rs"]
-mod common;
-mod graphs;
-mod harness;
-
 mod aggregate;
 mod attend;
+mod bce;
+mod bi_interaction;
+mod bottom;
+mod common;
+mod concat;
+mod dropout;
+mod gate;
+mod graphs;
+mod harness;
 mod linear;
+mod mix;
+mod normalize;
+mod orthogonality;
+mod penalty;
 mod query;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;
+
