@@ -45,14 +45,23 @@ pub fn run(args: Args) -> Result<()> {
         SplitName::Test => Split::Test,
     };
     if let Some(odd) = args.settings.iter().find(|s| !s.trim_start().starts_with("eval.")) {
-        return Err(Error::config("--set", format!("`{odd}` is no setting of the evaluation"), "only eval.* can be set"));
+        return Err(Error::config(
+            "--set",
+            format!("`{odd}` is no setting of the evaluation"),
+            "only eval.* can be set",
+        ));
     }
     with_run(&args.run, args.data.as_deref(), &args.settings, &args.device, |opened| {
         let found = opened.evaluate(split)?;
         if args.json {
             return print_json(&found);
         }
-        show::line(&format!("{}, {} learners, all {} courses ranked", split.name(), found.learners, opened.data.courses))?;
+        show::line(&format!(
+            "{}, {} learners, all {} courses ranked",
+            split.name(),
+            found.learners,
+            opened.data.courses
+        ))?;
         show::line(&show::metrics(&found.metrics))
     })
 }
@@ -66,7 +75,8 @@ pub struct Opened<'a> {
 impl Opened<'_> {
     pub fn evaluate(&self, split: Split) -> Result<Evaluation> {
         let mut meter = Meter::new("ranking", 1);
-        let found = self.run.evaluate(split, None, &mut |done, of| meter.at(done as u64, of as u64, String::new));
+        let found =
+            self.run.evaluate(split, None, &mut |done, of| meter.at(done as u64, of as u64, String::new));
         meter.end();
         found
     }
@@ -118,7 +128,12 @@ pub fn write_meta(dir: &Path, path: &Path, data: &Dataset) -> Result<()> {
 pub fn read_meta(dir: &Path) -> Result<Meta> {
     let path = RunFiles { dir: dir.into() }.meta();
     if !path.is_file() {
-        return Err(Error::data(dir, None, "is not the folder of a run (it has no run.json)", "name the --out of a waata train"));
+        return Err(Error::data(
+            dir,
+            None,
+            "is not the folder of a run (it has no run.json)",
+            "name the --out of a waata train",
+        ));
     }
     let text = fs::read(&path).map_err(Error::io(&path, "reading"))?;
     serde_json::from_slice(&text).map_err(|e| Error::corrupt(&path, e.to_string(), "train again"))

@@ -67,7 +67,11 @@ pub fn run(args: Args) -> Result<()> {
 fn find(data: &Dataset, name: &str) -> Result<u32> {
     data.learner_names.iter().position(|n| n == name).map(|u| u as u32).ok_or_else(|| {
         let some: Vec<&str> = data.learner_names.iter().take(3).map(String::as_str).collect();
-        Error::config("--learner", format!("`{name}` is not in the data set"), format!("ids look like {}", some.join(", ")))
+        Error::config(
+            "--learner",
+            format!("`{name}` is not in the data set"),
+            format!("ids look like {}", some.join(", ")),
+        )
     })
 }
 
@@ -79,11 +83,15 @@ pub fn first_with_history(data: &Dataset) -> Option<u32> {
 fn answer(opened: &Opened, learner: u32, k: usize) -> Result<Answer> {
     let data = opened.data;
     let name = |c: u32| data.entity_names[c as usize].clone();
-    let best = top_courses(opened.run.model(), data, opened.run.config(), opened.run.device(), learner, k)?;
+    let best = top_courses(&opened.run.ranker(), learner, k)?;
     Ok(Answer {
         schema_version: 1,
         learner: data.learner_names[learner as usize].clone(),
-        taken: data.courses_of(learner as usize).iter().map(|&course| Course { course, name: name(course) }).collect(),
+        taken: data
+            .courses_of(learner as usize)
+            .iter()
+            .map(|&course| Course { course, name: name(course) })
+            .collect(),
         recommendations: best
             .into_iter()
             .enumerate()

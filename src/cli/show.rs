@@ -48,7 +48,8 @@ impl Meter {
             }
             None if self.said.elapsed() >= QUIET => {
                 self.said = Instant::now();
-                let left = self.started.elapsed().as_secs_f64() * (of.saturating_sub(done)) as f64 / done.max(1) as f64;
+                let left = self.started.elapsed().as_secs_f64() * (of.saturating_sub(done)) as f64
+                    / done.max(1) as f64;
                 eprintln!("{}: {done} of {of}, about {left:.0} s left {}", self.what, message());
             }
             None => {}

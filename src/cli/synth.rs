@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::show;
 use crate::Result;
-use crate::data::{formats, store, synth};
+use crate::data::synth;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,15 +25,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    store::check_output(&args.out, args.force, formats::interchange::INTERACTIONS)?;
-    let data = synth::generate(args.learners, args.courses, args.enrolments, args.seed)?;
-    formats::interchange::write(&data, &args.out, args.force)?;
+    let counts = synth::generate_folder(
+        args.learners,
+        args.courses,
+        args.enrolments,
+        args.seed,
+        &args.out,
+        args.force,
+    )?;
     show::line(&format!(
         "{}: {} learners, {} courses, {} enrolments, {} triples",
         args.out.display(),
-        data.learners(),
-        data.courses,
-        data.enrolments(),
-        data.triples.len()
+        counts.learners,
+        counts.courses,
+        counts.enrolments,
+        counts.triples
     ))
 }

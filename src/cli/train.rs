@@ -167,7 +167,10 @@ impl Observer for Watcher {
 
     fn step(&mut self, epoch: u64, step: u64, of: u64, values: &BTreeMap<String, f64>) -> bool {
         self.meter.at(epoch * of + step, of * self.epochs, || {
-            values.iter().find(|(k, _)| k.starts_with("loss/")).map_or(String::new(), |(k, v)| format!("{k} {v:.4}"))
+            values
+                .iter()
+                .find(|(k, _)| k.starts_with("loss/"))
+                .map_or(String::new(), |(k, v)| format!("{k} {v:.4}"))
         });
         INTERRUPTED.load(Ordering::SeqCst)
     }
@@ -175,7 +178,8 @@ impl Observer for Watcher {
     fn epoch(&mut self, log: &EpochLog) {
         if !self.headed {
             self.headed = true;
-            self.meter.note("per epoch: mean losses; then norm / cosine with the target / weight of each gradient");
+            self.meter
+                .note("per epoch: mean losses; then norm / cosine with the target / weight of each gradient");
         }
         let mut text = format!("epoch {:>3} {:>6.1}s", log.epoch, log.seconds);
         for (name, value) in &log.values {

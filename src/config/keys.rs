@@ -52,9 +52,8 @@ pub fn set(tree: &mut Table, setting: &str) -> Result<()> {
         Ok(mut table) => table.remove("x").unwrap_or_else(|| Value::String(text.into())),
         Err(_) => Value::String(text.into()),
     };
-    let given = path.rsplit('.').fold(value, |inner, key| {
-        Value::Table(Table::from_iter([(key.to_string(), inner)]))
-    });
+    let given =
+        path.rsplit('.').fold(value, |inner, key| Value::Table(Table::from_iter([(key.to_string(), inner)])));
     match given {
         Value::Table(given) => merge(tree, given, ""),
         _ => Err(unknown(path)),
@@ -72,7 +71,11 @@ pub fn into_config(tree: Table) -> Result<Config> {
             }
             if let Err(error) = Value::Table(alone).try_into::<Config>() {
                 let why = error.message().trim().to_string();
-                return Err(Error::config(format!("{section}.{key}"), why, format!("it was given as {value}")));
+                return Err(Error::config(
+                    format!("{section}.{key}"),
+                    why,
+                    format!("it was given as {value}"),
+                ));
             }
         }
     }

@@ -74,8 +74,19 @@ choice!(
         Latest,
     }
 );
-choice!(Aggregator { #[default] Bi, Gcn, Graphsage });
-choice!(Stack { #[default] Concat, Last, Sum, Mean });
+choice!(Aggregator {
+    #[default]
+    Bi,
+    Gcn,
+    Graphsage
+});
+choice!(Stack {
+    #[default]
+    Concat,
+    Last,
+    Sum,
+    Mean
+});
 choice!(
     /// The course's side of the match score (8).
     CourseOutput {
@@ -139,12 +150,40 @@ impl Default for ModelConfig {
     }
 }
 
-choice!(ProjNorm { #[default] None, Clamp, L2 });
-choice!(EntityNorm { #[default] None, Clamp1 });
-choice!(KgLoss { #[default] Bpr, Margin });
-choice!(Distance { #[default] L2Squared, L2, L1 });
-choice!(Corruption { #[default] Tail, Unif, Bern });
-choice!(ProjInit { #[default] Xavier, EntityZero, RelationZero });
+choice!(ProjNorm {
+    #[default]
+    None,
+    Clamp,
+    L2
+});
+choice!(EntityNorm {
+    #[default]
+    None,
+    Clamp1
+});
+choice!(KgLoss {
+    #[default]
+    Bpr,
+    Margin
+});
+choice!(Distance {
+    #[default]
+    L2Squared,
+    L2,
+    L1
+});
+choice!(Corruption {
+    #[default]
+    Tail,
+    Unif,
+    Bern
+});
+choice!(ProjInit {
+    #[default]
+    Xavier,
+    EntityZero,
+    RelationZero
+});
 choice!(
     /// When the knowledge graph's loss is trained.
     KgPhase {
@@ -205,20 +244,31 @@ impl Default for KgConfig {
     }
 }
 
-choice!(
-    AttentionMode {
-        /// 1 / (edges of the same head and relation), never updated: what the published KGAT trains with.
-        Laplacian,
-        /// Recomputed once per epoch, constant in between.
-        #[default]
-        Refreshed,
-        /// Recomputed and differentiated in every step.
-        Differentiated,
-    }
-);
-choice!(Logit { #[default] KgatTanh, Dot, Gat });
-choice!(Message { #[default] Raw, Projected });
-choice!(EdgeBias { #[default] None, Recency });
+choice!(AttentionMode {
+    /// 1 / (edges of the same head and relation), never updated: what the published KGAT trains with.
+    Laplacian,
+    /// Recomputed once per epoch, constant in between.
+    #[default]
+    Refreshed,
+    /// Recomputed and differentiated in every step.
+    Differentiated,
+});
+choice!(Logit {
+    #[default]
+    KgatTanh,
+    Dot,
+    Gat
+});
+choice!(Message {
+    #[default]
+    Raw,
+    Projected
+});
+choice!(EdgeBias {
+    #[default]
+    None,
+    Recency
+});
 
 /// Formulas (3) to (5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -253,11 +303,33 @@ impl Default for AttentionConfig {
     }
 }
 
-choice!(BottomKind { Concat, Hadamard, #[default] ConcatHadamard });
-choice!(HeadActivation { #[default] Relu, Elu });
-choice!(GateWidth { #[default] Vector, Scalar });
-choice!(Fusion { #[default] SigmoidGate, SoftmaxGate, FdnConcat });
-choice!(PairMerge { #[default] Mean, ConcatProject });
+choice!(BottomKind {
+    Concat,
+    Hadamard,
+    #[default]
+    ConcatHadamard
+});
+choice!(HeadActivation {
+    #[default]
+    Relu,
+    Elu
+});
+choice!(GateWidth {
+    #[default]
+    Vector,
+    Scalar
+});
+choice!(Fusion {
+    #[default]
+    SigmoidGate,
+    SoftmaxGate,
+    FdnConcat
+});
+choice!(PairMerge {
+    #[default]
+    Mean,
+    ConcatProject
+});
 
 /// The multi-task head, formulas (9) to (13).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -298,7 +370,15 @@ impl Default for HeadConfig {
     }
 }
 
-choice!(OrthForm { #[default] A, A0, B, C, D, FdnCode });
+choice!(OrthForm {
+    #[default]
+    A,
+    A0,
+    B,
+    C,
+    D,
+    FdnCode
+});
 choice!(
     /// What trains the ranking beside the tasks' binary cross-entropies.
     Ranking {
@@ -360,10 +440,29 @@ impl Default for LossConfig {
     }
 }
 
-choice!(Combine { Sum, Metabalance, Cosine, #[default] MetabalanceXCosine });
-choice!(Strategy { A, B, #[default] C });
-choice!(Granularity { #[default] Tensor, Global });
-choice!(CosineKind { #[default] Weighted, Unweighted });
+choice!(Combine {
+    Sum,
+    Metabalance,
+    Cosine,
+    #[default]
+    MetabalanceXCosine
+});
+choice!(Strategy {
+    A,
+    B,
+    #[default]
+    C
+});
+choice!(Granularity {
+    #[default]
+    Tensor,
+    Global
+});
+choice!(CosineKind {
+    #[default]
+    Weighted,
+    Unweighted
+});
 
 /// How task gradients meet on the shared parameters: (17), (18) and what the paper claims but does not write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -398,7 +497,11 @@ choice!(PositiveDraw {
     /// The later in the learner's history, the likelier, in proportion to the place.
     Late,
 });
-choice!(Schedule { #[default] Constant, Linear });
+choice!(Schedule {
+    #[default]
+    Constant,
+    Linear
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -451,8 +554,17 @@ impl Default for TrainConfig {
     }
 }
 
-choice!(RankBy { #[default] Head, Inner, Both });
-choice!(NdcgIdcg { #[default] Truth, Retrieved });
+choice!(RankBy {
+    #[default]
+    Head,
+    Inner,
+    Both
+});
+choice!(NdcgIdcg {
+    #[default]
+    Truth,
+    Retrieved
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -502,6 +614,16 @@ impl Config {
         keys::into_config(tree)
     }
 
+    /// These settings with some changed by `--set`.
+    pub fn with(&self, settings: &[String]) -> Result<Config> {
+        let mut tree = keys::defaults();
+        keys::merge_text(&mut tree, &self.to_toml(), "run.toml")?;
+        settings.iter().try_for_each(|setting| keys::set(&mut tree, setting))?;
+        let config = keys::into_config(tree)?;
+        config.check()?;
+        Ok(config)
+    }
+
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
     }
@@ -521,7 +643,12 @@ impl Config {
         refuse(m.layers.contains(&0), "model.layers", "a layer of width 0", "leave it out")?;
         refuse(!unit(m.message_dropout), "model.message_dropout", "must be in [0, 1)", "try 0.1")?;
         refuse(!unit(m.history_dropout), "model.history_dropout", "must be in [0, 1)", "try 0.2")?;
-        refuse(h.widths.is_empty() || h.widths.contains(&0), "head.widths", "needs positive widths", "try [64, 32]")?;
+        refuse(
+            h.widths.is_empty() || h.widths.contains(&0),
+            "head.widths",
+            "needs positive widths",
+            "try [64, 32]",
+        )?;
         refuse(h.tower.contains(&0), "head.tower", "a layer of width 0", "leave it out")?;
         refuse(h.pairs == 0, "head.pairs", "must be at least 1", "set head.pairs = 1")?;
         refuse(t.batch_size == 0, "train.batch_size", "must be at least 1", "try 1024")?;
@@ -530,7 +657,12 @@ impl Config {
         refuse(t.valid_every == 0, "train.valid_every", "must be at least 1", "try 1")?;
         refuse(!(t.lr > 0.0 && t.lr.is_finite()), "train.lr", "must be positive", "try 2e-4")?;
         refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
-        refuse(self.eval.k.is_empty() || self.eval.k.contains(&0), "eval.k", "needs cut-offs of 1 or more", "try [10, 20, 50]")?;
+        refuse(
+            self.eval.k.is_empty() || self.eval.k.contains(&0),
+            "eval.k",
+            "needs cut-offs of 1 or more",
+            "try [10, 20, 50]",
+        )?;
         refuse(self.eval.k.iter().any(|&k| k > 128), "eval.k", "cut-offs end at 128", "lower the largest")?;
         let history = m.propagation == Propagation::History;
         refuse(

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::{Builder, Pass};
 use crate::Result;
 use crate::config::{
-    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation,
-    Stack,
+    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit,
+    Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph};
 use crate::ops::{
-    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query, RelationMix,
-    RowDot, Rows, ScaleRows, laplacian_weights,
+    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query,
+    RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
 };
 
 /// Relation ids on the graph: those of the knowledge graph, their inverses, then the enrolments'.
@@ -135,7 +135,8 @@ impl Encoder {
             Propagation::History => entities,
         };
         // Rows of a table are vectors of n numbers: Xavier's rule for a map from n to n.
-        let std = |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
+        let std =
+            |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
         let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
         let (entity_std, relation_std) = match config.kg.proj_init {
             ProjInit::Xavier => ((1.0 / n as f64).sqrt(), (1.0 / m as f64).sqrt()),
@@ -278,14 +279,21 @@ impl Encoder {
 
     /// Layer states of learners that listen to their histories, (rows, d_l) each. `nodes` are the states of the
     /// courses' side; `learner` the ids of the rows, which matter where learners have vectors of their own.
-    pub fn listeners(&self, pass: &mut Pass, nodes: &[Var], learner: &[u32], histories: &Histories) -> Result<States> {
+    pub fn listeners(
+        &self,
+        pass: &mut Pass,
+        nodes: &[Var],
+        learner: &[u32],
+        histories: &Histories,
+    ) -> Result<States> {
         let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
         let rows = histories.rows();
         let p_nodes = pass.param(self.entity_proj);
         let (x, p) = match self.learner {
             None if self.model.learner == LearnerInit::Latest => {
                 let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
-                let ones = Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
+                let ones =
+                    Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
                 let ones = pass.tape.constant(ones);
                 let mut of = |table| pass.tape.apply(Aggregate::new(latest.clone()), &[ones, table]);
                 (of(nodes[0])?, of(p_nodes)?)
@@ -328,7 +336,11 @@ impl Encoder {
     pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
         for &x in &states[1..] {
-            parts.push(if self.model.normalize { pass.tape.apply(L2Normalize::default(), &[x])? } else { x });
+            parts.push(if self.model.normalize {
+                pass.tape.apply(L2Normalize::default(), &[x])?
+            } else {
+                x
+            });
         }
         match self.model.stack {
             _ if parts.len() == 1 => Ok(parts[0]),
@@ -353,7 +365,13 @@ impl Encoder {
         self.stack(pass, &states)
     }
 
-    fn attend(&self, pass: &mut Pass, graph: &Arc<Graph>, (x, p): (Var, Var), (xt, pt): (Var, Var)) -> Result<Heard> {
+    fn attend(
+        &self,
+        pass: &mut Pass,
+        graph: &Arc<Graph>,
+        (x, p): (Var, Var),
+        (xt, pt): (Var, Var),
+    ) -> Result<Heard> {
         let (r, rp) = (pass.param(self.relation), pass.param(self.relation_proj));
         let kind = match self.attention.logit {
             Logit::KgatTanh => LogitKind::Tanh,
@@ -370,7 +388,15 @@ impl Encoder {
     }
 
     /// a (3): what each head hears of layer l, whose states are `x`.
-    fn messages(&self, pass: &mut Pass, graph: &Arc<Graph>, heard: &Heard, l: usize, x: Var, p: Var) -> Result<Var> {
+    fn messages(
+        &self,
+        pass: &mut Pass,
+        graph: &Arc<Graph>,
+        heard: &Heard,
+        l: usize,
+        x: Var,
+        p: Var,
+    ) -> Result<Var> {
         let mut a = match (l, heard.first) {
             (0, Some(first)) => first,
             _ => pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, x])?,
@@ -415,7 +441,12 @@ impl Encoder {
         let (mut edges, mut offsets) = (vec![], vec![0]);
         for v in 0..histories.rows() {
             let relation = self.relations.enrol();
-            edges.extend(histories.row(v).last().map(|&tail| Edge { head: v as u32, relation, tail, bucket: 0 }));
+            edges.extend(histories.row(v).last().map(|&tail| Edge {
+                head: v as u32,
+                relation,
+                tail,
+                bucket: 0,
+            }));
             offsets.push(edges.len() as u64);
         }
         Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)

@@ -4,10 +4,11 @@
 use super::{Batch, Encoded, Learners, Loss, Losses, Model, Role, TrainGraph, TripleBatch, task_names};
 use crate::config::{Config, Distance, EntityNorm, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Index, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 use crate::layers::{Builder, Encoder, Head, Pass};
 use crate::ops::{
-    self, BceLoss, Bpr, Combine, Gather, L1, L2, Orthogonality, RowDot, Rows, SoftmaxLoss, TransD, TransDOptions,
+    self, BceLoss, Bpr, Combine, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, SoftmaxLoss,
+    SoftmaxOptions, TransD, TransDOptions,
 };
 use crate::{Error, Result};
 
@@ -25,7 +26,13 @@ pub struct WaaTa {
 }
 
 impl WaaTa {
-    pub fn new(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device, dtype: DType) -> Result<WaaTa> {
+    pub fn new(
+        config: &Config,
+        data: &Dataset,
+        graph: &TrainGraph,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<WaaTa> {
         let tasks = task_names(config, data)?;
         let mut b = Builder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
@@ -37,7 +44,17 @@ impl WaaTa {
         };
         let params = b.params;
         let config = config.clone();
-        Ok(WaaTa { config, tasks, params, encoder, head, course_bias, courses: data.courses, device: device.clone(), dtype })
+        Ok(WaaTa {
+            config,
+            tasks,
+            params,
+            encoder,
+            head,
+            course_bias,
+            courses: data.courses,
+            device: device.clone(),
+            dtype,
+        })
     }
 
     /// Z of learners, (rows, D), and of all courses, (courses, D).
@@ -90,26 +107,30 @@ impl WaaTa {
         Ok(out)
     }
 
-    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z_u: Var, z_courses: Var) -> Result<Option<(String, Var)>> {
+    fn ranking_loss(
+        &self,
+        pass: &mut Pass,
+        batch: &Batch,
+        z_u: Var,
+        z_courses: Var,
+    ) -> Result<Option<(String, Var)>> {
         let loss = &self.config.loss;
         match (loss.ranking, self.course_bias) {
             (Ranking::Bce, _) => Ok(None),
             (Ranking::Bpr, _) => {
                 let i = self.gather(pass, z_courses, &batch.positive)?;
                 let j = self.gather(pass, z_courses, &batch.negative)?;
-                let op = Bpr { lambda: loss.l2 };
+                let op = Bpr::new(loss.l2 as f32);
                 Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
             }
             (Ranking::Softmax, bias) => {
-                let targets = Index::new(&self.device, batch.positive.clone())?;
-                let mut op = SoftmaxLoss::new(targets, loss.softmax_scale, loss.label_smoothing);
-                if loss.softmax_mask_seen {
-                    let seen = &batch.learners.histories;
-                    op = op.excluding(
-                        Index::new(&self.device, seen.offsets.clone())?,
-                        Index::new(&self.device, seen.course.clone())?,
-                    );
-                }
+                let options = SoftmaxOptions {
+                    scale: loss.softmax_scale as f32,
+                    label_smoothing: loss.label_smoothing as f32,
+                };
+                let seen = &batch.learners.histories;
+                let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
+                let op = SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)?;
                 let bias = match bias {
                     Some(id) => pass.param(id),
                     None => pass.zeros(1, self.courses)?,
@@ -124,7 +145,7 @@ impl WaaTa {
         let options = TransDOptions {
             loss: match kg.loss {
                 KgLoss::Bpr => ops::TransDLoss::Bpr,
-                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma },
+                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma as f32 },
             },
             distance: match kg.distance {
                 Distance::L2Squared => ops::Distance::L2Squared,
@@ -136,11 +157,16 @@ impl WaaTa {
                 ProjNorm::Clamp => ops::ProjNorm::Clamp,
                 ProjNorm::L2 => ops::ProjNorm::L2,
             },
-            l2: kg.l2,
+            l2: kg.l2 as f32,
         };
         let inputs = self.encoder.transd().map(|id| pass.param(id));
         let (nodes, relations) = (pass.rows(inputs[0]), pass.rows(inputs[2]));
-        let triples = ops::Triples::new(&self.device, batch, nodes, relations)?;
+        let triples = ops::Triples::new(
+            &self.device,
+            (nodes, relations),
+            (&batch.head, &batch.relation, &batch.tail),
+            (&batch.negative_head, &batch.negative_tail),
+        )?;
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
@@ -190,7 +216,13 @@ impl Model for WaaTa {
         &mut self.params
     }
 
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>) -> Result<Losses> {
+    fn losses(
+        &self,
+        tape: &mut Tape,
+        vars: &[Var],
+        batch: &Batch,
+        dropout: Option<Philox>,
+    ) -> Result<Losses> {
         let pass = &mut self.pass(tape, vars, dropout);
         let config = &self.config.loss;
         let (z_rows, z_courses) = self.represent(pass, &batch.learners)?;
@@ -271,7 +303,11 @@ impl Model for WaaTa {
             add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
         }
         if losses.first().is_none_or(|l| l.role != Role::Target) {
-            return Err(Error::config("loss", "the target's weight is 0", "give the first task or the ranking a weight"));
+            return Err(Error::config(
+                "loss",
+                "the target's weight is 0",
+                "give the first task or the ranking a weight",
+            ));
         }
         Ok(Losses { losses, gates: out.gates })
     }
@@ -285,7 +321,11 @@ impl Model for WaaTa {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        self.encoder.fixed_attention().map(|alpha| ("attention".to_string(), alpha.clone())).into_iter().collect()
+        self.encoder
+            .fixed_attention()
+            .map(|alpha| ("attention".to_string(), alpha.clone()))
+            .into_iter()
+            .collect()
     }
 
     fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
@@ -302,7 +342,9 @@ impl Model for WaaTa {
         if self.config.kg.entity_norm == EntityNorm::Clamp1 {
             let [entity, _, relation, _] = self.encoder.transd();
             for id in [entity, relation] {
-                ops::clamp_rows(&mut self.params.get_mut(id).value)?;
+                // x / max(|x|, 1): a vector inside the unit ball stays as it is.
+                let value = &mut self.params.get_mut(id).value;
+                *value = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
             }
         }
         Ok(())

@@ -21,7 +21,8 @@ impl Op for ScaleRows {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [a, l] = x else {
-            return check(false, "scale_rows", || "inputs a, l".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "scale_rows", || "inputs a, l".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         check_shape("scale_rows", "l", l, a.rows(), 1)?;
         let mut y = a.empty_like(a.rows(), a.cols())?;
@@ -36,12 +37,20 @@ impl Op for ScaleRows {
                 .value(self.power)
                 .run()?,
             Some(_) => {}
-            None => with_real!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut())),
+            None => {
+                with_real!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut()))
+            }
         }
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), [da, dl]) = (dy[0], dx) else { return Ok(()) };
         let (a, l) = (x[0], x[1]);
         if a.is_empty() {

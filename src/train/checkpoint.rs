@@ -50,7 +50,13 @@ pub struct Checkpoint {
 }
 
 /// Writes `<dir>/<name>.json` and the tensor file that it names.
-pub fn save(dir: &Path, name: &str, data: &str, progress: &Progress, tensors: &[(String, Tensor)]) -> Result<()> {
+pub fn save(
+    dir: &Path,
+    name: &str,
+    data: &str,
+    progress: &Progress,
+    tensors: &[(String, Tensor)],
+) -> Result<()> {
     fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
     let values: Vec<(String, Vec<usize>, Vec<f32>)> = tensors
         .iter()
@@ -68,7 +74,13 @@ pub fn save(dir: &Path, name: &str, data: &str, progress: &Progress, tensors: &[
     let file = format!("{name}-{}.safetensors", &sha256[..12]);
     let old = read_manifest(&dir.join(format!("{name}.json"))).ok().map(|m| m.file);
     write_atomically(&dir.join(&file), &bytes)?;
-    let manifest = Manifest { schema_version: 1, file: file.clone(), sha256, data: data.into(), progress: progress.clone() };
+    let manifest = Manifest {
+        schema_version: 1,
+        file: file.clone(),
+        sha256,
+        data: data.into(),
+        progress: progress.clone(),
+    };
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| unwritable(dir, &e))?;
     write_atomically(&dir.join(format!("{name}.json")), &text)?;
     if let Some(old) = old.filter(|old| *old != file) {
@@ -124,5 +136,9 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn unwritable(dir: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::corrupt(dir, format!("the checkpoint cannot be written: {error}"), "report this with the run's run.toml")
+    Error::corrupt(
+        dir,
+        format!("the checkpoint cannot be written: {error}"),
+        "report this with the run's run.toml",
+    )
 }

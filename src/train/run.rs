@@ -13,7 +13,7 @@ use super::{Sampler, Stepper, TripleSampler};
 use crate::config::{Config, KgPhase};
 use crate::data::{Dataset, Split};
 use crate::engine::{DType, Device, Tensor};
-use crate::eval::{Evaluation, evaluate, sample_learners};
+use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, Model, TrainGraph, triples_for_training};
 use crate::{Error, Result};
 
@@ -116,7 +116,13 @@ impl<'a> Run<'a> {
     }
 
     /// The run that was saved in `dir`, at one of its checkpoints.
-    pub fn load(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path, name: &str) -> Result<Run<'a>> {
+    pub fn load(
+        data: &'a Dataset,
+        config: &'a Config,
+        device: &'a Device,
+        dir: &Path,
+        name: &str,
+    ) -> Result<Run<'a>> {
         let mut run = Run::new(data, config, device, dir)?;
         let folder = run.files.checkpoints();
         let saved = checkpoint::load(&folder, name, device)?;
@@ -154,9 +160,17 @@ impl<'a> Run<'a> {
         &self.progress
     }
 
-    pub fn evaluate(&self, split: Split, only: Option<&[u32]>, show: &mut dyn FnMut(usize, usize)) -> Result<Evaluation> {
-        let encoded = self.model.encode()?;
-        evaluate(&*self.model, &encoded, self.data, self.config, self.device, split, only, show)
+    pub fn evaluate(
+        &self,
+        split: Split,
+        only: Option<&[u32]>,
+        show: &mut dyn FnMut(usize, usize),
+    ) -> Result<Evaluation> {
+        self.ranker().evaluate(split, only, show)
+    }
+
+    pub fn ranker(&self) -> Ranker<'_> {
+        Ranker { model: &*self.model, data: self.data, config: self.config, device: self.device }
     }
 
     /// Trains to the end, or until the observer stops it (`Error::Interrupted`, after saving).
@@ -185,7 +199,9 @@ impl<'a> Run<'a> {
             }
             let order = sampler.epoch(epoch);
             let triple_order = triples.as_ref().map(|t| t.epoch(epoch));
-            for (i, chosen) in order.chunks(train.batch_size).enumerate().skip(self.progress.step_in_epoch as usize) {
+            for (i, chosen) in
+                order.chunks(train.batch_size).enumerate().skip(self.progress.step_in_epoch as usize)
+            {
                 if self.out_of_steps() {
                     break;
                 }
@@ -225,7 +241,8 @@ impl<'a> Run<'a> {
             };
             let last = self.progress.epoch == train.epochs as u64 || self.out_of_steps();
             if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
-                let found = self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
+                let found =
+                    self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
                 let metric = found.metric(&self.config.eval.metric)?;
                 if self.progress.best_metric.is_none_or(|best| metric > best) {
                     self.progress.best_metric = Some(metric);
@@ -306,7 +323,7 @@ impl<'a> Run<'a> {
             self.model.params().iter().map(|p| (format!("param/{}", p.name), p.value.clone())).collect();
         tensors.extend(self.model.state().into_iter().map(|(name, t)| (format!("model/{name}"), t)));
         if name == LAST {
-            tensors.extend(self.stepper.state(&*self.model));
+            tensors.extend(self.stepper.state(&*self.model)?);
         }
         checkpoint::save(&self.files.checkpoints(), name, &self.fingerprint, &self.progress, &tensors)
     }
@@ -320,8 +337,9 @@ impl<'a> Run<'a> {
             .filter(|l| serde_json::from_str::<EpochLog>(l).is_ok_and(|old| old.epoch < log.epoch))
             .map(str::to_string)
             .collect();
-        let line = serde_json::to_string(log)
-            .map_err(|e| Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this"))?;
+        let line = serde_json::to_string(log).map_err(|e| {
+            Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
+        })?;
         let mut file = OpenOptions::new()
             .create(true)
             .write(true)

@@ -34,7 +34,12 @@ pub struct Sampler<'a> {
 
 impl<'a> Sampler<'a> {
     /// `splits`: what training may know and learn from.
-    pub fn new(data: &'a Dataset, config: &'a Config, splits: &'a [Split], tasks: &[String]) -> Result<Sampler<'a>> {
+    pub fn new(
+        data: &'a Dataset,
+        config: &'a Config,
+        splits: &'a [Split],
+        tasks: &[String],
+    ) -> Result<Sampler<'a>> {
         let mut positives = vec![];
         let mut first = Vec::with_capacity(data.learners() + 1);
         for u in 0..data.learners() {
@@ -131,7 +136,8 @@ impl<'a> Sampler<'a> {
     /// the others; the positive itself is never among them.
     fn history(&self, epoch: u64, positive: u32, learner: u32, row: u32) -> Vec<u32> {
         let interactions = &self.data.interactions;
-        let known = self.data.rows(learner as usize).filter(|&r| self.splits.contains(&interactions.split[r]));
+        let known =
+            self.data.rows(learner as usize).filter(|&r| self.splits.contains(&interactions.split[r]));
         let mut courses: Vec<u32> = match interactions.has_time {
             true => known.take_while(|&r| r < row as usize).map(|r| interactions.course[r]).collect(),
             false => known.filter(|&r| r != row as usize).map(|r| interactions.course[r]).collect(),
@@ -177,11 +183,16 @@ pub struct TripleSampler {
 
 impl TripleSampler {
     /// `triples` in node ids of a graph of `nodes` nodes and `relations` relations.
-    pub fn new(config: &Config, triples: Vec<[u32; 3]>, nodes: usize, relations: usize) -> Result<TripleSampler> {
+    pub fn new(
+        config: &Config,
+        triples: Vec<[u32; 3]>,
+        nodes: usize,
+        relations: usize,
+    ) -> Result<TripleSampler> {
         let kind = match config.kg.corruption {
             crate::config::Corruption::Tail => Corruption::Tail,
-            crate::config::Corruption::Unif => Corruption::Uniform,
-            crate::config::Corruption::Bern => Corruption::Bernoulli,
+            crate::config::Corruption::Unif => Corruption::Unif,
+            crate::config::Corruption::Bern => Corruption::Bern,
         };
         let corruptor = Corruptor::new(nodes, relations, &triples)?;
         Ok(TripleSampler { triples, corruptor, kind, seed: config.seed })
@@ -204,7 +215,8 @@ impl TripleSampler {
 
     /// The batch of `order[first .. first + size]`, around the end of the order where it is shorter.
     pub fn batch(&self, epoch: u64, order: &[u32], first: usize, size: usize) -> Result<TripleBatch> {
-        let chosen = (0..size.min(order.len())).map(|i| self.triples[order[(first + i) % order.len()] as usize]);
+        let chosen =
+            (0..size.min(order.len())).map(|i| self.triples[order[(first + i) % order.len()] as usize]);
         let mut batch = TripleBatch::default();
         for [head, relation, tail] in chosen {
             batch.head.push(head);
@@ -214,7 +226,8 @@ impl TripleSampler {
         let random = Philox::new(self.seed, CORRUPT_STREAM);
         let columns = (&batch.head[..], &batch.relation[..], &batch.tail[..]);
         let at = (epoch, first as u64);
-        (batch.negative_head, batch.negative_tail) = self.corruptor.corrupt(self.kind, random, at, columns)?;
+        (batch.negative_head, batch.negative_tail) =
+            self.corruptor.corrupt(self.kind, random, at, columns)?;
         Ok(batch)
     }
 }

@@ -96,7 +96,8 @@ impl Stepper {
         }
         for (task, gate) in model.tasks().iter().zip(&losses.gates) {
             let values = tape.value(*gate).to_f64()?;
-            log.values.insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+            log.values
+                .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
         }
         let grads = match self.config.weighting.combine {
             Combine::Sum => {
@@ -203,15 +204,16 @@ impl Stepper {
     }
 
     /// Optimizer and weighting state by name, for checkpoints.
-    pub fn state(&self, model: &dyn Model) -> Vec<(String, Tensor)> {
-        let mut state = vec![];
-        let named = |prefix: &str, list: Vec<(String, Tensor)>| {
+    pub fn state(&self, model: &dyn Model) -> Result<Vec<(String, Tensor)>> {
+        let mut parts =
+            vec![("main", self.main.state(model.params())?), ("weighting", self.balancer.state()?)];
+        if let Some(kg) = &self.kg {
+            parts.push(("kg", kg.state(model.params())?));
+        }
+        let named = |(prefix, list): (&str, Vec<(String, Tensor)>)| {
             list.into_iter().map(|(name, t)| (format!("{prefix}/{name}"), t)).collect::<Vec<_>>()
         };
-        state.extend(named("main", self.main.state(model.params())));
-        state.extend(self.kg.iter().flat_map(|o| named("kg", o.state(model.params()))));
-        state.extend(named("weighting", self.balancer.state()));
-        state
+        Ok(parts.into_iter().flat_map(named).collect())
     }
 
     /// Counts that go with `state`.
@@ -228,7 +230,8 @@ impl Stepper {
         tensors: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
         let part = |prefix: &str| -> BTreeMap<String, Tensor> {
-            let strip = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
+            let strip =
+                |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
             tensors.iter().filter_map(strip).collect()
         };
         let count = |name: &str| steps.get(name).copied().unwrap_or(0);

@@ -3,12 +3,12 @@
 //!
 //! A new op is one file here with a `cases()`: each case gives all three.
 
-#[path = "../common/mod.rs"]
 mod aggregate;
 mod attend;
 mod bce;
 mod bi_interaction;
 mod bottom;
+#[path = "../common/mod.rs"]
 mod common;
 mod concat;
 mod dropout;
@@ -24,4 +24,3 @@ mod query;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;
-
