@@ -156,13 +156,18 @@ impl Balancer {
         let losses = grads.first().map_or(0, Vec::len);
         let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
         if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
-            return Err(Error::shape("gradient weighting", format!("{losses} losses"), format!("{}", odd.len())));
+            return Err(Error::shape(
+                "gradient weighting",
+                format!("{losses} losses"),
+                format!("{}", odd.len()),
+            ));
         }
         if self.moving.is_empty() {
             self.moving = vec![0.0; places * losses];
         }
         if self.moving.len() != places * losses {
-            let (expected, got) = (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
+            let (expected, got) =
+                (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
             return Err(Error::shape("gradient weighting", expected, got));
         }
         let moments = moments::measure(&grads)?;
@@ -255,7 +260,8 @@ impl Balancer {
 }
 
 fn log_of(moments: &[Vec<Moments>], total: &[Moments], by_tensor: Vec<Vec<f64>>) -> BalanceLog {
-    let after = |i: usize| -> f64 { moments.iter().zip(&by_tensor).map(|(m, w)| w[i] * w[i] * m[i].square).sum() };
+    let after =
+        |i: usize| -> f64 { moments.iter().zip(&by_tensor).map(|(m, w)| w[i] * w[i] * m[i].square).sum() };
     let weight = |(i, m): (usize, &Moments)| if m.square > 0.0 { (after(i) / m.square).sqrt() } else { 1.0 };
     BalanceLog {
         norms: total.iter().map(|m| m.square.sqrt()).collect(),

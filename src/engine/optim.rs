@@ -69,7 +69,11 @@ impl Optimizer {
             "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
             _ => {
                 let why = format!("unknown optimizer `{name}`");
-                return Err(Error::config("train.optimizer", why, "use sgd, adagrad, rmsprop, adam or adamw"));
+                return Err(Error::config(
+                    "train.optimizer",
+                    why,
+                    "use sgd, adagrad, rmsprop, adam or adamw",
+                ));
             }
         };
         Ok(Optimizer::with_rule(rule, lr, weight_decay))
@@ -101,7 +105,11 @@ impl Optimizer {
             let Some(grad) = grad else { continue };
             if grad.shape() != param.value.shape() {
                 let (expected, got) = (format!("{:?}", param.value.shape()), format!("{:?}", grad.shape()));
-                return Err(Error::shape("optimizer", format!("gradient of {} as {expected}", param.name), got));
+                return Err(Error::shape(
+                    "optimizer",
+                    format!("gradient of {} as {expected}", param.name),
+                    got,
+                ));
             }
             while state.tensors.len() < self.rule.state_names().len() {
                 state.tensors.push(self.rule.start(&param.value)?);
@@ -141,8 +149,13 @@ impl Optimizer {
             for name in self.rule.state_names() {
                 let Some(tensor) = tensors.get(&format!("{name}.{}", param.name)) else { continue };
                 if tensor.shape() != param.value.shape() {
-                    let (expected, got) = (format!("{:?}", param.value.shape()), format!("{:?}", tensor.shape()));
-                    return Err(Error::shape("optimizer", format!("{name}.{} as {expected}", param.name), got));
+                    let (expected, got) =
+                        (format!("{:?}", param.value.shape()), format!("{:?}", tensor.shape()));
+                    return Err(Error::shape(
+                        "optimizer",
+                        format!("{name}.{} as {expected}", param.name),
+                        got,
+                    ));
                 }
                 state.tensors.push(tensor.to_device(&param.value.device())?);
             }

@@ -56,7 +56,14 @@ impl BceLoss {
         BceLoss { pos_weight, saved: None }
     }
 
-    fn run<T: Real>(&self, z: &Tensor, y: &Tensor, mask: Option<&Tensor>, loss: &mut Tensor, inverse: &mut Tensor) {
+    fn run<T: Real>(
+        &self,
+        z: &Tensor,
+        y: &Tensor,
+        mask: Option<&Tensor>,
+        loss: &mut Tensor,
+        inverse: &mut Tensor,
+    ) {
         let (rows, tasks) = z.shape();
         let (z, y, mask) = (z.host::<T>(), y.host::<T>(), mask.map(Tensor::host::<T>));
         let chunks = parallel::map_chunks(rows, CHUNK, |range| {
@@ -94,7 +101,10 @@ impl Op for BceLoss {
         let (z, y, mask) = match x {
             [z, y] => (*z, *y, None),
             [z, y, mask] => (*z, *y, Some(*mask)),
-            _ => return check(false, "bce", || "2 or 3 inputs".into(), || format!("{}", x.len())).map(|_| vec![]),
+            _ => {
+                return check(false, "bce", || "2 or 3 inputs".into(), || format!("{}", x.len()))
+                    .map(|_| vec![]);
+            }
         };
         let (rows, tasks) = z.shape();
         let p = self.pos_weight.len();
@@ -136,7 +146,13 @@ impl Op for BceLoss {
         Ok(vec![loss])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dloss), Some(dz)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         let (z, Saved { inverse, pos_weight }) = (x[0], saved("bce", &self.saved)?);
         if z.is_empty() {

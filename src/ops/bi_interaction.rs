@@ -213,7 +213,13 @@ impl Op for BiInteraction {
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         if dy.is_empty() {
             return Ok(());

@@ -87,7 +87,8 @@ impl Op for Bottom {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [u, i] = x else {
-            return check(false, "bottom", || "inputs z_u, z_i".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "bottom", || "inputs z_u, z_i".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         let (rows, d) = u.shape();
         check_shape("bottom", "z_i", i, rows, d)?;
@@ -110,7 +111,13 @@ impl Op for Bottom {
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), [u, i], [du, di]) = (dy[0], x, dx) else { return Ok(()) };
         let d = u.cols();
         if u.is_empty() {

@@ -92,7 +92,13 @@ impl Op for Concat {
         Ok(vec![concat(x)?])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         let mut first = 0;
         for (x, dx) in x.iter().zip(dx) {
@@ -129,14 +135,23 @@ impl Op for Combine {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        check(x.len() == self.weights.len(), "combine", || format!("{} inputs", self.weights.len()), || {
-            format!("{}", x.len())
-        })?;
+        check(
+            x.len() == self.weights.len(),
+            "combine",
+            || format!("{} inputs", self.weights.len()),
+            || format!("{}", x.len()),
+        )?;
         let terms: Vec<(f64, &Tensor)> = self.weights.iter().copied().zip(x.iter().copied()).collect();
         Ok(vec![Tensor::weighted_sum(&terms)?])
     }
 
-    fn backward(&self, _: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        _: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (weight, dx) in self.weights.iter().zip(dx) {
             if let Some(dx) = dx.as_mut().filter(|dx| !dx.is_empty()) {

@@ -40,7 +40,12 @@ impl Dropout {
     }
 
     pub(crate) fn check(&self, op: &'static str) -> Result<()> {
-        check((0.0..1.0).contains(&self.rate), op, || "a dropout rate in [0, 1)".into(), || format!("{}", self.rate))
+        check(
+            (0.0..1.0).contains(&self.rate),
+            op,
+            || "a dropout rate in [0, 1)".into(),
+            || format!("{}", self.rate),
+        )
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -112,7 +117,13 @@ impl Op for Dropout {
         Ok(vec![self.apply(x[0])?])
     }
 
-    fn backward(&self, _: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        _: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         if dy.is_empty() {
             return Ok(());

@@ -80,7 +80,8 @@ impl Op for Gate {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [s, t, w, b] = x else {
-            return check(false, "gate", || "inputs S, T, W, b".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "gate", || "inputs S, T, W, b".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         let ((rows, d), gates) = (s.shape(), w.cols());
         check_shape("gate", "T", t, rows, d)?;
@@ -111,7 +112,13 @@ impl Op for Gate {
         Ok(vec![f, g])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let ([s, t, w, _], [df, dg], [ds, dt, dw, db]) = (x, dy, dx) else { return Ok(()) };
         let (g, (rows, d), gates) = (y[1], s.shape(), w.cols());
         if s.is_empty() || (df.is_none() && dg.is_none()) {

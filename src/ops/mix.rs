@@ -61,7 +61,12 @@ impl SoftmaxMix {
         let Some(gpu) = logits.gpu() else { return Ok(()) };
         let ((rows, d), experts) = (y.shape(), x.len());
         let grid = Grid::warps(rows, 256);
-        gpu.launch(kernels::MIX_SOFTMAX, grid).tensor_mut(w).tensor(logits).count(rows).count(experts).run()?;
+        gpu.launch(kernels::MIX_SOFTMAX, grid)
+            .tensor_mut(w)
+            .tensor(logits)
+            .count(rows)
+            .count(experts)
+            .run()?;
         for (i, part) in x.chunks(POINTERS).enumerate() {
             let mut pointers = [0u64; POINTERS];
             pointers.iter_mut().zip(part).for_each(|(p, x)| *p = x.address());
@@ -79,7 +84,13 @@ impl SoftmaxMix {
         Ok(())
     }
 
-    fn run_gpu_backward(&self, x: &[&Tensor], w: &Tensor, dy: &Tensor, dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn run_gpu_backward(
+        &self,
+        x: &[&Tensor],
+        w: &Tensor,
+        dy: &Tensor,
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(gpu) = dy.gpu() else { return Ok(()) };
         let ((rows, d), experts) = (dy.shape(), x.len() - 1);
         let grid = Grid::warps(rows, 256);
@@ -121,7 +132,12 @@ impl Op for SoftmaxMix {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        check(x.len() >= 2, "softmax mix", || "logits and at least one expert".into(), || format!("{}", x.len()))?;
+        check(
+            x.len() >= 2,
+            "softmax mix",
+            || "logits and at least one expert".into(),
+            || format!("{}", x.len()),
+        )?;
         let (rows, d) = x[1].shape();
         check_shape("softmax mix", "logits", x[0], rows, x.len() - 1)?;
         for expert in &x[2..] {
@@ -142,7 +158,13 @@ impl Op for SoftmaxMix {
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0].filter(|dy| !dy.is_empty()) else { return Ok(()) };
         let w = saved("softmax mix", &self.weights)?;
         if dy.gpu().is_some() {

@@ -81,7 +81,13 @@ impl Op for L2Normalize {
         Ok(vec![y])
     }
 
-    fn backward(&self, _: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        _: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         let (y, norms) = (y[0], saved("l2 normalize", &self.norms)?);
         let (rows, cols) = y.shape();

@@ -188,7 +188,8 @@ impl Op for Orthogonality {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [s, t] = x else {
-            return check(false, "orthogonality", || "inputs S, T".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "orthogonality", || "inputs S, T".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         let (rows, d) = s.shape();
         check_shape("orthogonality", "T", t, rows, d)?;
@@ -205,7 +206,13 @@ impl Op for Orthogonality {
         Ok(vec![loss])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0].filter(|_| !x[0].is_empty()) else { return Ok(()) };
         if let Some(code) = self.form.row_code() {
             return self.backward_rows(code, x, dy, dx);

@@ -63,7 +63,13 @@ pub(crate) fn reduce(x: &Tensor, summand: Summand, scale: f64, root: bool) -> Re
 }
 
 /// dx += factor dy sign(x) (`Absolute`) or factor dy x (`Square`).
-fn add_penalty_gradient(dx: &mut Tensor, x: &Tensor, dy: &Tensor, factor: f64, summand: Summand) -> Result<()> {
+fn add_penalty_gradient(
+    dx: &mut Tensor,
+    x: &Tensor,
+    dy: &Tensor,
+    factor: f64,
+    summand: Summand,
+) -> Result<()> {
     if x.is_empty() {
         return Ok(());
     }
@@ -115,7 +121,13 @@ impl Op for L1 {
         sum_of("l1", x, |x| reduce(x, Summand::Absolute, self.lambda, false))
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (x, dx) in x.iter().zip(dx) {
             if let Some(dx) = dx {
@@ -149,7 +161,13 @@ impl Op for L2 {
         sum_of("l2", x, |x| reduce(x, Summand::Square, 0.5 * self.factor(x), false))
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (x, dx) in x.iter().zip(dx) {
             if let Some(dx) = dx {
@@ -195,7 +213,13 @@ impl Op for RowSum {
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         let cols = x[0].cols();
         if x[0].is_empty() {

@@ -13,7 +13,8 @@ pub fn cases() -> Vec<Case> {
         for weighted in [false, true] {
             let weights: Vec<f32> = (0..k).filter(|_| weighted).map(|i| 2.0 + i as f32).collect();
             let case = move |masked: bool| {
-                let (name, weights) = (format!("{b}x{k} weights {weights:?} masked {masked}"), weights.clone());
+                let (name, weights) =
+                    (format!("{b}x{k} weights {weights:?} masked {masked}"), weights.clone());
                 let case = Case::new(name, move |_| BceLoss::with_pos_weight(weights.clone()));
                 case.input(b, k).constant(b, k, bits(1, b * k))
             };

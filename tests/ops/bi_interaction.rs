@@ -9,9 +9,11 @@ pub fn cases() -> Vec<Case> {
         for aggregator in [Aggregator::Bi, Aggregator::Gcn, Aggregator::GraphSage] {
             for (slope, rate) in [(0.01, 0.0), (0.2, 0.3)] {
                 let name = format!("{aggregator:?} {n}x{d_in}x{d_out} slope {slope} dropout {rate}");
-                let mut case = Case::new(name, move |_| BiInteraction::new(aggregator, slope, rate, Some(Philox::new(11, 5))))
-                    .input(n, d_in)
-                    .input(n, d_in);
+                let mut case = Case::new(name, move |_| {
+                    BiInteraction::new(aggregator, slope, rate, Some(Philox::new(11, 5)))
+                })
+                .input(n, d_in)
+                .input(n, d_in);
                 for (rows, cols) in aggregator.weights(d_in, d_out) {
                     case = case.input(rows, cols);
                 }

@@ -93,7 +93,8 @@ fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Momen
                 1 => None,
                 _ => Some(gpu.allocate(blocks * SLOTS * size_of::<f64>())?),
             };
-            let to = partial.as_ref().map_or(out.address() + (slot * size_of::<f64>()) as u64, |p| p.address());
+            let to =
+                partial.as_ref().map_or(out.address() + (slot * size_of::<f64>()) as u64, |p| p.address());
             gpu.launch(kernels::BALANCE_MOMENTS, Grid::new(blocks as u32, 256))
                 .value(to)
                 .optional(at(0))

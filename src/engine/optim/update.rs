@@ -46,7 +46,9 @@ impl Rule {
             Rule::Adagrad { lr_decay, eps, .. } => {
                 Scalars::Scaled { lr: lr / (1.0 + (k - 1.0) * lr_decay), keep: 1.0, rate: 1.0, eps, decay }
             }
-            Rule::RmsProp { alpha, eps } => Scalars::Scaled { lr, keep: alpha, rate: 1.0 - alpha, eps, decay },
+            Rule::RmsProp { alpha, eps } => {
+                Scalars::Scaled { lr, keep: alpha, rate: 1.0 - alpha, eps, decay }
+            }
             Rule::Adam { beta1, beta2, eps } | Rule::AdamW { beta1, beta2, eps } => {
                 let decoupled = matches!(self, Rule::AdamW { .. });
                 Scalars::Adam(AdamScalars {
