@@ -51,6 +51,14 @@ pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T])
     out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * rows, chunk)));
 }
 
+/// Calls `f(first, elements)` for chunks of `out` taken flat, in parallel, vectorised. `first` is a multiple of 64.
+pub fn for_chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() <= GRAIN {
+        return vectorized(|| f(0, out));
+    }
+    out.par_chunks_mut(GRAIN).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * GRAIN, chunk)));
+}
+
 /// As `for_rows`, for two outputs of as many rows: `f(first_row, rows of a, rows of b)`.
 pub fn for_rows2<T: Send>(
     (a, cols_a): (&mut [T], usize),
