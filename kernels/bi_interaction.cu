@@ -20,7 +20,9 @@ __device__ __forceinline__ float4 sum(float4 a, float4 b) {
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
-extern "C" __global__ void aggregate_inputs(float *s, float *q, const float *x, const float *a, unsigned long long n) {
+extern "C" __global__ void aggregate_inputs(float *__restrict__ s, float *__restrict__ q,
+                                            const float *__restrict__ x, const float *__restrict__ a,
+                                            unsigned long long n) {
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
         float4 u = load4(x, at, n), v = load4(a, at, n);
@@ -29,8 +31,8 @@ extern "C" __global__ void aggregate_inputs(float *s, float *q, const float *x, 
     }
 }
 
-extern "C" __global__ void aggregate_outputs(float *y, const float *h1, const float *h2, Dropout options,
-                                             unsigned long long n) {
+extern "C" __global__ void aggregate_outputs(float *__restrict__ y, const float *__restrict__ h1,
+                                             const float *__restrict__ h2, Dropout options, unsigned long long n) {
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
         float4 h = load4(h1, at, n);
@@ -39,8 +41,10 @@ extern "C" __global__ void aggregate_outputs(float *y, const float *h1, const fl
     }
 }
 
-extern "C" __global__ void aggregate_outputs_bwd(float *d1, float *d2, const float *dy, const float *h1,
-                                                 const float *h2, Dropout options, float slope, unsigned long long n) {
+extern "C" __global__ void aggregate_outputs_bwd(float *__restrict__ d1, float *__restrict__ d2,
+                                                 const float *__restrict__ dy, const float *__restrict__ h1,
+                                                 const float *__restrict__ h2, Dropout options, float slope,
+                                                 unsigned long long n) {
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
         float4 g = product(dropout_scales(options, at / 4), load4(dy, at, n));
@@ -49,8 +53,10 @@ extern "C" __global__ void aggregate_outputs_bwd(float *d1, float *d2, const flo
     }
 }
 
-extern "C" __global__ void aggregate_inputs_bwd(float *dx, float *da, const float *p1, const float *p2, const float *x,
-                                                const float *a, unsigned long long n) {
+extern "C" __global__ void aggregate_inputs_bwd(float *__restrict__ dx, float *__restrict__ da,
+                                                const float *__restrict__ p1, const float *__restrict__ p2,
+                                                const float *__restrict__ x, const float *__restrict__ a,
+                                                unsigned long long n) {
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
         float4 first = load4(p1, at, n);

@@ -106,7 +106,8 @@ __device__ __forceinline__ float4 dropout_scales(Dropout d, unsigned long long g
                        uniform01(bits.z) >= d.rate ? d.keep : 0.0f, uniform01(bits.w) >= d.rate ? d.keep : 0.0f);
 }
 
-// Up to eight tensors as one parameter; a null pointer where one is absent. Mirrored by [u64; 8].
+// Up to eight tensors as one parameter; a null pointer where one is absent. Mirrored by [u64; 8]. Kernels take it as
+// `const __grid_constant__ Pointers`: otherwise indexing makes a copy in local memory.
 struct Pointers {
     float* at[8];
 };

@@ -13,7 +13,8 @@ struct Weights {
 };
 
 // y = (add ? y : 0) + sum over the first `count` of w_i x_i, in order
-extern "C" __global__ void weighted_sum(float *y, Pointers x, Weights w, int count, int add, unsigned long long n) {
+extern "C" __global__ void weighted_sum(float *y, const __grid_constant__ Pointers x,
+                                        const __grid_constant__ Weights w, int count, int add, unsigned long long n) {
     unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     for (unsigned long long k = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; k < n; k += stride) {
         float sum = add ? y[k] : 0.0f;

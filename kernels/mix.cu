@@ -21,8 +21,8 @@ extern "C" __global__ void mix_softmax(float *w, const float *logits, int rows, 
 }
 
 // y = (first > 0 ? y : 0) + sum over these experts of w_e x_e
-extern "C" __global__ void mix_fwd(float *y, const float *w, Pointers x, int first, int count, int experts, int rows,
-                                   int d) {
+extern "C" __global__ void mix_fwd(float *y, const float *w, const __grid_constant__ Pointers x, int first,
+                                   int count, int experts, int rows, int d) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
         const float *weight = w + (size_t)row * experts + first;
@@ -36,8 +36,9 @@ extern "C" __global__ void mix_fwd(float *y, const float *w, Pointers x, int fir
 }
 
 // dw_e = <dy, x_e>; dx_e += w_e dy where it is wanted (not null).
-extern "C" __global__ void mix_bwd(float *dw, Pointers dx, const float *dy, const float *w, Pointers x, int first,
-                                   int count, int experts, int rows, int d) {
+extern "C" __global__ void mix_bwd(float *dw, const __grid_constant__ Pointers dx, const float *dy, const float *w,
+                                   const __grid_constant__ Pointers x, int first, int count, int experts, int rows,
+                                   int d) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
         size_t begin = (size_t)row * d, gate = (size_t)row * experts + first;

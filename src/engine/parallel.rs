@@ -56,6 +56,14 @@ pub fn for_chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| vectorized(|| f(i * chunk, part)));
 }
 
+/// Calls `f(first, elements)` for chunks of `out` taken flat, in parallel, vectorised. `first` is a multiple of 64.
+pub fn for_chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() <= GRAIN {
+        return vectorized(|| f(0, out));
+    }
+    out.par_chunks_mut(GRAIN).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * GRAIN, chunk)));
+}
+
 /// As `for_rows`, for two outputs of as many rows: `f(first_row, rows of a, rows of b)`.
 pub fn for_rows2<T: Send>(
     (a, cols_a): (&mut [T], usize),

@@ -51,7 +51,7 @@ impl Tensor {
         }
         with_real!(first.dtype(), T => {
             let terms: Vec<(T, &[T])> = terms.iter().map(|(w, t)| (T::of(*w), t.host::<T>())).collect();
-            parallel::for_rows(y.host_mut::<T>(), 1, |at, y| {
+            parallel::for_chunks(y.host_mut::<T>(), |at, y| {
                 y.fill(0.0);
                 for (weight, x) in &terms {
                     parallel::axpy(*weight, &x[at..at + y.len()], y);

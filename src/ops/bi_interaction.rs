@@ -63,7 +63,7 @@ fn products_of(aggregator: Aggregator, x: &Tensor, a: &Tensor) -> Result<Vec<Ten
         with_real!(x.dtype(), T => {
             let (x, a) = (x.host::<T>(), a.host::<T>());
             let join = |to: &mut Tensor, f: fn(T, T) -> T| {
-                parallel::for_rows(to.host_mut::<T>(), 1, |at, to| {
+                parallel::for_chunks(to.host_mut::<T>(), |at, to| {
                     to.iter_mut().zip(&x[at..]).zip(&a[at..]).for_each(|((to, &x), &a)| *to = f(x, a));
                 });
             };
@@ -117,7 +117,7 @@ impl BiInteraction {
         } else if h1.gpu().is_none() {
             with_real!(h1.dtype(), T => {
                 let (h1, h2) = (h1.host::<T>(), h2.host::<T>());
-                parallel::for_rows(y.host_mut::<T>(), 1, |at, y| {
+                parallel::for_chunks(y.host_mut::<T>(), |at, y| {
                     self.dropout.scales::<T>(at, y.len(), |i, scale| y[i] = scale * (h1[at + i] + h2[at + i]));
                 });
             });
@@ -146,7 +146,7 @@ impl BiInteraction {
             let (dy, slope) = (dy.host::<T>(), T::of(self.slope as f64));
             for (d, h) in d.iter_mut().zip(h) {
                 let h = h.host::<T>();
-                parallel::for_rows(d.host_mut::<T>(), 1, |at, d| {
+                parallel::for_chunks(d.host_mut::<T>(), |at, d| {
                     self.dropout.scales::<T>(at, d.len(), |i, scale| {
                         let lrelu = if h[at + i] > 0.0 { 1.0 } else { slope };
                         d[i] = scale * dy[at + i] * lrelu;
@@ -183,7 +183,7 @@ fn inputs_backward(
         for (grad, other) in [(dx, a), (da, x)] {
             let Some(grad) = grad else { continue };
             let product = p.get(1).map(|p2| (p2.host::<T>(), other.host::<T>()));
-            parallel::for_rows(grad.host_mut::<T>(), 1, |at, grad| {
+            parallel::for_chunks(grad.host_mut::<T>(), |at, grad| {
                 parallel::axpy(1.0, &p1[at..at + grad.len()], grad);
                 if let Some((p2, other)) = product {
                     let terms = p2[at..].iter().zip(&other[at..]);

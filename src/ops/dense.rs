@@ -142,7 +142,7 @@ pub(crate) fn activation_backward(dy: &Tensor, y: &Tensor, act: Activation) -> R
     }
     with_real!(dy.dtype(), T => {
         let (dy, y) = (dy.host::<T>(), y.host::<T>());
-        parallel::for_rows(dz.host_mut::<T>(), 1, |at, dz| {
+        parallel::for_chunks(dz.host_mut::<T>(), |at, dz| {
             for (i, dz) in dz.iter_mut().enumerate() {
                 *dz = dy[at + i] * act.derivative(y[at + i]);
             }

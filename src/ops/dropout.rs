@@ -60,7 +60,7 @@ impl Dropout {
     }
 
     /// Calls `f(i, scale of element first + i)` for i in 0..len. `first` is a multiple of four, as are the chunks of
-    /// `parallel::for_rows` with one column.
+    /// `parallel::for_chunks`.
     #[inline(always)]
     pub(crate) fn scales<T: Real>(&self, first: usize, len: usize, mut f: impl FnMut(usize, T)) {
         debug_assert!(first.is_multiple_of(4));
@@ -99,7 +99,7 @@ impl Dropout {
         }
         with_real!(x.dtype(), T => {
             let x = x.host::<T>();
-            parallel::for_rows(y.host_mut::<T>(), 1, |at, y| {
+            parallel::for_chunks(y.host_mut::<T>(), |at, y| {
                 self.scales::<T>(at, y.len(), |i, scale| y[i] = scale * x[at + i]);
             });
         });
@@ -139,7 +139,7 @@ impl Op for Dropout {
         }
         with_real!(dy.dtype(), T => {
             let dy = dy.host::<T>();
-            parallel::for_rows(dx.host_mut::<T>(), 1, |at, dx| {
+            parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
                 self.scales::<T>(at, dx.len(), |i, scale| dx[i] += scale * dy[at + i]);
             });
         });

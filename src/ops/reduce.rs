@@ -86,7 +86,7 @@ fn add_penalty_gradient(
     }
     with_real!(x.dtype(), T => {
         let (x, scale) = (x.host::<T>(), T::of(factor) * dy.host::<T>()[0]);
-        parallel::for_rows(dx.host_mut::<T>(), 1, |at, dx| {
+        parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
             for (dx, &x) in dx.iter_mut().zip(&x[at..]) {
                 let sign = if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
                 *dx += scale * if summand == Summand::Absolute { sign } else { x };
