@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use waata::engine::{Device, Op, Philox, Tensor};
@@ -73,7 +74,7 @@ fn attention(c: &mut Criterion) {
     let mut attend = Attend::new(graph.clone(), LogitKind::Tanh, 1.0);
 
     let mut group = c.benchmark_group("attention");
-    group.sample_size(10);
+    group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     let inputs = [&uo[0], &uo[1], &x, &p, &r_p, &bias];
     group.bench_function("attend forward", |b| b.iter(|| step(&mut attend, &inputs, &[])));
     let seeds = [Some(&d_agg), None];

@@ -39,21 +39,66 @@ pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Work that is compiled for AVX2 whatever its size: implement `run` as `#[inline(always)]`, without closures.
+///
+/// `vectorized` has two callers of its closure, so the compiler may leave a large one out of line, where it is
+/// compiled without AVX2.
+pub trait Work {
+    fn run(self);
+}
+
+/// As `vectorized`, for large bodies.
+#[inline(always)]
+pub fn vectorized_work(work: impl Work) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,bmi2")]
+        fn avx2(work: impl Work) {
+            work.run()
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: the three features were just found on this processor.
+            return unsafe { avx2(work) };
+        }
+    }
+    work.run()
+}
+
+/// What is done to chunks of whole rows: `rows` begins with row `first`. Implemented as `Work::run` is.
+pub trait RowWork<T>: Sync {
+    fn rows(&self, first: usize, rows: &mut [T]);
+}
+
+struct Chunk<'a, T, W>(&'a W, usize, &'a mut [T]);
+
+impl<T, W: RowWork<T>> Work for Chunk<'_, T, W> {
+    #[inline(always)]
+    fn run(self) {
+        self.0.rows(self.1, self.2)
+    }
+}
+
+/// As `for_rows`, for large bodies. `cost` is the number of elements that a row stands for.
+pub fn for_rows_work<T: Send>(out: &mut [T], cols: usize, cost: usize, work: &impl RowWork<T>) {
+    if out.is_empty() || cols == 0 {
+        return;
+    }
+    let rows = rows_per_chunk(cost);
+    out.par_chunks_mut(rows * cols)
+        .enumerate()
+        .for_each(|(i, part)| vectorized_work(Chunk(work, i * rows, part)));
+}
+
 /// Calls `f(first_row, rows)` for chunks of whole rows of `out`, in parallel, vectorised.
 pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.is_empty() || cols == 0 {
         return;
     }
     let rows = rows_per_chunk(cols);
-    for_chunks(out, rows * cols, |at, chunk| f(at / cols, chunk));
-}
-
-/// Calls `f(first, elements)` for chunks of `chunk` elements of `out`, in parallel, vectorised.
-pub fn for_chunks<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    if out.len() <= chunk {
+    if out.len() <= rows * cols {
         return vectorized(|| f(0, out));
     }
-    out.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| vectorized(|| f(i * chunk, part)));
+    out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * rows, chunk)));
 }
 
 /// Calls `f(first, elements)` for chunks of `out` taken flat, in parallel, vectorised. `first` is a multiple of 64.

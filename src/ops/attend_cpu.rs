@@ -61,12 +61,20 @@ impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
         dot(&row[..query.len()], query) + self.s[t] * self.c[g] + self.o[g]
     }
 
-    /// The derivative of the activation at z.
+    /// The derivative of the activation at the logit of an edge.
     #[inline(always)]
-    fn slope_at(&self, z: impl FnOnce() -> T) -> T {
+    fn slope(&self, g: usize, t: usize, row: &[T]) -> T {
         match self.slope {
-            Some(slope) if z() <= T::zero() => slope,
+            Some(slope) if self.inner(g, t, row) <= T::zero() => slope,
             _ => T::one(),
+        }
+    }
+
+    #[inline(always)]
+    fn activate(&self, z: T) -> T {
+        match self.slope {
+            Some(slope) if z <= T::zero() => slope * z,
+            _ => z,
         }
     }
 }
@@ -81,12 +89,25 @@ pub(super) struct Forward<'a, T, const D: usize> {
 /// e^(x - max) of all `values`, in place.
 #[inline(always)]
 fn exponentials<T: Real>(values: &mut [T], max: T) {
-    values.iter_mut().for_each(|v| *v = (*v - max).fast_exp());
+    for v in values {
+        *v = (*v - max).fast_exp();
+    }
+}
+
+/// Row v of an upstream gradient that may be absent.
+#[inline(always)]
+fn gradient_row<T>(gradient: Option<&[T]>, v: usize, n: usize) -> Option<&[T]> {
+    match gradient {
+        Some(gradient) => Some(&gradient[v * n..][..n]),
+        None => None,
+    }
 }
 
 #[inline(always)]
 fn scale<T: Real>(by: T, values: &mut [T]) {
-    values.iter_mut().for_each(|v| *v *= by);
+    for v in values {
+        *v *= by;
+    }
 }
 
 /// A shift for exponentials: the maximum, or 0 where all logits are -inf, which would give NaN.
@@ -121,8 +142,7 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
                 let e = first + i;
                 edges.prefetch(e + AHEAD);
                 let z = edges.inner(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
-                let a = edges.slope_at(|| z) * z;
-                *logit = a * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
+                *logit = edges.activate(z) * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
                 top = top.max(*logit);
             }
             if tile > 0 && top > max {
@@ -146,7 +166,11 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
         let by = inverse(sum);
         scale(by, row);
         match entries.len() {
-            0..=TILE => entries.iter_mut().zip(weight).for_each(|(alpha, w)| *alpha = w * by),
+            0..=TILE => {
+                for (alpha, w) in entries.iter_mut().zip(weight) {
+                    *alpha = w * by;
+                }
+            }
             _ => {
                 exponentials(entries, shift(max));
                 scale(by, entries);
@@ -201,21 +225,24 @@ impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
         let (n, _, k) = edges.widths();
         let v = self.graph.groups.head.host()[group] as usize;
         let inner = self.inner[v];
-        let d_agg = self.d_agg.map(|d| &d[v * n..][..n]);
+        let d_agg = gradient_row(self.d_agg, v, n);
         let (mut sum_s, mut sum) = (T::zero(), T::zero());
         let with_row = !place.row.is_empty();
         let row = if with_row { &mut place.row[..k] } else { &mut [] };
         for (e, out) in range.zip(place.entries.iter_mut()) {
             edges.prefetch(e + AHEAD);
             let x = edges.row(e);
-            let mut d = d_agg.map_or(T::zero(), |d| dot(d, x));
+            let mut d = T::zero();
+            if let Some(d_agg) = d_agg {
+                d = dot(d_agg, x);
+            }
             if let Some(d_alpha) = self.d_alpha {
                 d += d_alpha[e];
             }
             let d = self.alpha[e] * (d - inner) * edges.inverse_temperature;
             *out = d;
             let t = edges.tail[e] as usize;
-            let d = d * edges.slope_at(|| edges.inner(group, t, x));
+            let d = d * edges.slope(group, t, x);
             sum_s += d * edges.s[t];
             sum += d;
             if with_row {
@@ -274,7 +301,6 @@ impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
         let x = &edges.x[t * n..][..n];
         let with_row = !place.row.is_empty();
         let row = if with_row { &mut place.row[..n] } else { &mut [] };
-        let d_agg = |e: usize| self.d_agg.map(|d| &d[self.head[e] as usize * n..][..n]);
         let mut w = T::zero();
         for i in range {
             if D > 0 {
@@ -286,17 +312,17 @@ impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
                 prefetch(&edges.group[far..=far]);
                 let near = self.edge[(i + AHEAD).min(last)] as usize;
                 prefetch(edges.query(edges.group[near] as usize));
-                if let Some(d_agg) = d_agg(near) {
+                if let Some(d_agg) = gradient_row(self.d_agg, self.head[near] as usize, n) {
                     prefetch(d_agg);
                 }
             }
             let e = self.edge[i] as usize;
             let g = edges.group[e] as usize;
-            let d = self.d[e] * edges.slope_at(|| edges.inner(g, t, x));
+            let d = self.d[e] * edges.slope(g, t, x);
             w += d * edges.c[g];
             if with_row {
                 axpy(d, edges.query(g), &mut row[..k]);
-                if let Some(d_agg) = d_agg(e) {
+                if let Some(d_agg) = gradient_row(self.d_agg, self.head[e] as usize, n) {
                     axpy(self.alpha[e], d_agg, row);
                 }
             }

@@ -6,7 +6,7 @@ use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{check, check_shape};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, dot};
+use crate::engine::parallel::{self, RowWork, axpy, dot};
 use crate::engine::{Op, Real, Tensor};
 use crate::graph::{Graph, Pieces};
 use crate::with_real;
@@ -254,22 +254,9 @@ fn project<T: Real>(
     u: &mut [T],
     o: &mut [T],
 ) {
-    let (head, relation) = (g.groups.head.host(), g.groups.relation.host());
-    let k = n.min(m);
-    parallel::for_rows(u, m, |first, rows| {
-        for (g, u) in (first..).zip(rows.chunks_exact_mut(m)) {
-            let q = relation[g] as usize;
-            let (r, r_p) = (&r[q * m..][..m], &r_p[q * m..][..m]);
-            let x = &x_head[head[g] as usize * n..][..k];
-            u.iter_mut().zip(r_p).for_each(|(u, &r_p)| *u = s[g] * r_p);
-            u.iter_mut().zip(x).for_each(|(u, &x)| *u += x);
-            match (code, a) {
-                (0, _) => u.iter_mut().zip(r).for_each(|(u, &r)| *u = (*u + r).fast_tanh()),
-                (1, _) => u.iter_mut().zip(r).for_each(|(u, &r)| *u += r),
-                _ => {}
-            }
-        }
-    });
+    let relation = g.groups.relation.host();
+    let work = Project { head: g.groups.head.host(), relation, code, widths: (n, m), x_head, s, r, r_p };
+    parallel::for_rows_work(u, m, m, &work);
     if let (2, Some(a)) = (code, a) {
         let (a_h, a_t, a_r) = (&a[..m], &a[m..2 * m], &a[2 * m..3 * m]);
         parallel::for_rows(o, 1, |first, o| {
@@ -278,5 +265,39 @@ fn project<T: Real>(
             }
         });
         parallel::for_rows(u, m, |_, rows| rows.chunks_exact_mut(m).for_each(|u| u.copy_from_slice(a_t)));
+    }
+}
+
+/// Rows of U, but for `Gat`, where they are h_perp.
+struct Project<'a, T> {
+    head: &'a [u32],
+    relation: &'a [u32],
+    code: i32,
+    widths: (usize, usize),
+    x_head: &'a [T],
+    s: &'a [T],
+    r: &'a [T],
+    r_p: &'a [T],
+}
+
+impl<T: Real> RowWork<T> for Project<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &mut [T]) {
+        let (n, m) = self.widths;
+        for (g, u) in (first..).zip(rows.chunks_exact_mut(m)) {
+            let q = self.relation[g] as usize;
+            let (r, r_p) = (&self.r[q * m..][..m], &self.r_p[q * m..][..m]);
+            u.fill(T::zero());
+            axpy(self.s[g], r_p, u);
+            axpy(T::one(), &self.x_head[self.head[g] as usize * n..][..n.min(m)], u);
+            if self.code < 2 {
+                axpy(T::one(), r, u);
+            }
+            if self.code == 0 {
+                for u in u {
+                    *u = u.fast_tanh();
+                }
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::engine::Real;
-use crate::engine::parallel::{rows_per_chunk, vectorized};
+use crate::engine::parallel::{self, Work, rows_per_chunk, vectorized_work};
 use crate::graph::Pieces;
 
 /// What is written for one piece: a row of the main output, a few scalars of the same row, and one value per
@@ -42,7 +42,7 @@ pub(crate) trait Segment<T: Real>: Sync {
 pub(crate) fn add_rows<T: Real>(partial: &[T], out: &mut [T]) {
     if !out.is_empty() {
         for part in partial.chunks_exact(out.len()) {
-            out.iter_mut().zip(part).for_each(|(out, &x)| *out += x);
+            parallel::axpy(T::one(), part, out);
         }
     }
 }
@@ -86,22 +86,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
         }
     }
     tasks.into_par_iter().for_each(|(rows, base, place)| {
-        vectorized(|| {
-            for (i, v) in rows.enumerate() {
-                let row = &mut place.row[i * width..(i + 1) * width];
-                let scalars = &mut place.scalars[i * count..(i + 1) * count];
-                match of_row[v + 1] - of_row[v] {
-                    0 => work.empty(v, Place { row, scalars, entries: &mut [] }),
-                    1 => {
-                        let p = of_row[v] as usize;
-                        let range = begin[p] as usize..end[p] as usize;
-                        let own = if with_entries { range.start - base..range.end - base } else { 0..0 };
-                        work.piece(v, range, true, Place { row, scalars, entries: &mut place.entries[own] });
-                    }
-                    _ => {}
-                }
-            }
-        })
+        vectorized_work(SoleRows { pieces, work, rows, base, place, width, count, with_entries })
     });
     if pieces.split.is_empty() {
         return;
@@ -126,7 +111,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
         });
         let places: Vec<_> = places.collect();
         places.into_par_iter().for_each(|(p, range, place)| {
-            vectorized(|| work.piece(piece_row[p] as usize, range, false, place))
+            vectorized_work(SplitPiece { work, row: piece_row[p] as usize, range, place })
         });
     }
 
@@ -150,7 +135,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
     places.into_par_iter().for_each(|(v, slots, place)| {
         let partial = &partial[slots.start * width..slots.end * width];
         let partial_scalars = &partial_scalars[slots.start * count..slots.end * count];
-        vectorized(|| work.merge(v, partial, partial_scalars, place))
+        vectorized_work(Merge { work, row: v, partial, partial_scalars, place })
     });
 }
 
@@ -162,4 +147,69 @@ fn take<'a, T>(rest: &mut &'a mut [T], at: &mut usize, range: Range<usize>, want
     let _ = rest.split_off_mut(..range.start - *at);
     *at = range.end;
     rest.split_off_mut(..range.len()).unwrap_or_default()
+}
+
+/// The sole pieces of a chunk of rows; the chunk's entries begin at `base`.
+struct SoleRows<'a, T, S> {
+    pieces: &'a Pieces,
+    work: &'a S,
+    rows: Range<usize>,
+    base: usize,
+    place: Place<'a, T>,
+    width: usize,
+    count: usize,
+    with_entries: bool,
+}
+
+impl<T: Real, S: Segment<T>> Work for SoleRows<'_, T, S> {
+    #[inline(always)]
+    fn run(self) {
+        let SoleRows { pieces, work, rows, base, place, width, count, with_entries } = self;
+        let (of_row, begin, end) = (pieces.of_row.host(), pieces.begin.host(), pieces.end.host());
+        for (i, v) in rows.enumerate() {
+            let row = &mut place.row[i * width..(i + 1) * width];
+            let scalars = &mut place.scalars[i * count..(i + 1) * count];
+            match of_row[v + 1] - of_row[v] {
+                0 => work.empty(v, Place { row, scalars, entries: &mut [] }),
+                1 => {
+                    let p = of_row[v] as usize;
+                    let range = begin[p] as usize..end[p] as usize;
+                    let own = if with_entries { range.start - base..range.end - base } else { 0..0 };
+                    work.piece(v, range, true, Place { row, scalars, entries: &mut place.entries[own] });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// One piece of a split row, into a partial result.
+struct SplitPiece<'a, T, S> {
+    work: &'a S,
+    row: usize,
+    range: Range<usize>,
+    place: Place<'a, T>,
+}
+
+impl<T: Real, S: Segment<T>> Work for SplitPiece<'_, T, S> {
+    #[inline(always)]
+    fn run(self) {
+        self.work.piece(self.row, self.range, false, self.place)
+    }
+}
+
+/// The partial results of a split row.
+struct Merge<'a, T, S> {
+    work: &'a S,
+    row: usize,
+    partial: &'a [T],
+    partial_scalars: &'a [T],
+    place: Place<'a, T>,
+}
+
+impl<T: Real, S: Segment<T>> Work for Merge<'_, T, S> {
+    #[inline(always)]
+    fn run(self) {
+        self.work.merge(self.row, self.partial, self.partial_scalars, self.place)
+    }
 }

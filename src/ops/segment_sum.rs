@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::segment::{self, Outputs, Place, Segment};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, axpy, dot};
+use crate::engine::parallel::{self, RowWork, axpy, dot};
 use crate::engine::{Index, Real, Tensor};
 use crate::graph::Pieces;
 use crate::with_real;
@@ -95,25 +95,29 @@ struct Fixed<'a, T, const D: usize>(Sum<'a, T>);
 /// Entries between the row that is asked for and the row that is used.
 const AHEAD: usize = 6;
 
+impl<'a, T: Real, const D: usize> Fixed<'a, T, D> {
+    #[inline(always)]
+    fn row(&self, e: usize) -> &'a [T] {
+        let (n, stride) = if D > 0 { (D, D) } else { (self.0.n, self.0.stride) };
+        &self.0.x[at(self.0.column, e) * stride..][..n]
+    }
+}
+
 impl<T: Real, const D: usize> Segment<T> for Fixed<'_, T, D> {
     #[inline(always)]
     fn piece(&self, _row: usize, range: Range<usize>, _sole: bool, place: Place<'_, T>) {
-        let Sum { entry, column, weight, x, n, stride } = self.0;
-        let (n, stride) = if D > 0 { (D, D) } else { (n, stride) };
-        let out = &mut place.row[..n];
-        let id = |i: usize| entry.map_or(i, |entry| entry[i] as usize);
-        let row = |e: usize| {
-            let c = column.map_or(e, |column| column[e] as usize);
-            &x[c * stride..][..n]
-        };
-        let gathers = entry.is_some() || column.is_some();
+        let out = &mut place.row[..if D > 0 { D } else { self.0.n }];
+        let gathers = self.0.entry.is_some() || self.0.column.is_some();
         let last = range.end - 1;
         for i in range {
             if gathers && D > 0 {
-                parallel::prefetch(row(id((i + AHEAD).min(last))));
+                parallel::prefetch(self.row(at(self.0.entry, (i + AHEAD).min(last))));
             }
-            let e = id(i);
-            axpy(weight.map_or(T::one(), |weight| weight[e]), row(e), out);
+            let e = at(self.0.entry, i);
+            match self.0.weight {
+                Some(weight) => axpy(weight[e], self.row(e), out),
+                None => axpy(T::one(), self.row(e), out),
+            }
         }
     }
 }
@@ -146,33 +150,42 @@ pub(crate) fn add_dots(
         let (a, b) = (a.host::<T>(), b.host::<T>());
         let (ia, ib) = (ia.map(Index::host), ib.map(Index::host));
         let out = out.host_mut::<T>();
-        let chunk = parallel::rows_per_chunk(n);
         match n {
-            64 => dots::<T, 64>(out, a, ia, b, ib, n, chunk),
-            32 => dots::<T, 32>(out, a, ia, b, ib, n, chunk),
-            1 => dots::<T, 1>(out, a, ia, b, ib, n, chunk),
-            _ => dots::<T, 0>(out, a, ia, b, ib, n, chunk),
+            64 => parallel::for_rows_work(out, 1, n, &Dots::<T, 64> { a, ia, b, ib, n }),
+            32 => parallel::for_rows_work(out, 1, n, &Dots::<T, 32> { a, ia, b, ib, n }),
+            1 => parallel::for_rows_work(out, 1, n, &Dots::<T, 1> { a, ia, b, ib, n }),
+            _ => parallel::for_rows_work(out, 1, n, &Dots::<T, 0> { a, ia, b, ib, n }),
         }
     });
     Ok(())
 }
 
-fn dots<T: Real, const D: usize>(
-    out: &mut [T],
-    a: &[T],
-    ia: Option<&[u32]>,
-    b: &[T],
-    ib: Option<&[u32]>,
+/// Rows of D elements, or of n where D is 0.
+struct Dots<'a, T, const D: usize> {
+    a: &'a [T],
+    ia: Option<&'a [u32]>,
+    b: &'a [T],
+    ib: Option<&'a [u32]>,
     n: usize,
-    chunk: usize,
-) {
-    let n = if D > 0 { D } else { n };
-    parallel::for_chunks(out, chunk, |first, out| {
+}
+
+impl<T: Real, const D: usize> RowWork<T> for Dots<'_, T, D> {
+    #[inline(always)]
+    fn rows(&self, first: usize, out: &mut [T]) {
+        let n = if D > 0 { D } else { self.n };
         for (i, out) in (first..).zip(out) {
-            let row = |index: Option<&[u32]>| index.map_or(i, |index| index[i] as usize) * n;
-            *out += dot(&a[row(ia)..][..n], &b[row(ib)..][..n]);
+            let a = &self.a[at(self.ia, i) * n..][..n];
+            *out += dot(a, &self.b[at(self.ib, i) * n..][..n]);
         }
-    });
+    }
+}
+
+#[inline(always)]
+fn at(index: Option<&[u32]>, i: usize) -> usize {
+    match index {
+        Some(index) => index[i] as usize,
+        None => i,
+    }
 }
 
 /// out[i] += scale[i] * x[i] for scale (rows, 1).
