@@ -61,17 +61,19 @@ choice!(
     }
 );
 choice!(
-    /// What layer 0 of a learner is.
+    /// What layer 0 of a learner is. All but `free` need `history` propagation.
     LearnerInit {
         /// A vector of the learner's own.
         #[default]
         Free,
-        /// What the attention gathers from the learner's courses. `history` propagation only.
+        /// What the attention gathers from the learner's courses.
         History,
         /// The sum of both.
-        Both,
-        /// The vector of the course taken last, which then asks for what goes with it. `history` propagation only.
+        FreeHistory,
+        /// The vector of the course taken last, which then asks for what goes with it.
         Latest,
+        /// The same, plus what the attention gathers.
+        LatestHistory,
     }
 );
 choice!(Aggregator {
@@ -124,6 +126,8 @@ pub struct ModelConfig {
     pub stack: Stack,
     /// L2-normalise the layers above 0 before they are stacked (7).
     pub normalize: bool,
+    /// The layers above 0 are multiplied by this before they are stacked: their say in the match score (8).
+    pub layer_scale: f64,
     /// Standard deviation of the entity vectors at the start; 0 means Xavier's.
     pub init_std: f64,
 }
@@ -145,6 +149,7 @@ impl Default for ModelConfig {
             history_dropout: 0.0,
             stack: Default::default(),
             normalize: true,
+            layer_scale: 1.0,
             init_std: 0.0,
         }
     }
@@ -668,7 +673,7 @@ impl Config {
         refuse(
             !history && m.learner != LearnerInit::Free,
             "model.learner",
-            "`history`, `both` and `latest` need model.propagation = \"history\"",
+            "this choice needs model.propagation = \"history\"",
             "add --set model.propagation=history",
         )?;
         refuse(

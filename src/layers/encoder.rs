@@ -148,7 +148,7 @@ impl Encoder {
         let relation = b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?;
         let relation_proj = b.normal("relation_proj", Owner::Shared, q, m, relation_std)?;
         let learner = match (model.propagation, model.learner) {
-            (Propagation::History, LearnerInit::Free | LearnerInit::Both) => Some((
+            (Propagation::History, LearnerInit::Free | LearnerInit::FreeHistory) => Some((
                 b.normal("learner", Owner::Shared, learners, n, std(n))?,
                 b.normal("learner_proj", Owner::Shared, learners, n, entity_std)?,
             )),
@@ -290,7 +290,7 @@ impl Encoder {
         let rows = histories.rows();
         let p_nodes = pass.param(self.entity_proj);
         let (x, p) = match self.learner {
-            None if self.model.learner == LearnerInit::Latest => {
+            None if self.model.learner != LearnerInit::History => {
                 let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
                 let ones =
                     Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
@@ -322,7 +322,9 @@ impl Encoder {
         let x0 = match self.model.learner {
             LearnerInit::Free | LearnerInit::Latest => x,
             LearnerInit::History => first,
-            LearnerInit::Both => pass.tape.apply(Combine::sum(2), &[x, first])?,
+            LearnerInit::FreeHistory | LearnerInit::LatestHistory => {
+                pass.tape.apply(Combine::sum(2), &[x, first])?
+            }
         };
         let mut states = vec![x0];
         for l in 0..self.layers.len() {
@@ -336,11 +338,14 @@ impl Encoder {
     pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
         for &x in &states[1..] {
-            parts.push(if self.model.normalize {
-                pass.tape.apply(L2Normalize::default(), &[x])?
-            } else {
-                x
-            });
+            let mut x = x;
+            if self.model.normalize {
+                x = pass.tape.apply(L2Normalize::default(), &[x])?;
+            }
+            if self.model.layer_scale != 1.0 {
+                x = pass.tape.apply(Combine { weights: vec![self.model.layer_scale] }, &[x])?;
+            }
+            parts.push(x);
         }
         match self.model.stack {
             _ if parts.len() == 1 => Ok(parts[0]),
