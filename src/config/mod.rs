@@ -519,6 +519,8 @@ pub struct TrainConfig {
     /// sgd, adagrad, rmsprop, adam or adamw.
     pub optimizer: String,
     pub lr: f64,
+    /// Learning rate of the multi-task head; 0 means `lr`.
+    pub head_lr: f64,
     pub weight_decay: f64,
     /// Constant, or linear decay to zero over all epochs.
     pub schedule: Schedule,
@@ -546,6 +548,7 @@ impl Default for TrainConfig {
             negatives: 4,
             optimizer: "adam".into(),
             lr: 2e-4,
+            head_lr: 0.0,
             weight_decay: 0.0,
             schedule: Default::default(),
             max_steps: 0,
@@ -661,6 +664,12 @@ impl Config {
         refuse(t.epochs == 0, "train.epochs", "must be at least 1", "try 20")?;
         refuse(t.valid_every == 0, "train.valid_every", "must be at least 1", "try 1")?;
         refuse(!(t.lr > 0.0 && t.lr.is_finite()), "train.lr", "must be positive", "try 2e-4")?;
+        refuse(
+            !(t.head_lr >= 0.0 && t.head_lr.is_finite()),
+            "train.head_lr",
+            "must not be negative",
+            "0 means train.lr",
+        )?;
         refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
         refuse(
             self.eval.k.is_empty() || self.eval.k.contains(&0),
