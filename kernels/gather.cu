@@ -33,3 +33,44 @@ extern "C" __global__ void __launch_bounds__(256)
         gather_rows(table, ids, out, rows, d);
     }
 }
+
+// The gradient adds rows that may repeat: dtable[row, :] += sum over the uses of row of dy[use, :].
+//
+// Layout    uses sorted by row: segment s is row[s] with uses position[offsets[s] .. offsets[s + 1]].
+// Schedule  a warp owns a segment, its lanes the columns. Segments of more than 256 uses are cut into pieces
+//           (pieces[s] .. pieces[s + 1], empty for the others), which warps of the first kernel sum.
+// Order     of use within a piece, then of pieces: no atomics, the same bits every time.
+extern "C" __global__ void __launch_bounds__(256)
+    gather_bwd_pieces(float* __restrict__ partial, const float* __restrict__ dy, const unsigned* __restrict__ position,
+                      const unsigned long long* __restrict__ begin, const unsigned long long* __restrict__ end,
+                      int pieces, int d) {
+    const int lane = threadIdx.x % WARP, warps = gridDim.x * (blockDim.x / WARP);
+    for (int p = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
+        for (int column = lane; column < d; column += WARP) {
+            float sum = 0.0f;
+            for (unsigned long long i = begin[p]; i < end[p]; ++i)
+                sum += dy[static_cast<size_t>(position[i]) * d + column];
+            partial[static_cast<size_t>(p) * d + column] = sum;
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    gather_bwd(float* __restrict__ dtable, const float* __restrict__ dy, const float* __restrict__ partial,
+               const unsigned* __restrict__ row, const unsigned* __restrict__ position,
+               const unsigned long long* __restrict__ offsets, const unsigned long long* __restrict__ pieces,
+               int segments, int d) {
+    const int lane = threadIdx.x % WARP, warps = gridDim.x * (blockDim.x / WARP);
+    for (int s = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; s < segments; s += warps) {
+        for (int column = lane; column < d; column += WARP) {
+            float sum = 0.0f;
+            if (pieces[s] == pieces[s + 1]) {
+                for (unsigned long long i = offsets[s]; i < offsets[s + 1]; ++i)
+                    sum += dy[static_cast<size_t>(position[i]) * d + column];
+            } else {
+                for (unsigned long long p = pieces[s]; p < pieces[s + 1]; ++p) sum += partial[p * d + column];
+            }
+            dtable[static_cast<size_t>(row[s]) * d + column] += sum;
+        }
+    }
+}

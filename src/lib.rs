@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 pub mod engine;
 mod error;
+pub mod eval;
 pub mod graph;
 pub mod ops;
 

@@ -1,12 +1,18 @@
 //! Graphs as the kernels read them: CSR by head, with its transpose, its (head, relation) groups, and the
 //! schedule that cuts rows of any degree into bounded pieces.
 
+mod corrupt;
+mod id_sets;
 mod pieces;
+mod segments;
 
 use crate::engine::{Device, Index};
 use crate::{Error, Result};
 
+pub use corrupt::{Corruption, Corruptor};
+pub use id_sets::IdSets;
 pub use pieces::Pieces;
+pub use segments::{Rows, Segments};
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +178,7 @@ impl Graph {
 }
 
 /// Stable counting sort of 0..n by key: the offsets of each key's run, and the items in order.
-fn sorted_by(keys: usize, n: usize, key: impl Fn(usize) -> u32) -> (Vec<u64>, Vec<u32>) {
+pub(crate) fn sorted_by(keys: usize, n: usize, key: impl Fn(usize) -> u32) -> (Vec<u64>, Vec<u32>) {
     let mut offsets = vec![0u64; keys + 1];
     for i in 0..n {
         offsets[key(i) as usize + 1] += 1;

@@ -2,11 +2,23 @@
 //!
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
+mod bpr;
 mod dense;
+mod gather;
 mod linear;
+mod loss;
+mod scatter;
+mod softmax_loss;
+mod transd;
 
+pub use bpr::Bpr;
 pub use dense::Activation;
+pub use gather::Gather;
 pub use linear::Linear;
+pub use softmax_loss::{SoftmaxLoss, SoftmaxOptions};
+pub use transd::{Distance, TransDLoss, ProjNorm, TransD, TransDOptions, Triples, transd_score};
+
+pub use crate::graph::Rows;
 
 use crate::engine::Tensor;
 use crate::{Error, Result};

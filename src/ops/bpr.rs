@@ -1,0 +1,142 @@
+//! Bayesian personalised ranking on the inner product (8): a course that was taken above one that was not.
+
+use super::loss::mean;
+use super::check_shape;
+use crate::engine::device::{Grid, kernels};
+use crate::engine::parallel::{self, dot};
+use crate::engine::{Op, Real, Tensor};
+use crate::with_real;
+use crate::{Error, Result};
+
+/// Rows of one partial sum.
+const CHUNK: usize = 256;
+
+/// Inputs u, i, j (B, d): learner, course taken, course not taken. Output
+/// mean softplus(-(u . i - u . j)) + l2/2 mean(|u|^2 + |i|^2 + |j|^2), (1, 1); 0 for an empty batch.
+#[derive(Clone, Debug)]
+pub struct Bpr {
+    pub l2: f32,
+    /// (B, 1) derivative of the mean with respect to each row's u . i - u . j
+    slope: Option<Tensor>,
+}
+
+impl Bpr {
+    pub fn new(l2: f32) -> Bpr {
+        Bpr { l2, slope: None }
+    }
+}
+
+impl Op for Bpr {
+    fn name(&self) -> &'static str {
+        "bpr"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [u, i, j] = x else {
+            return Err(Error::shape("bpr", "inputs u, i, j", format!("{}", x.len())));
+        };
+        let (rows, d) = u.shape();
+        check_shape("bpr", "i", i, rows, d)?;
+        check_shape("bpr", "j", j, rows, d)?;
+        let mut slope = u.empty_like(rows, 1)?;
+        if rows == 0 {
+            return Ok(vec![Tensor::zeros(&u.device(), u.dtype(), 1, 1)?]);
+        }
+        let loss = if let Some(gpu) = u.gpu() {
+            let mut losses = u.empty_like(rows, 1)?;
+            gpu.launch(kernels::BPR_FWD, Grid::warps(rows, 256))
+                .tensor_mut(&mut losses)
+                .tensor_mut(&mut slope)
+                .tensor(u)
+                .tensor(i)
+                .tensor(j)
+                .count(rows)
+                .count(d)
+                .value(self.l2)
+                .run()?;
+            mean(&losses)?
+        } else {
+            let mut loss = u.empty_like(1, 1)?;
+            with_real!(u.dtype(), T => {
+                let (u, i, j) = (u.host::<T>(), i.host::<T>(), j.host::<T>());
+                let row = |b: usize| [u, i, j].map(|x| &x[b * d..(b + 1) * d]);
+                let value = parallel::sum_chunks(rows, CHUNK, |range| {
+                    let mut sum = 0.0f64;
+                    for [u, i, j] in range.map(row) {
+                        sum += (dot(u, j) - dot(u, i)).softplus().f64();
+                        if self.l2 != 0.0 {
+                            sum += 0.5 * self.l2 as f64 * (dot(u, u) + dot(i, i) + dot(j, j)).f64();
+                        }
+                    }
+                    sum
+                });
+                loss.host_mut::<T>()[0] = T::of(value / rows as f64);
+                parallel::for_rows(slope.host_mut::<T>(), 1, |first, slope| {
+                    for (b, slope) in slope.iter_mut().enumerate() {
+                        let [u, i, j] = row(first + b);
+                        *slope = -(dot(u, j) - dot(u, i)).sigmoid() / T::of(rows as f64);
+                    }
+                });
+            });
+            loss
+        };
+        self.slope = Some(slope);
+        Ok(vec![loss])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), Some(slope)) = (dy[0], &self.slope) else { return Ok(()) };
+        let (rows, d) = x[0].shape();
+        if rows * d == 0 {
+            return Ok(());
+        }
+        let [du, di, dj] = dx else { return Ok(()) };
+        if let Some(gpu) = x[0].gpu() {
+            return gpu
+                .launch(kernels::BPR_BWD, Grid::cover(rows * d, 256))
+                .optional_mut(du.as_mut())
+                .optional_mut(di.as_mut())
+                .optional_mut(dj.as_mut())
+                .tensor(x[0])
+                .tensor(x[1])
+                .tensor(x[2])
+                .tensor(slope)
+                .tensor(dy)
+                .count(rows)
+                .count(d)
+                .value(self.l2)
+                .run();
+        }
+        with_real!(dy.dtype(), T => {
+            let up = dy.host::<T>()[0];
+            let decay = up * T::of(self.l2 as f64) / T::of(rows as f64);
+            let [u, i, j] = [x[0], x[1], x[2]].map(|x| x.host::<T>());
+            let slope = slope.host::<T>();
+            // out += sign slope (plus - minus) + decay own; `minus` is absent for the courses.
+            let add = |out: &mut Option<Tensor>, sign: T, own: &[T], plus: &[T], minus: Option<&[T]>| {
+                let Some(out) = out else { return };
+                parallel::for_rows(out.host_mut::<T>(), d, |first, rows| {
+                    for (b, row) in rows.chunks_exact_mut(d).enumerate() {
+                        let at = (first + b) * d..(first + b + 1) * d;
+                        let c = sign * up * slope[first + b];
+                        parallel::axpy(c, &plus[at.clone()], row);
+                        if let Some(minus) = minus {
+                            parallel::axpy(-c, &minus[at.clone()], row);
+                        }
+                        parallel::axpy(decay, &own[at], row);
+                    }
+                });
+            };
+            add(du, 1.0, u, i, Some(j));
+            add(di, 1.0, i, u, None);
+            add(dj, -1.0, j, u, None);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
+
+use super::check_shape;
+use super::scatter::scatter;
+use crate::engine::device::{Grid, kernels};
+use crate::engine::{Gpu, Op, Tensor, parallel};
+use crate::graph::Rows;
+use crate::with_real;
+use crate::{Error, Result};
+
+/// Input table (N, d); output (B, d), row b being row ids[b] of the table. The ids stand in the op.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    pub rows: Rows,
+}
+
+impl Gather {
+    pub fn new(rows: Rows) -> Gather {
+        Gather { rows }
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [table] = x else {
+            return Err(Error::shape("gather", "one input, the table", format!("{}", x.len())));
+        };
+        check_shape("gather", "table", table, self.rows.of, table.cols())?;
+        let (count, d) = (self.rows.len(), table.cols());
+        let mut y = table.empty_like(count, d)?;
+        if let Some(gpu) = table.gpu() {
+            if !y.is_empty() {
+                gpu.launch(kernels::GATHER_FWD, Grid::warps(count, 256))
+                    .tensor(table)
+                    .index(&self.rows.ids)
+                    .tensor_mut(&mut y)
+                    .value(count as u64)
+                    .value(d as u32)
+                    .run()?;
+            }
+            return Ok(vec![y]);
+        }
+        let ids = self.rows.ids.host();
+        with_real!(table.dtype(), T => {
+            let table = table.host::<T>();
+            parallel::for_rows(y.host_mut::<T>(), d, |first, rows| {
+                for (row, &id) in rows.chunks_exact_mut(d).zip(&ids[first..]) {
+                    row.copy_from_slice(&table[id as usize * d..][..d]);
+                }
+            });
+        });
+        Ok(vec![y])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), Some(dtable)) = (dy[0], dx[0].as_mut()) else { return Ok(()) };
+        let d = x[0].cols();
+        if dy.is_empty() {
+            return Ok(());
+        }
+        if let Some(gpu) = dy.gpu() {
+            return self.backward_gpu(gpu, dy, dtable);
+        }
+        with_real!(dy.dtype(), T => {
+            let dy = dy.host::<T>();
+            scatter(
+                &self.rows.segments,
+                d,
+                d,
+                [Some(dtable.host_mut::<T>())],
+                |place, sum| parallel::axpy(1.0, &dy[place * d..][..d], sum),
+                |_, sum, [out]| {
+                    if let Some(out) = out {
+                        parallel::axpy(1.0, sum, out);
+                    }
+                },
+            );
+        });
+        Ok(())
+    }
+}
+
+impl Gather {
+    fn backward_gpu(&self, gpu: &Gpu, dy: &Tensor, dtable: &mut Tensor) -> Result<()> {
+        let (segments, d) = (&self.rows.segments, dy.cols());
+        let pieces = segments.piece_begin.len();
+        let mut partial = dy.empty_like(pieces, d)?;
+        if pieces > 0 {
+            gpu.launch(kernels::GATHER_BWD_PIECES, Grid::warps(pieces, 256))
+                .tensor_mut(&mut partial)
+                .tensor(dy)
+                .index(&segments.position)
+                .index(&segments.piece_begin)
+                .index(&segments.piece_end)
+                .count(pieces)
+                .count(d)
+                .run()?;
+        }
+        gpu.launch(kernels::GATHER_BWD, Grid::warps(segments.count(), 256))
+            .tensor_mut(dtable)
+            .tensor(dy)
+            .tensor(&partial)
+            .index(&segments.row)
+            .index(&segments.position)
+            .index(&segments.offsets)
+            .index(&segments.pieces)
+            .count(segments.count())
+            .count(d)
+            .run()
+    }
+}

@@ -1,0 +1,137 @@
+//! The knowledge-graph loss: TransD's projection (1), its distance (2), and a pairwise loss over corrupted
+//! triples, with value and gradient in one pass.
+//!
+//! The forward pass visits the triples sorted by relation, so the gradients of a relation are sums of
+//! neighbouring triples and need no storage; those of entities are left as one row per projected entity, which
+//! the backward pass adds by sorted segments. The projection's own gradient is cheap there: every use of an
+//! entity shares its two rows, so only the sum of r_p . G is needed beside the sum of G.
+
+mod cpu;
+mod gpu;
+mod score;
+mod triples;
+
+pub use score::transd_score;
+pub use triples::Triples;
+
+use super::{check, check_shape};
+use crate::Result;
+use crate::engine::{Op, Tensor};
+
+/// Pairwise loss of z = d(positive) - d(negative).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TransDLoss {
+    /// mean softplus(z)
+    Bpr,
+    /// mean max(0, gamma + z)
+    Margin { gamma: f32 },
+}
+
+/// Distance d = -g of the residual e = h_perp + r - t_perp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// sum e^2, formula (2)
+    L2Squared,
+    /// sqrt(sum e^2 + 1e-12)
+    L2,
+    /// sum |e|
+    L1,
+}
+
+/// What is done to a projected entity before the distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjNorm {
+    /// Nothing, as formula (1) says.
+    None,
+    /// Scaled to the unit sphere where it lies outside the unit ball.
+    Clamp,
+    /// Scaled to norm 1.
+    L2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TransDOptions {
+    pub loss: TransDLoss,
+    pub distance: Distance,
+    pub proj_norm: ProjNorm,
+    /// lambda of lambda/2 * mean(|h_perp|^2 + |r|^2 + |t_perp|^2 + |corrupted entity's projection|^2)
+    pub l2: f32,
+}
+
+impl Default for TransDOptions {
+    fn default() -> Self {
+        TransDOptions {
+            loss: TransDLoss::Bpr,
+            distance: Distance::L2Squared,
+            proj_norm: ProjNorm::None,
+            l2: 1e-5,
+        }
+    }
+}
+
+/// Inputs E (N, n), P (N, n), R (Q, m), R_p (Q, m); output the loss (1, 1). n and m may differ. An empty batch
+/// has loss 0. Formulas (1) and (2).
+pub struct TransD {
+    triples: Triples,
+    options: TransDOptions,
+    saved: Option<Saved>,
+}
+
+/// The gradient for upstream 1, as far as the forward pass takes it.
+struct Saved {
+    /// (B * slots, m) gradient of each projected entity before normalisation.
+    rows: Tensor,
+    /// (B * 3, 1) r_p . row
+    dots: Tensor,
+    /// (pieces, 2 m) sums for [r | r_p] over each piece of a relation's triples.
+    relations: Tensor,
+}
+
+impl TransD {
+    pub fn new(options: TransDOptions, triples: Triples) -> TransD {
+        TransD { triples, options, saved: None }
+    }
+}
+
+/// Fails unless the four tables fit each other and the triples.
+fn check_tables(x: &[&Tensor], entities: usize, relations: usize) -> Result<()> {
+    check(x.len() == 4, "transd", || "inputs E, P, R, R_p".into(), || format!("{}", x.len()))?;
+    check_shape("transd", "E", x[0], entities, x[0].cols())?;
+    check_shape("transd", "P", x[1], entities, x[0].cols())?;
+    check_shape("transd", "R", x[2], relations, x[2].cols())?;
+    check_shape("transd", "R_p", x[3], relations, x[2].cols())?;
+    check(x[0].cols() > 0 && x[2].cols() > 0, "transd", || "n, m of 1 or more".into(), || "0".into())
+}
+
+impl Op for TransD {
+    fn name(&self) -> &'static str {
+        "transd"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        check_tables(x, self.triples.entities, self.triples.relations)?;
+        if self.triples.is_empty() {
+            return Ok(vec![Tensor::zeros(&x[0].device(), x[0].dtype(), 1, 1)?]);
+        }
+        let (loss, saved) = match x[0].gpu() {
+            Some(gpu) => gpu::forward(gpu, &self.triples, &self.options, x)?,
+            None => cpu::forward(&self.triples, &self.options, x)?,
+        };
+        self.saved = Some(saved);
+        Ok(vec![loss])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), Some(saved)) = (dy[0], &self.saved) else { return Ok(()) };
+        match x[0].gpu() {
+            Some(gpu) => gpu::backward(gpu, &self.triples, saved, x, dy, dx),
+            None => cpu::backward(&self.triples, saved, x, dy, dx),
+        }
+    }
+}

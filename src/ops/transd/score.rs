@@ -1,0 +1,70 @@
+use super::cpu::{Tables, distance, project};
+use super::{Distance, ProjNorm, check_tables};
+use crate::engine::device::{Grid, kernels};
+use crate::engine::{Index, Tensor, parallel};
+use crate::with_real;
+use crate::{Error, Result};
+
+/// Plausibility g = -d of triples, formula (2): (B, 1), higher is more plausible. No gradient.
+///
+/// `tables` are E (N, n), P (N, n), R (Q, m), R_p (Q, m). `Error::Shape` for ids out of range.
+pub fn transd_score(
+    tables: [&Tensor; 4],
+    heads: &Index<u32>,
+    relations: &Index<u32>,
+    tails: &Index<u32>,
+    kind: Distance,
+    norm: ProjNorm,
+) -> Result<Tensor> {
+    check_tables(&tables, tables[0].rows(), tables[2].rows())?;
+    let count = heads.len();
+    if relations.len() != count || tails.len() != count {
+        let got = format!("{} relations, {} tails", relations.len(), tails.len());
+        return Err(Error::shape("transd_score", format!("{count} of each column"), got));
+    }
+    let below = |ids: &Index<u32>, n: usize| ids.host().iter().all(|&id| (id as usize) < n);
+    if !below(heads, tables[0].rows()) || !below(tails, tables[0].rows()) || !below(relations, tables[2].rows()) {
+        let expected = format!("ids below {} entities, {} relations", tables[0].rows(), tables[2].rows());
+        return Err(Error::shape("transd_score", expected, "an id out of range"));
+    }
+    let (n, m) = (tables[0].cols(), tables[2].cols());
+    let mut scores = tables[0].empty_like(count, 1)?;
+    if let Some(gpu) = tables[0].gpu() {
+        if count > 0 {
+            gpu.launch(kernels::TRANSD_SCORE, Grid::warps(count, 256))
+                .tensor(tables[0])
+                .tensor(tables[1])
+                .tensor(tables[2])
+                .tensor(tables[3])
+                .index(heads)
+                .index(relations)
+                .index(tails)
+                .tensor_mut(&mut scores)
+                .count(count)
+                .count(n)
+                .count(m)
+                .value(kind.code())
+                .value(norm.code())
+                .run()?;
+        }
+        return Ok(scores);
+    }
+    with_real!(scores.dtype(), T => {
+        let x = Tables::<T>::new(&tables);
+        let (heads, relations, tails) = (heads.host(), relations.host(), tails.host());
+        parallel::for_rows(scores.host_mut::<T>(), 1, |first, out| {
+            let mut scratch = vec![0.0 as T; 2 * m];
+            let (residual, yt) = scratch.split_at_mut(m);
+            for (i, out) in out.iter_mut().enumerate() {
+                let (r, rp) = x.relation(relations[first + i]);
+                project(x.entity(heads[first + i]), rp, norm, residual);
+                project(x.entity(tails[first + i]), rp, norm, yt);
+                for j in 0..m {
+                    residual[j] += r[j] - yt[j];
+                }
+                *out = -distance(residual, kind);
+            }
+        });
+    });
+    Ok(scores)
+}
