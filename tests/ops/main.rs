@@ -8,3 +8,8 @@ mod common;
 mod harness;
 
 mod linear;
+mod transd;
+mod topk;
+mod softmax_loss;
+mod gather;
+mod bpr;
