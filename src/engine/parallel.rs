@@ -56,7 +56,10 @@ pub fn vectorized_work(work: impl Work) {
         fn avx2(work: impl Work) {
             work.run()
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi2")
+        {
             // SAFETY: the three features were just found on this processor.
             return unsafe { avx2(work) };
         }

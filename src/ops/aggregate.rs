@@ -30,7 +30,8 @@ impl Op for Aggregate {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [alpha, x] = x else {
-            return check(false, "aggregate", || "inputs alpha, x".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "aggregate", || "inputs alpha, x".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         let g = &*self.graph;
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
@@ -41,7 +42,13 @@ impl Op for Aggregate {
         Ok(vec![out])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (Some(dy), [d_alpha, d_x]) = (dy[0], dx) else { return Ok(()) };
         let g = &*self.graph;
         if let Some(d_alpha) = d_alpha {

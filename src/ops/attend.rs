@@ -65,7 +65,12 @@ impl Attend {
     fn check(&self, x: &[&Tensor]) -> Result<()> {
         let g = &*self.graph;
         let [u, o, x_tail, p_tail, r_p, bias] = x else {
-            return check(false, "attend", || "inputs U, o, x, p, r_p, bias".into(), || format!("{}", x.len()));
+            return check(
+                false,
+                "attend",
+                || "inputs U, o, x, p, r_p, bias".into(),
+                || format!("{}", x.len()),
+            );
         };
         check_shape("attend", "U", u, g.groups.count, u.cols())?;
         check_shape("attend", "o", o, g.groups.count, 1)?;
@@ -73,9 +78,12 @@ impl Attend {
         check_shape("attend", "p_tail", p_tail, g.tails, x_tail.cols())?;
         check_shape("attend", "r_p", r_p, g.relations, u.cols())?;
         check_shape("attend", "bias", bias, bias.rows(), 1)?;
-        check(bias.rows() >= g.buckets, "attend", || format!("{} bias values", g.buckets), || {
-            format!("{}", bias.rows())
-        })?;
+        check(
+            bias.rows() >= g.buckets,
+            "attend",
+            || format!("{} bias values", g.buckets),
+            || format!("{}", bias.rows()),
+        )?;
         match self.temperature > 0.0 {
             true => Ok(()),
             false => Err(Error::shape("attend", "a positive temperature", format!("{}", self.temperature))),
@@ -142,7 +150,13 @@ impl Op for Attend {
         Ok(vec![agg, alpha])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
         // Equal to sum of alpha_e dalpha_e, without the sum over edges for the part through agg.
         let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype(), g.heads, 1)?;
@@ -176,7 +190,16 @@ impl Op for Attend {
         }
         if d_x.is_some() || d_p.is_some() {
             let w = match x[0].gpu() {
-                Some(gpu) => attend_gpu::tail_backward(self, gpu, x, y[1], saved, &upstream, &head_side.d, d_x.as_mut())?,
+                Some(gpu) => attend_gpu::tail_backward(
+                    self,
+                    gpu,
+                    x,
+                    y[1],
+                    saved,
+                    &upstream,
+                    &head_side.d,
+                    d_x.as_mut(),
+                )?,
                 None => self.tail_backward(x, y[1], saved, &upstream, &head_side.d, d_x.as_mut())?,
             };
             if let Some(d_p) = d_p {
@@ -214,7 +237,8 @@ impl Attend {
     ) -> Result<HeadSide> {
         let g = &*self.graph;
         let mut d = alpha.empty_like(g.edges(), 1)?;
-        let (mut sum_s, mut sum) = (alpha.empty_like(g.groups.count, 1)?, alpha.empty_like(g.groups.count, 1)?);
+        let (mut sum_s, mut sum) =
+            (alpha.empty_like(g.groups.count, 1)?, alpha.empty_like(g.groups.count, 1)?);
         with_real!(alpha.dtype(), T => with_width!((x[2].cols(), x[0].cols()), D => {
             let width = d_u.as_ref().map_or(0, |d_u| d_u.cols());
             let mut scalars = vec![T::of(0.0); g.groups.count * 2];

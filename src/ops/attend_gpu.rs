@@ -29,7 +29,13 @@ impl Attend {
 }
 
 /// Writes alpha; returns agg.
-pub(super) fn forward(op: &Attend, gpu: &Gpu, x: &[&Tensor], saved: &Saved, alpha: &mut Tensor) -> Result<Tensor> {
+pub(super) fn forward(
+    op: &Attend,
+    gpu: &Gpu,
+    x: &[&Tensor],
+    saved: &Saved,
+    alpha: &mut Tensor,
+) -> Result<Tensor> {
     let (g, n) = (&*op.graph, x[2].cols());
     // Heads without edges have no piece that would write their row.
     let mut agg = Tensor::zeros(&x[2].device(), x[2].dtype(), g.heads, n)?;

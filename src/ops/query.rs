@@ -133,9 +133,12 @@ impl Op for Query {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let gat = matches!(self.logit, LogitKind::Gat { .. });
-        check(x.len() == 4 + gat as usize, "query", || "inputs x, p, r, r_p, and a for gat".into(), || {
-            format!("{}", x.len())
-        })?;
+        check(
+            x.len() == 4 + gat as usize,
+            "query",
+            || "inputs x, p, r, r_p, and a for gat".into(),
+            || format!("{}", x.len()),
+        )?;
         let g = &*self.graph;
         let (n, m) = (x[0].cols(), x[2].cols());
         check_shape("query", "x_head", x[0], g.heads, n)?;
@@ -152,7 +155,13 @@ impl Op for Query {
         Ok(vec![u, o])
     }
 
-    fn backward(&self, x: &[&Tensor], y: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let g = &*self.graph;
         let Some(s) = &self.s else { return Ok(()) };
         let inner = match (self.logit, dy[0], dy[1]) {
@@ -193,7 +202,11 @@ impl Op for Query {
                 (LogitKind::Gat { .. }, Some(d_o)) => self.inner_gradient(d_o, y[0], Some(x[4]), 2)?,
                 _ => inner,
             };
-            add_segments(d_r, &g.groups.relation_pieces, &Terms { entry, column: None, weight: None, x: &inner })?;
+            add_segments(
+                d_r,
+                &g.groups.relation_pieces,
+                &Terms { entry, column: None, weight: None, x: &inner },
+            )?;
         }
         Ok(())
     }

@@ -48,8 +48,16 @@ impl Op for RelationMix {
         Ok(vec![out])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
-        let (Some(dy), Some(weight), [d_alpha, d_s, d_r_p]) = (dy[0], &self.weight, dx) else { return Ok(()) };
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), Some(weight), [d_alpha, d_s, d_r_p]) = (dy[0], &self.weight, dx) else {
+            return Ok(());
+        };
         let g = &*self.graph;
         if d_alpha.is_some() || d_s.is_some() {
             let mut d_weight = weight.zeros_like()?;

@@ -16,7 +16,8 @@ impl Op for RowDot {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let [a, b] = x else {
-            return check(false, "row_dot", || "inputs a, b".into(), || format!("{}", x.len())).map(|_| vec![]);
+            return check(false, "row_dot", || "inputs a, b".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
         };
         check_shape("row_dot", "b", b, a.rows(), a.cols())?;
         let mut y = Tensor::zeros(&a.device(), a.dtype(), a.rows(), 1)?;
@@ -24,7 +25,13 @@ impl Op for RowDot {
         Ok(vec![y])
     }
 
-    fn backward(&self, x: &[&Tensor], _: &[&Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for i in 0..2 {
             if let Some(dx) = &mut dx[i] {

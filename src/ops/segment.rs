@@ -77,7 +77,9 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
             let place = Place {
                 row: rows.split_off_mut(..n * width).unwrap_or_default(),
                 scalars: scalars.split_off_mut(..n * count).unwrap_or_default(),
-                entries: entries.split_off_mut(..if with_entries { stop - done } else { 0 }).unwrap_or_default(),
+                entries: entries
+                    .split_off_mut(..if with_entries { stop - done } else { 0 })
+                    .unwrap_or_default(),
             };
             tasks.push((first..first + n, done, place));
             done = stop;

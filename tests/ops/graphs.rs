@@ -28,7 +28,14 @@ impl Example {
     }
 }
 
-fn random(name: &'static str, heads: usize, tails: usize, relations: usize, count: usize, hubs: bool) -> Example {
+fn random(
+    name: &'static str,
+    heads: usize,
+    tails: usize,
+    relations: usize,
+    count: usize,
+    hubs: bool,
+) -> Example {
     let draw = Philox::new(3, count as u64);
     let edges = (0..count as u64).map(|i| {
         let below = |j: u64, n: usize| draw.below_at(4 * i + j, n as u32);
@@ -54,7 +61,14 @@ pub fn examples() -> Vec<Example> {
             heads: 5,
             tails: 4,
             relations: 2,
-            edges: vec![e(3, 1, 0, 1), e(0, 1, 3, 0), e(0, 0, 3, 2), e(3, 1, 0, 0), e(0, 1, 1, 1), e(4, 0, 2, 0)],
+            edges: vec![
+                e(3, 1, 0, 1),
+                e(0, 1, 3, 0),
+                e(0, 0, 3, 2),
+                e(3, 1, 0, 0),
+                e(0, 1, 1, 1),
+                e(4, 0, 2, 0),
+            ],
         },
         random("random", 20, 13, 3, 90, false),
         hub,
