@@ -120,10 +120,7 @@ extern "C" __global__ void __launch_bounds__(256)
             gh[2 * m + j] = g_c;
             gh[3 * m + j] = plus + minus + decay * r[j];
         }
-        const Projection* const of[3] = {&h, &t, &c};
-#pragma unroll
-        for (int slot = 0; slot < 3; ++slot) {
-            const Projection y = *of[slot];
+        const auto put = [&](const Projection& y, int slot) {
             float* const g = gh + slot * m;
             const float part = warp_sum(along[slot]);
             float dot = 0.0f;
@@ -137,7 +134,10 @@ extern "C" __global__ void __launch_bounds__(256)
                 dots[3 * static_cast<size_t>(i) + slot] = dot;
                 products[3 * static_cast<size_t>(i) + slot] = y.product;
             }
-        }
+        };
+        put(h, 0);
+        put(t, 1);
+        put(c, 2);
     }
 }
 

@@ -6,9 +6,11 @@ use clap::ValueEnum;
 
 use super::{print_json, show};
 use crate::Result;
+use crate::config::preset;
 use crate::data::formats::Format;
-use crate::data::prepare::{PrepareOptions, prepare};
+use crate::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use crate::data::split::{Ratios, SplitPolicy};
+use crate::train::checkpoint;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -81,6 +83,7 @@ pub fn run(args: Args) -> Result<()> {
         name: args.name,
         force: args.force,
     })?;
+    suggest_settings(&report)?;
     for warning in report.warnings() {
         eprintln!("note: {warning}");
     }
@@ -92,4 +95,15 @@ pub fn run(args: Args) -> Result<()> {
     show::line(&format!("{} learners, {} courses, {} enrolments", c.learners, c.courses, c.enrolments))?;
     show::line(&format!("{} entities, {} relations, {} triples", c.entities, c.relations, c.triples))?;
     show::line(&format!("train {}, valid {}, test {}", c.train, c.valid, c.test))
+}
+
+/// Writes the settings that suit the data set beside it; `waata train` starts from them unless told otherwise.
+fn suggest_settings(report: &PrepareReport) -> Result<()> {
+    let c = &report.counts;
+    // Ranking learns from histories; where most learners have hardly one, the tasks are what can be learned.
+    let name = if c.has_time && c.learner_degree.mean >= 3.0 { "history" } else { "tasks" };
+    let path = report.out.join("run.toml");
+    checkpoint::write_atomically(&path, preset(name)?.as_bytes())?;
+    eprintln!("note: {} has the settings of preset `{name}`, which suit this data set", path.display());
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::show::{self, Meter};
 use super::{eval, open_data, recommend};
-use crate::config::Config;
+use crate::config::{Base, Config};
 use crate::data::Split;
 use crate::engine::Device;
 use crate::models::Model;
@@ -21,9 +21,12 @@ pub struct Args {
     /// Folder of the run; a new one under runs/ where absent
     #[arg(short, long)]
     out: Option<PathBuf>,
-    /// Settings (docs/settings.md); presets lie in data/presets
+    /// Settings of a file (docs/settings.md); the data set's own run.toml where neither this nor --preset is given
     #[arg(long)]
     config: Option<PathBuf>,
+    /// paper (the defaults: the paper as read in docs/model.md), history or tasks
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
     /// One setting, such as --set train.lr=0.001; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -31,7 +34,7 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Go on with an interrupted run
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "settings"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
     resume: Option<PathBuf>,
 }
 
@@ -46,8 +49,8 @@ pub fn run(args: Args) -> Result<()> {
             (dir.clone(), args.data.clone().unwrap_or(meta.data), config)
         }
         None => {
-            let config = Config::resolve(args.config.as_deref(), &args.settings)?;
             let data = args.data.clone().unwrap_or_else(|| SAMPLE.into());
+            let config = Config::resolve(base(&args, &data), &args.settings)?;
             if args.data.is_none() && !data.is_dir() {
                 return Err(Error::config(
                     "--data",
@@ -104,6 +107,20 @@ pub fn run(args: Args) -> Result<()> {
         show::line(&recommend::text(&opened, learner, 5)?)?;
     }
     show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
+}
+
+/// What the settings start from: what was asked for, else what the data set brings along.
+fn base(args: &Args, data: &Path) -> Base {
+    let own = data.join("run.toml");
+    match (&args.config, &args.preset) {
+        (Some(file), _) => Base::File(file.clone()),
+        (None, Some(preset)) => Base::Preset(preset.clone()),
+        (None, None) if own.is_file() => {
+            eprintln!("settings: {} (--preset paper for the paper's)", own.display());
+            Base::File(own)
+        }
+        (None, None) => Base::Defaults,
+    }
 }
 
 /// The best checkpoint where validation chose one, else the model as it stands.

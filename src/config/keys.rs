@@ -127,7 +127,7 @@ mod tests {
     use super::super::*;
 
     fn resolve(settings: &[&str]) -> Result<Config> {
-        Config::resolve(None, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        Config::resolve(Base::Defaults, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -155,6 +155,15 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(part), "{setting}: {error}");
         }
+    }
+
+    #[test]
+    fn every_preset_resolves() {
+        for (name, _) in PRESETS {
+            Config::resolve(Base::Preset(name.to_string()), &[]).unwrap();
+        }
+        assert_eq!(Config::resolve(Base::Preset("paper".into()), &[]).unwrap(), Config::default());
+        assert!(preset("papers").unwrap_err().to_string().contains("presets: paper"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod keys;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,36 @@ macro_rules! choice {
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
     };
+}
+
+/// What settings start from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Base {
+    #[default]
+    Defaults,
+    /// One of `PRESETS`.
+    Preset(String),
+    /// A run.toml.
+    File(PathBuf),
+}
+
+/// Settings that belong together, by name (data/presets).
+pub const PRESETS: &[(&str, &str)] = &[
+    ("paper", include_str!("../../data/presets/paper.toml")),
+    ("history", include_str!("../../data/presets/history.toml")),
+    ("tasks", include_str!("../../data/presets/tasks.toml")),
+];
+
+/// The text of a preset.
+pub fn preset(name: &str) -> Result<&'static str> {
+    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| {
+        let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
+        Error::config(
+            "--preset",
+            format!("there is no preset `{name}`"),
+            format!("presets: {}", known.join(", ")),
+        )
+    })
 }
 
 /// A whole run. Precedence: flag, then `--set key=value`, then run.toml, then these defaults.
@@ -519,6 +549,8 @@ pub struct TrainConfig {
     /// sgd, adagrad, rmsprop, adam or adamw.
     pub optimizer: String,
     pub lr: f64,
+    /// Learning rate of the multi-task head; 0 means `lr`.
+    pub head_lr: f64,
     pub weight_decay: f64,
     /// Constant, or linear decay to zero over all epochs.
     pub schedule: Schedule,
@@ -546,6 +578,7 @@ impl Default for TrainConfig {
             negatives: 4,
             optimizer: "adam".into(),
             lr: 2e-4,
+            head_lr: 0.0,
             weight_decay: 0.0,
             schedule: Default::default(),
             max_steps: 0,
@@ -597,12 +630,16 @@ impl Default for EvalConfig {
 }
 
 impl Config {
-    /// The defaults, changed by a run.toml (if any) and then by `--set key=value` pairs, and checked.
-    pub fn resolve(file: Option<&Path>, settings: &[String]) -> Result<Config> {
+    /// The defaults, changed by a base (a preset or a run.toml) and then by `--set key=value` pairs, and checked.
+    pub fn resolve(base: Base, settings: &[String]) -> Result<Config> {
         let mut tree = keys::defaults();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
-            keys::merge_text(&mut tree, &text, &path.display().to_string())?;
+        match base {
+            Base::Defaults => {}
+            Base::Preset(name) => keys::merge_text(&mut tree, preset(&name)?, &name)?,
+            Base::File(path) => {
+                let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "reading"))?;
+                keys::merge_text(&mut tree, &text, &path.display().to_string())?;
+            }
         }
         for setting in settings {
             keys::set(&mut tree, setting)?;
@@ -661,6 +698,12 @@ impl Config {
         refuse(t.epochs == 0, "train.epochs", "must be at least 1", "try 20")?;
         refuse(t.valid_every == 0, "train.valid_every", "must be at least 1", "try 1")?;
         refuse(!(t.lr > 0.0 && t.lr.is_finite()), "train.lr", "must be positive", "try 2e-4")?;
+        refuse(
+            !(t.head_lr >= 0.0 && t.head_lr.is_finite()),
+            "train.head_lr",
+            "must not be negative",
+            "0 means train.lr",
+        )?;
         refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
         refuse(
             self.eval.k.is_empty() || self.eval.k.contains(&0),
@@ -725,24 +768,23 @@ impl Config {
             "bpr compares with a sampled negative",
             "set train.negatives to 1 or more",
         )?;
-        self.eval.metric_parts().map(|_| ())
+        self.eval.check_metric()
     }
 }
 
 impl EvalConfig {
-    /// The selection metric as (name, K), K being one of `k`.
-    pub fn metric_parts(&self) -> Result<(&str, usize)> {
+    /// Fails where the selection metric is not one that an evaluation has: recall, ndcg, hr or mrr @ one of `k`,
+    /// or auc/ and a task, which is looked up when the tasks are known.
+    fn check_metric(&self) -> Result<()> {
         let known = |name: &str| matches!(name, "recall" | "ndcg" | "hr" | "mrr");
-        self.metric
-            .split_once('@')
-            .and_then(|(name, k)| Some((name, k.parse().ok()?)))
-            .filter(|(name, k)| known(name) && self.k.contains(k))
-            .ok_or_else(|| {
-                Error::config(
-                    "eval.metric",
-                    format!("`{}` is not one of the metrics", self.metric),
-                    format!("use recall, ndcg, hr or mrr @ one of eval.k = {:?}", self.k),
-                )
-            })
+        let at_k = |(name, k): (&str, &str)| known(name) && k.parse().is_ok_and(|k| self.k.contains(&k));
+        if self.metric.starts_with("auc/") || self.metric.split_once('@').is_some_and(at_k) {
+            return Ok(());
+        }
+        Err(Error::config(
+            "eval.metric",
+            format!("`{}` is not one of the metrics", self.metric),
+            format!("use recall, ndcg, hr or mrr @ one of eval.k = {:?}, or auc/TASK", self.k),
+        ))
     }
 }

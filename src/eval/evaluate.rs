@@ -67,8 +67,8 @@ impl Ranker<'_> {
         let has = |u: u32, splits: &[Split]| {
             data.rows(u as usize).any(|r| splits.contains(&data.interactions.split[r]))
         };
-        let asked = only.unwrap_or(&all).iter().copied().filter(|&u| has(u, &[split]));
-        let (ids, without): (Vec<u32>, Vec<u32>) = asked.partition(|&u| has(u, known));
+        let asked: Vec<u32> = only.unwrap_or(&all).iter().copied().filter(|&u| has(u, &[split])).collect();
+        let (ids, without): (Vec<u32>, Vec<u32>) = asked.iter().partition(|&&u| has(u, known));
 
         let depth = config.eval.k.iter().copied().max().unwrap_or(1).min(data.courses.max(1));
         let cutoffs: Vec<usize> = config.eval.k.iter().map(|&k| k.min(depth)).collect();
@@ -113,7 +113,7 @@ impl Ranker<'_> {
                 metrics.insert(format!("{name}@{k}"), if counted == 0 { 0.0 } else { sum / counted as f64 });
             }
         }
-        self.task_aucs(&encoded, split, &ids, &mut metrics)?;
+        self.task_aucs(&encoded, split, &asked, &mut metrics)?;
         Ok(Evaluation {
             schema_version: 1,
             split,
@@ -123,7 +123,7 @@ impl Ranker<'_> {
         })
     }
 
-    /// AUC of each task over the part's enrolments; of enrolment itself, against one course not taken for each.
+    /// AUC of each task over all enrolments of the part, learners without a history included; of enrolment itself, against one course not taken for each.
     fn task_aucs(
         &self,
         encoded: &Encoded,

@@ -57,6 +57,8 @@ pub trait Model {
     fn tasks(&self) -> &[String];
     fn params(&self) -> &Params;
     fn params_mut(&mut self) -> &mut Params;
+    /// Places of the multi-task head's parameters, which may learn at a rate of their own.
+    fn head_params(&self) -> std::ops::Range<usize>;
 
     /// All losses of a batch; the target comes first.
     fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>)

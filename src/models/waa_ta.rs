@@ -18,6 +18,8 @@ pub struct WaaTa {
     params: Params,
     encoder: Encoder,
     head: Head,
+    /// Places of the head's parameters.
+    head_params: std::ops::Range<usize>,
     /// Bias of each course in the match score; trained by the softmax objective alone.
     course_bias: Option<ParamId>,
     courses: usize,
@@ -37,7 +39,9 @@ impl WaaTa {
         let mut b = Builder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
         let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
+        let first = b.params.len();
         let head = Head::new(&mut b, &config.head, encoder.width(), tasks.len())?;
+        let head_params = first..b.params.len();
         let course_bias = match config.loss.ranking {
             Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
             _ => None,
@@ -50,6 +54,7 @@ impl WaaTa {
             params,
             encoder,
             head,
+            head_params,
             course_bias,
             courses: data.courses,
             device: device.clone(),
@@ -214,6 +219,10 @@ impl Model for WaaTa {
 
     fn params_mut(&mut self) -> &mut Params {
         &mut self.params
+    }
+
+    fn head_params(&self) -> std::ops::Range<usize> {
+        self.head_params.clone()
     }
 
     fn losses(

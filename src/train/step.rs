@@ -21,6 +21,8 @@ pub struct Stepper {
     config: Config,
     balancer: Balancer,
     main: Optimizer,
+    /// Of the head's parameters, where they have a learning rate of their own.
+    head: Option<Optimizer>,
     /// State of the separate knowledge-graph phase.
     kg: Option<Optimizer>,
     /// Steps of the whole run, for the learning rate's schedule.
@@ -64,21 +66,26 @@ impl Stepper {
             config: config.clone(),
             balancer: Balancer::new(options),
             main: make()?,
+            head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
             kg: if config.kg.shared_state { None } else { Some(make()?) },
             total_steps: 0,
             step: 0,
         })
     }
 
-    /// The learning rate of the step to come.
-    fn rate(&self) -> f64 {
+    /// What the schedule makes of a learning rate in the step to come.
+    fn scheduled(&self, lr: f64) -> f64 {
         match self.config.train.schedule {
-            Schedule::Constant => self.config.train.lr,
-            Schedule::Linear => {
-                let left = 1.0 - self.step as f64 / self.total_steps.max(1) as f64;
-                self.config.train.lr * left.max(0.0)
-            }
+            Schedule::Constant => lr,
+            Schedule::Linear => lr * (1.0 - self.step as f64 / self.total_steps.max(1) as f64).max(0.0),
         }
+    }
+
+    /// Every optimizer by its name in checkpoints.
+    fn optimizers(&self) -> impl Iterator<Item = (&'static str, &Optimizer)> {
+        let others = [("head", &self.head), ("kg", &self.kg)];
+        std::iter::once(("main", &self.main))
+            .chain(others.into_iter().filter_map(|(name, optimizer)| Some((name, optimizer.as_ref()?))))
     }
 
     /// One step on enrolments.
@@ -99,7 +106,7 @@ impl Stepper {
             log.values
                 .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
         }
-        let grads = match self.config.weighting.combine {
+        let mut grads: Vec<Option<Tensor>> = match self.config.weighting.combine {
             Combine::Sum => {
                 let all: Vec<&Loss> = losses.losses.iter().collect();
                 let mut grads = gradients(&tape, &all)?;
@@ -108,9 +115,17 @@ impl Stepper {
             _ => self.weigh(model, &tape, &vars, &losses.losses, &mut log)?,
         };
         drop(tape);
-        let lr = self.rate();
-        self.main.set_lr(lr);
+        let lr = self.scheduled(self.config.train.lr);
         log.values.insert("lr".into(), lr);
+        let head_lr = self.scheduled(self.config.train.head_lr);
+        if let Some(head) = &mut self.head {
+            let own: Vec<Option<Tensor>> = (0..grads.len())
+                .map(|i| if model.head_params().contains(&i) { grads[i].take() } else { None })
+                .collect();
+            head.set_lr(head_lr);
+            head.step(model.params_mut(), &own)?;
+        }
+        self.main.set_lr(lr);
         self.main.step(model.params_mut(), &grads)?;
         model.after_step()?;
         self.step += 1;
@@ -184,7 +199,7 @@ impl Stepper {
         let mut grads = tape.backward(&[(loss, seed)])?;
         let grads: Vec<Option<Tensor>> = vars.iter().map(|v| grads.take(*v)).collect();
         drop(tape);
-        let lr = self.rate();
+        let lr = self.scheduled(self.config.train.lr);
         let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
         optimizer.set_lr(lr);
         optimizer.step(model.params_mut(), &grads)?;
@@ -205,22 +220,19 @@ impl Stepper {
 
     /// Optimizer and weighting state by name, for checkpoints.
     pub fn state(&self, model: &dyn Model) -> Result<Vec<(String, Tensor)>> {
-        let mut parts =
-            vec![("main", self.main.state(model.params())?), ("weighting", self.balancer.state()?)];
-        if let Some(kg) = &self.kg {
-            parts.push(("kg", kg.state(model.params())?));
+        let mut state = vec![];
+        for (prefix, optimizer) in self.optimizers() {
+            let own = optimizer.state(model.params())?;
+            state.extend(own.into_iter().map(|(name, t)| (format!("{prefix}/{name}"), t)));
         }
-        let named = |(prefix, list): (&str, Vec<(String, Tensor)>)| {
-            list.into_iter().map(|(name, t)| (format!("{prefix}/{name}"), t)).collect::<Vec<_>>()
-        };
-        Ok(parts.into_iter().flat_map(named).collect())
+        let memory = self.balancer.state()?;
+        state.extend(memory.into_iter().map(|(name, t)| (format!("weighting/{name}"), t)));
+        Ok(state)
     }
 
     /// Counts that go with `state`.
     pub fn optimizer_steps(&self) -> BTreeMap<String, u64> {
-        let mut steps = BTreeMap::from([("main".to_string(), self.main.steps())]);
-        steps.extend(self.kg.iter().map(|o| ("kg".to_string(), o.steps())));
-        steps
+        self.optimizers().map(|(name, optimizer)| (name.to_string(), optimizer.steps())).collect()
     }
 
     pub fn restore(
@@ -236,8 +248,10 @@ impl Stepper {
         };
         let count = |name: &str| steps.get(name).copied().unwrap_or(0);
         self.main.restore(model.params(), count("main"), &part("main/"))?;
-        if let Some(kg) = &mut self.kg {
-            kg.restore(model.params(), count("kg"), &part("kg/"))?;
+        for (name, optimizer) in [("head", &mut self.head), ("kg", &mut self.kg)] {
+            if let Some(optimizer) = optimizer {
+                optimizer.restore(model.params(), count(name), &part(&format!("{name}/")))?;
+            }
         }
         self.balancer.restore(&part("weighting/"))
     }
