@@ -104,7 +104,8 @@ fn paths_exist() {
     let tops = ["benches/", "data/", "docs/", "kernels/", "scripts/", "src/", "tests/", ".ci/"];
     for page in pages() {
         for word in read(&page).split('`').skip(1).step_by(2) {
-            let is_path = tops.iter().any(|top| word.starts_with(top)) && !word.contains([' ', '*', '<', '{']);
+            let is_path =
+                tops.iter().any(|top| word.starts_with(top)) && !word.contains([' ', '*', '<', '{']);
             if is_path && !root.join(word).exists() {
                 // A step-by-step page may name the file that the reader is to make.
                 let invented = ["foo", "FILE"].iter().any(|name| word.contains(name));

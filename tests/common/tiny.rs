@@ -70,7 +70,10 @@ pub fn synthetic() -> Dataset {
 
 /// The defaults, changed as by `--set`.
 pub fn config(settings: &[&str]) -> Result<Config> {
-    Config::resolve(None, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    Config::resolve(
+        waata::config::Base::Defaults,
+        &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
+    )
 }
 
 /// One batch of all training enrolments, with triples.
