@@ -7,7 +7,7 @@ use waata::graph::IdSets;
 use crate::common::{HostDriver, Order};
 
 fn devices() -> Vec<Device> {
-    let mut devices: Vec<Device> = [Order::Forward, Order::Reverse, Order::Seeded(7)]
+    let mut devices: Vec<Device> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
         .map(|order| Device::Gpu(Gpu::new(HostDriver::new(order))))
         .into();
     if let Ok(device @ Device::Gpu(_)) = Device::parse("auto") {
