@@ -33,7 +33,8 @@ pub struct Progress {
     pub sums: BTreeMap<String, f64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Manifest {
     schema_version: u32,
     file: String,
@@ -41,6 +42,14 @@ struct Manifest {
     /// Fingerprint of the data set that the run trains on.
     data: String,
     progress: Progress,
+    /// SHA-256 of this manifest with an empty seal.
+    seal: String,
+}
+
+impl Manifest {
+    fn sealed(&self) -> serde_json::Result<String> {
+        Ok(hash(&serde_json::to_vec(&Manifest { seal: String::new(), ..self.clone() })?))
+    }
 }
 
 pub struct Checkpoint {
@@ -74,13 +83,15 @@ pub fn save(
     let file = format!("{name}-{}.safetensors", &sha256[..12]);
     let old = read_manifest(&dir.join(format!("{name}.json"))).ok().map(|m| m.file);
     write_atomically(&dir.join(&file), &bytes)?;
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         schema_version: 1,
         file: file.clone(),
         sha256,
         data: data.into(),
         progress: progress.clone(),
+        seal: String::new(),
     };
+    manifest.seal = manifest.sealed().map_err(|e| unwritable(dir, &e))?;
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| unwritable(dir, &e))?;
     write_atomically(&dir.join(format!("{name}.json")), &text)?;
     if let Some(old) = old.filter(|old| *old != file) {
@@ -117,8 +128,13 @@ pub fn load(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
     let text = fs::read(path).map_err(Error::io(path, "reading"))?;
-    serde_json::from_slice(&text)
-        .map_err(|e| Error::corrupt(path, format!("not a checkpoint's manifest: {e}"), "train again"))
+    let corrupt = |why: String| Error::corrupt(path, why, "restore the file from a copy, or train again");
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|e| corrupt(format!("not a checkpoint's manifest: {e}")))?;
+    match manifest.sealed() {
+        Ok(seal) if seal == manifest.seal => Ok(manifest),
+        _ => Err(corrupt("the manifest is not the one that was written: its checksum differs".into())),
+    }
 }
 
 /// Writes beside `path`, flushes to the disk, and renames.
