@@ -77,7 +77,7 @@ fn attention(c: &mut Criterion) {
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     let inputs = [&uo[0], &uo[1], &x, &p, &r_p, &bias];
     group.bench_function("attend forward", |b| b.iter(|| step(&mut attend, &inputs, &[])));
-    let seeds = [Some(&d_agg), None];
+    let seeds = [Some(&d_agg), None, None];
     group.bench_function("attend forward + backward", |b| b.iter(|| step(&mut attend, &inputs, &seeds)));
     let inputs = [&x, &p, &r, &r_p];
     group.bench_function("query forward", |b| b.iter(|| step(&mut query, &inputs, &[])));

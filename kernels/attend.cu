@@ -165,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(128)
                      piece_end, piece_slot, pieces, 64, 64, leaky, slope, inverse_temperature);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 4)
     attend_forward_any(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ log_sum,
                        float* __restrict__ partial, float* __restrict__ stats, const float* __restrict__ x, const float* __restrict__ u,
                        const float* __restrict__ o, const float* __restrict__ s, const float* __restrict__ c,

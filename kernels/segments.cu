@@ -16,7 +16,7 @@
 constexpr unsigned SOLE = 0xffffffffu;
 constexpr int TILE = 4;
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 4)
     segment_sum(float* __restrict__ out, float* __restrict__ partial, const float* __restrict__ x,
                 const float* __restrict__ weight, const unsigned* __restrict__ entry,
                 const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,

@@ -31,7 +31,7 @@ fn merge(tree: &mut Table, given: Table, prefix: &str) -> Result<()> {
     for (key, value) in given {
         let path = format!("{prefix}{key}");
         match (tree.get_mut(&key), value) {
-            (None, _) => return Err(unknown(&path)),
+            (None, value) => return Err(unknown(&first_leaf(path, &value))),
             (Some(Value::Table(inner)), Value::Table(value)) => merge(inner, value, &format!("{path}."))?,
             (Some(Value::Table(_)), _) => {
                 return Err(Error::config(path, "is a section, not a value", "write its keys one by one"));
@@ -40,6 +40,14 @@ fn merge(tree: &mut Table, given: Table, prefix: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The whole key of the first value under `path`.
+fn first_leaf(path: String, value: &Value) -> String {
+    match value.as_table().and_then(|inner| inner.iter().next()) {
+        Some((key, value)) => first_leaf(format!("{path}.{key}"), value),
+        None => path,
+    }
 }
 
 /// `key=value` with a dotted key; the value is TOML, and a word that is no TOML is a string.
@@ -144,6 +152,7 @@ mod tests {
         for (setting, part) in [
             ("train.epoch=3", "did you mean `train.epochs`"),
             ("lr=3", "did you mean `train.lr`"),
+            ("trian.lr=3", "did you mean `train.lr`"),
             ("attention.mode=fast", "expected one of"),
             ("train.epochs=-1", "train.epochs"),
             ("train=3", "is a section"),

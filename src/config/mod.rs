@@ -427,6 +427,17 @@ choice!(
     }
 );
 
+choice!(
+    /// Where the labels of enrolled learners are learned.
+    LabelSpace {
+        /// Everywhere: a course that was not taken was not completed either (the paper's binary labels).
+        #[default]
+        Entire,
+        /// On enrolments alone: the probability given that the course is taken.
+        Enrolled,
+    }
+);
+
 /// Formula (16) and its parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -435,6 +446,8 @@ pub struct LossConfig {
     pub tasks: Vec<String>,
     /// Weight of each task's loss, in the order of `tasks`; missing ones are 1.
     pub task_weights: Vec<f64>,
+    /// Of every task but enrolment itself.
+    pub label_space: LabelSpace,
     pub orth: OrthForm,
     /// lambda_o of (14).
     pub orth_weight: f64,
@@ -460,6 +473,7 @@ impl Default for LossConfig {
         LossConfig {
             tasks: vec![],
             task_weights: vec![],
+            label_space: Default::default(),
             orth: Default::default(),
             orth_weight: 1.0,
             aux_weight: 1.0,

@@ -35,6 +35,8 @@ pub struct Batch {
     pub pair_course: Vec<u32>,
     /// (pairs x K) labels, row-major.
     pub labels: Vec<f32>,
+    /// (pairs x K) 1 where the label counts, 0 where it does not; all count where absent.
+    pub mask: Option<Vec<f32>>,
     /// Triples of the joint phase.
     pub triples: Option<TripleBatch>,
 }

@@ -145,6 +145,23 @@ impl WaaTa {
         }
     }
 
+    /// (1, K times) cross-entropies of logits (pairs, K times), every task's label standing `times` times in a row.
+    fn cross_entropy(&self, pass: &mut Pass, logits: Var, batch: &Batch, times: usize) -> Result<Var> {
+        let k = self.tasks.len();
+        let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
+            let repeated: Vec<f64> =
+                values.iter().flat_map(|&v| std::iter::repeat_n(v as f64, times)).collect();
+            let rows = values.len() / k;
+            let t = Tensor::from_f64(&self.device, self.dtype, rows, k * times, &repeated)?;
+            Ok(pass.tape.constant(t))
+        };
+        let mut inputs = vec![logits, constant(pass, &batch.labels)?];
+        if let Some(mask) = &batch.mask {
+            inputs.push(constant(pass, mask)?);
+        }
+        pass.tape.apply(BceLoss::default(), &inputs)
+    }
+
     fn transd(&self, pass: &mut Pass, batch: &TripleBatch) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
@@ -249,30 +266,15 @@ impl Model for WaaTa {
         let z_u = self.gather(pass, z_rows, &batch.pair_row)?;
         let z_i = self.gather(pass, z_courses, &batch.pair_course)?;
         let out = self.judge(pass, z_u, z_i)?;
-        let (pairs, k, m) = (batch.pair_row.len(), self.tasks.len(), self.config.head.pairs);
-        let labels = Tensor::from_f64(
-            &self.device,
-            self.dtype,
-            pairs,
-            k,
-            &batch.labels.iter().map(|&y| y as f64).collect::<Vec<_>>(),
-        )?;
-        let labels = pass.tape.constant(labels);
-        let bce = pass.tape.apply(BceLoss::default(), &[out.logits, labels])?;
+        let m = self.config.head.pairs;
+        let bce = self.cross_entropy(pass, out.logits, batch, 1)?;
         for (i, task) in self.tasks.iter().enumerate() {
             let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
             let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
             add(format!("bce/{task}"), role, bce, i, weight);
         }
         if config.aux_weight != 0.0 {
-            // One label column for each specific MLP: task k's, M times.
-            let repeated: Vec<f64> = (0..pairs)
-                .flat_map(|row| (0..k * m).map(move |c| (row, c / m)))
-                .map(|(row, task)| batch.labels[row * k + task] as f64)
-                .collect();
-            let repeated = Tensor::from_f64(&self.device, self.dtype, pairs, k * m, &repeated)?;
-            let repeated = pass.tape.constant(repeated);
-            let each = pass.tape.apply(BceLoss::default(), &[out.auxiliary, repeated])?;
+            let each = self.cross_entropy(pass, out.auxiliary, batch, m)?;
             let sum = pass.tape.apply(ops::RowSum, &[each])?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }

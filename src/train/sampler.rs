@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::config::{Config, PositiveDraw, Propagation, Ranking};
+use crate::config::{Config, LabelSpace, PositiveDraw, Propagation, Ranking};
 use crate::data::negatives::NegativeSampler;
 use crate::data::{CourseLists, Dataset, Split};
 use crate::engine::Philox;
@@ -107,6 +107,7 @@ impl<'a> Sampler<'a> {
             pair_row: vec![],
             pair_course: vec![],
             labels: vec![],
+            mask: (self.config.loss.label_space == LabelSpace::Enrolled).then(Vec::new),
             triples: None,
         };
         for (i, (&p, (history, negatives))) in positives.iter().zip(rows).enumerate() {
@@ -123,7 +124,13 @@ impl<'a> Sampler<'a> {
                 None => 1.0,
                 Some(column) => self.data.interactions.label_values[*column][row as usize] as f32,
             }));
+            if let Some(mask) = &mut batch.mask {
+                mask.extend(std::iter::repeat_n(1.0, k));
+            }
             for course in negatives {
+                if let Some(mask) = &mut batch.mask {
+                    mask.extend(self.labels.iter().map(|label| if label.is_none() { 1.0 } else { 0.0 }));
+                }
                 batch.pair_row.push(i as u32);
                 batch.pair_course.push(course);
                 batch.labels.extend(std::iter::repeat_n(0.0, k));
