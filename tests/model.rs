@@ -75,6 +75,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("two pairs, mean", &["head.pairs=2", "loss.orth=d", "head.activation=elu"]),
     ("two pairs, projected", &["head.pairs=2", "head.pair_merge=concat_project", "loss.l1_specific=0.01"]),
     ("fdn", &["head.pairs=2", "head.fusion=fdn_concat", "loss.orth=fdn_code", "head.bottom=concat"]),
+    ("labels of enrolments alone", &["loss.label_space=enrolled"]),
     ("softmax gate", &["head.fusion=softmax_gate", "head.bottom=hadamard"]),
     ("shared scalar gate", &["head.gate=scalar", "head.shared_gate=true", "head.tower=[]"]),
     (
