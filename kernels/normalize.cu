@@ -16,11 +16,12 @@ extern "C" __global__ void normalize_fwd(float *y, float *norms, const float *x,
     }
 }
 
-// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor.
+// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor. Nothing at 0.
 extern "C" __global__ void normalize_bwd(float *dx, const float *dy, const float *y, const float *norms, int rows,
                                          int cols, float floor) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+        if (norms[row] == 0.0f) continue;
         size_t at = (size_t)row * cols;
         float inner = 0.0f;
         for (int c = lane; c < cols; c += WARP) inner = fmaf(y[at + c], dy[at + c], inner);

@@ -5,11 +5,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use waata::engine::balance::{Balancer, Combine, CosineKind, Granularity, Options, Strategy};
 use waata::engine::{DType, Device, Gpu, Philox, Tensor};
 
-use common::{HostDriver, Order};
+use common::{HostDriver, Order, golden};
 
 type Grads = Vec<Vec<Option<Tensor>>>;
 
@@ -146,29 +145,26 @@ fn a_tensor_without_the_target_keeps_its_gradients() {
 
 #[test]
 fn values_of_torch_rechub() {
-    let path = format!("{}/tests/golden/metabalance.json", env!("CARGO_MANIFEST_DIR"));
-    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let numbers =
-        |v: &Value| v["data"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
-    for variant in golden["variants"].as_array().unwrap() {
+    let recorded = golden::read("metabalance.json");
+    for variant in recorded["variants"].as_array().unwrap() {
         let number = |key: &str| variant[key].as_f64().unwrap();
         let (relax, beta, eps) = (number("relax"), number("beta"), number("eps"));
         let mut balancer =
             Balancer::new(Options { combine: Combine::MetaBalance, relax, beta, eps, ..Options::default() });
-        let steps = golden["step_gradients"].as_array().unwrap();
+        let steps = recorded["step_gradients"].as_array().unwrap();
         for (losses, want) in steps.iter().zip(variant["steps"].as_array().unwrap()) {
             let tensors = losses[0].as_array().unwrap().len();
-            let of = |i: usize, t: usize| numbers(&losses[i][t]);
+            let of = |i: usize, t: usize| golden::numbers(&losses[i][t]);
             let grads = (0..tensors).map(|t| (0..3).map(|i| row(&of(i, t))).collect()).collect();
             let (combined, _) = balancer.combine(grads).unwrap();
             for (t, got) in combined.iter().enumerate() {
-                let m = numbers(&want["moving_norms"][t]);
+                let m = golden::numbers(&want["moving_norms"][t]);
                 close(&balancer.moving_norms()[3 * t..3 * t + 3], &m);
                 // The class gives the target, too, its factor, which is 1 but for eps.
                 let factor = relax * m[0] / (m[0] + eps) + 1.0 - relax;
                 let mut got = got.as_ref().unwrap().to_f64().unwrap();
                 got.iter_mut().zip(of(0, t)).for_each(|(g, target)| *g += (factor - 1.0) * target);
-                close(&got, &numbers(&want["combined"][t]));
+                close(&got, &golden::numbers(&want["combined"][t]));
             }
         }
     }

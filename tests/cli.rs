@@ -186,6 +186,11 @@ fn settings_that_cannot_be_used() {
     train(&["model.name=\"kgat\""], &["kgat", "waa-ta"]);
     train(&["train.optimizer=\"adamax\""], &["adamax"]);
     train(&["loss.tasks=[\"passed\"]"], &["passed", "completed"]);
+    train(&["loss.task_weights=[0]"], &["loss.task_weights", "target"]);
+    train(&["loss.ranking=softmax", "loss.ranking_weight=0"], &["loss.ranking_weight", "target"]);
+    train(&["loss.label_smoothing=2"], &["loss.label_smoothing"]);
+    train(&["weighting.relax=-1"], &["weighting.relax"]);
+    train(&["weighting.beta=1"], &["weighting.beta"]);
     train(&["eval.metric=\"recall@3\""], &["recall@3"]);
     fail(workshop(), &["train", "--data", SAMPLE, "--out", "new", "--preset", "fast"], 2, &["fast"]);
     fail(workshop(), &["train", "--data", SAMPLE, "--out", "new", "--device", "tpu"], 2, &["tpu", "cuda"]);
@@ -210,6 +215,19 @@ fn data_that_is_not_there() {
     );
     fail(workshop(), &["train", "--data", SAMPLE, "--out", "run"], 3, &["run", "exists already"]);
     fail(workshop(), &["eval", "run", "--data", SAMPLE, "--set", "eval.k=[1]"], 2, &["eval.metric"]);
+}
+
+#[test]
+fn data_with_nothing_to_train_on() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(Path::new(SAMPLE), &folder.path().join("data"));
+    let path = folder.path().join("data/interactions.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines =
+        text.lines().enumerate().map(|(i, l)| format!("{l},{}\n", if i == 0 { "split" } else { "test" }));
+    fs::write(&path, lines.collect::<String>()).unwrap();
+    let arguments = ["train", "--data", "data", "--out", "new", "--device", "cpu"];
+    fail(folder.path(), &arguments, 2, &["no enrolment is in the train part"]);
 }
 
 #[test]

@@ -238,10 +238,10 @@ fn metrics() {
     let (rows, courses) = shape(&golden["scores"]);
     let sets = |key: &str| -> Vec<Vec<u32>> { golden[key].as_array().unwrap().iter().map(ids).collect() };
     let evaluated: Vec<usize> = ids(&golden["evaluated"]).into_iter().map(|u| u as usize).collect();
-    let truth = IdSets::new(&Device::Cpu, &sets("relevant"), courses).unwrap();
+    let truth = IdSets::new(&Device::Cpu, sets("relevant"), courses).unwrap();
     let cutoffs = [1, 3, 10, 20];
     for target in targets().iter().skip(1) {
-        let seen = IdSets::new(&target.device, &sets("masked"), courses).unwrap();
+        let seen = IdSets::new(&target.device, sets("masked"), courses).unwrap();
         let scores = target.of(rows, courses, &numbers(&golden["scores"]));
         let top = top_k(&scores, &seen, None, 20).unwrap();
         let got = ranking_metrics(&top, &truth, &cutoffs, Idcg::Truth).unwrap();

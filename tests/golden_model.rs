@@ -156,6 +156,7 @@ fn losses_and_gradients() {
         pair_row: pairs.iter().map(|p| p.0).collect(),
         pair_course: pairs.iter().map(|p| p.1).collect(),
         labels: numbers(&golden["labels"]).into_iter().map(|y| y as f32).collect(),
+        mask: None,
         triples: None,
     };
     for target in targets() {

@@ -75,6 +75,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("two pairs, mean", &["head.pairs=2", "loss.orth=d", "head.activation=elu"]),
     ("two pairs, projected", &["head.pairs=2", "head.pair_merge=concat_project", "loss.l1_specific=0.01"]),
     ("fdn", &["head.pairs=2", "head.fusion=fdn_concat", "loss.orth=fdn_code", "head.bottom=concat"]),
+    ("labels of enrolments alone", &["loss.label_space=enrolled"]),
     ("softmax gate", &["head.fusion=softmax_gate", "head.bottom=hadamard"]),
     ("shared scalar gate", &["head.gate=scalar", "head.shared_gate=true", "head.tower=[]"]),
     (
@@ -204,10 +205,13 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     }
 }
 
+fn executor() -> Device {
+    Device::Gpu(Gpu::new(HostDriver::new(Order::Shuffle(5))))
+}
+
 #[test]
 fn kernels_agree_with_the_cpu() {
     let data = tiny::dataset();
-    let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Shuffle(5))));
     for (name, settings) in CONFIGURATIONS {
         let settings: Vec<&str> = settings.iter().copied().chain(["eval.rank_by=both"]).collect();
         let config = config(&settings);
@@ -218,7 +222,7 @@ fn kernels_agree_with_the_cpu() {
         let learners = learners_for(&data, &config, &ids, &[Split::Train]);
         let pairs = [(0, 5), (3, 0), (4, 4), (2, 2)];
         let exact_encoded = exact.encode().unwrap();
-        for (side, device) in [("CPU", Device::Cpu), ("executor", executor.clone())] {
+        for (side, device) in [("CPU", Device::Cpu), ("executor", executor())] {
             let what = |part: &str| format!("{name} on {side}: {part}");
             let (model, _) = model(&config, &data, &device, DType::F32);
             let (losses, _, grads) = evaluate(&*model, &batch);
@@ -244,6 +248,27 @@ fn kernels_agree_with_the_cpu() {
             close(&what("logits"), &logits, &want, 1e-4);
             let scores = model.score_all(&encoded, &learners).unwrap();
             close(&what("scores"), &scores, &exact.score_all(&exact_encoded, &learners).unwrap(), 1e-4);
+        }
+    }
+}
+
+/// Biases begin at zero, and so does all that is made of nothing: a learner without a history.
+#[test]
+fn gradients_of_a_fresh_model_are_moderate() {
+    let data = tiny::dataset();
+    for (name, settings) in CONFIGURATIONS {
+        let config = config(settings);
+        let graph = TrainGraph::new(&config, &data, &[Split::Train]);
+        for (device, dtype) in
+            [(Device::Cpu, DType::F64), (Device::Cpu, DType::F32), (executor(), DType::F32)]
+        {
+            let model = models::build(&config, &data, &graph, &device, dtype).unwrap();
+            let (_, _, grads) = evaluate(&*model, &batch(&config, &data, &*model, &graph));
+            for (param, grad) in model.params().iter().zip(grads) {
+                let values = grad.map_or(vec![], |g| g.to_f64().unwrap());
+                let largest = values.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+                assert!(largest < 1e4, "{name}: a gradient of {} is {largest:e}", param.name);
+            }
         }
     }
 }

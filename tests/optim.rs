@@ -8,14 +8,11 @@ use serde_json::Value;
 use waata::engine::optim::{Optimizer, Rule};
 use waata::engine::{DType, Device, Gpu, Owner, Params, Philox, Tensor};
 
-use common::{HostDriver, Order};
+use common::{HostDriver, Order, golden};
 
 fn tensor(value: &Value) -> Tensor {
-    let numbers =
-        |key: &str| value[key].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
-    let shape = numbers("shape");
-    Tensor::from_f64(&Device::Cpu, DType::F64, shape[0] as usize, shape[1] as usize, &numbers("data"))
-        .unwrap()
+    let (rows, cols) = golden::shape(value);
+    Tensor::from_f64(&Device::Cpu, DType::F64, rows, cols, &golden::numbers(value)).unwrap()
 }
 
 fn golden_optimizer(variant: &Value) -> Optimizer {
@@ -44,8 +41,7 @@ fn golden_optimizer(variant: &Value) -> Optimizer {
 #[test]
 fn trajectories_are_torchs() {
     for file in ["adam.json", "optimizers.json"] {
-        let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
-        let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let golden = golden::read(file);
         for variant in golden["variants"].as_array().unwrap() {
             let mut optimizer = golden_optimizer(variant);
             let mut params = Params::default();

@@ -36,6 +36,7 @@ const CONFIGURATIONS: &[&[&str]] = &[
         "train.schedule=linear",
         "train.positives_per_learner=2",
         "train.draw=late",
+        "train.head_lr=0.003",
         "eval.rank_by=both",
     ],
 ];

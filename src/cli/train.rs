@@ -81,6 +81,7 @@ pub fn run(args: Args) -> Result<()> {
         run.model().params().elements(),
         device.name()
     );
+    run.check()?;
     if args.resume.is_none() {
         eval::write_meta(&dir, &data_path, &data)?;
     }

@@ -719,6 +719,22 @@ impl Config {
             "0 means train.lr",
         )?;
         refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
+        let (l, w) = (&self.loss, &self.weighting);
+        let smoothing = (0.0..1.0).contains(&l.label_smoothing);
+        refuse(!smoothing, "loss.label_smoothing", "must be in [0, 1)", "try 0.1")?;
+        refuse(!l.softmax_scale.is_finite(), "loss.softmax_scale", "must be a number", "try 1")?;
+        let (key, target) = match l.ranking {
+            Ranking::Bce => ("loss.task_weights", l.task_weights.first().copied().unwrap_or(1.0)),
+            Ranking::Bpr | Ranking::Softmax => ("loss.ranking_weight", l.ranking_weight),
+        };
+        refuse(
+            target == 0.0,
+            key,
+            "the target's weight is 0",
+            "give the first task or the ranking a weight",
+        )?;
+        refuse(!(0.0..=1.0).contains(&w.relax), "weighting.relax", "must be in [0, 1]", "try 0.7")?;
+        refuse(!(0.0..1.0).contains(&w.beta), "weighting.beta", "must be in [0, 1)", "try 0.9")?;
         refuse(
             self.eval.k.is_empty() || self.eval.k.contains(&0),
             "eval.k",

@@ -7,6 +7,8 @@ use crate::engine::{Op, Real, Tensor, parallel};
 use crate::with_real;
 
 /// y = x / max(|x|, floor), row by row. Input (B, d), output (B, d).
+///
+/// A zero row has no direction: no gradient goes through it. The slope there, 1 / floor, would drown all others.
 #[derive(Clone, Debug)]
 pub struct L2Normalize {
     pub floor: f64,
@@ -37,12 +39,15 @@ fn forward<T: Real>(x: &[T], cols: usize, floor: T, y: &mut [T], norms: &mut [T]
     });
 }
 
-/// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor.
+/// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor. Nothing at 0.
 fn backward<T: Real>(dy: &[T], y: &[T], norms: &[T], cols: usize, floor: T, dx: &mut [T]) {
     parallel::for_rows(dx, cols, |row, dx| {
         for (r, dx) in dx.chunks_exact_mut(cols).enumerate() {
             let at = (row + r) * cols;
             let (y, dy, norm) = (&y[at..at + cols], &dy[at..at + cols], norms[row + r]);
+            if norm == T::zero() {
+                continue;
+            }
             let inner = if norm > floor { parallel::dot(y, dy) } else { T::zero() };
             let by = norm.max(floor);
             for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {

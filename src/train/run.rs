@@ -175,8 +175,7 @@ impl<'a> Run<'a> {
 
     /// Trains to the end, or until the observer stops it (`Error::Interrupted`, after saving).
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
-        let splits = train_splits(self.config);
-        let sampler = Sampler::new(self.data, self.config, splits, self.model.tasks())?;
+        let sampler = self.sampler()?;
         let triples = self.triple_sampler()?;
         let joint = self.joint() && triples.is_some();
         let train = &self.config.train;
@@ -278,6 +277,16 @@ impl<'a> Run<'a> {
             KgPhase::Auto => self.model.tasks().len() == 1,
             KgPhase::Separate | KgPhase::Off => false,
         }
+    }
+
+    /// Fails where `train` could not begin: the data set has nothing to train on. Writes nothing.
+    pub fn check(&self) -> Result<()> {
+        self.sampler()?;
+        self.triple_sampler().map(|_| ())
+    }
+
+    fn sampler(&self) -> Result<Sampler<'a>> {
+        Sampler::new(self.data, self.config, train_splits(self.config), self.model.tasks())
     }
 
     fn triple_sampler(&self) -> Result<Option<TripleSampler>> {

@@ -1,6 +1,7 @@
-use waata::engine::{Device, Op, Tensor};
+use waata::engine::{Device, Gpu, Tape, Tensor};
 use waata::ops::L2Normalize;
 
+use crate::common::{HostDriver, Order};
 use crate::harness::Case;
 
 pub fn cases() -> Vec<Case> {
@@ -19,8 +20,16 @@ pub fn cases() -> Vec<Case> {
 crate::op_tests!(cases);
 
 #[test]
-fn a_zero_row_stays_zero() {
-    let x = Tensor::new(&Device::Cpu, 2, 2, &[0.0, 0.0, 3.0, 4.0]).unwrap();
-    let y = L2Normalize::default().forward(&[&x]).unwrap();
-    assert_eq!(y[0].to_vec().unwrap(), [0.0, 0.0, 0.6, 0.8]);
+fn a_zero_row_stays_zero_and_has_no_gradient() {
+    let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
+    for device in [Device::Cpu, executor] {
+        let mut tape = Tape::new();
+        let x = tape.parameter(Tensor::new(&device, 2, 2, &[0.0, 0.0, 3.0, 4.0]).unwrap());
+        let y = tape.apply(L2Normalize::default(), &[x]).unwrap();
+        assert_eq!(tape.value(y).to_vec().unwrap(), [0.0, 0.0, 0.6, 0.8]);
+        let upstream = Tensor::new(&device, 2, 2, &[1.0, -2.0, 4.0, -3.0]).unwrap();
+        let dx = tape.backward(&[(y, upstream)]).unwrap().take(x).unwrap().to_vec().unwrap();
+        assert_eq!(dx[..2], [0.0, 0.0]);
+        assert!((dx[2] - 0.8).abs() < 1e-6 && (dx[3] + 0.6).abs() < 1e-6, "{dx:?}");
+    }
 }
