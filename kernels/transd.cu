@@ -58,7 +58,7 @@ __device__ __forceinline__ float slope_scale(float c, float d, int distance) {
     return distance == L2_SQUARED ? 2.0f * c : distance == L2 ? c / d : c;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     transd_fwd(const float* __restrict__ entities, const float* __restrict__ projections,
                const float* __restrict__ relations, const float* __restrict__ relation_projections,
                const unsigned* __restrict__ head, const unsigned* __restrict__ relation,
