@@ -165,12 +165,17 @@ fn piece<T: Real>(triples: &Triples, options: &TransDOptions, x: &Tables<T>, tas
     let share = T::one() / T::of(triples.len() as f64);
     let decay = T::of(l2 as f64) * share;
     let (r, rp) = x.relation(task.relation);
+    // Lengths that the compiler can see are equal, so that the loops below need no bounds checks.
+    let (r, rp) = (&r[..m], &rp[..m]);
     let mut scratch = vec![T::zero(); 5 * m];
     let (yh, rest) = scratch.split_at_mut(m);
     let (yt, rest) = rest.split_at_mut(m);
     let (yc, rest) = rest.split_at_mut(m);
     let (positive, negative) = rest.split_at_mut(m);
+    let (yh, yt, yc) = (&mut yh[..m], &mut yt[..m], &mut yc[..m]);
+    let (positive, negative) = (&mut positive[..m], &mut negative[..m]);
     let (dr, drp) = task.sums.split_at_mut(m);
+    let (dr, drp) = (&mut dr[..m], &mut drp[..m]);
     dr.fill(T::zero());
     drp.fill(T::zero());
     let (head, tail) = (triples.head.host(), triples.tail.host());
@@ -186,7 +191,7 @@ fn piece<T: Real>(triples: &Triples, options: &TransDOptions, x: &Tables<T>, tas
         for j in 0..m {
             positive[j] = yh[j] + r[j] - yt[j];
         }
-        let (from, to) = if head_side { (&*yc, &*yt) } else { (&*yh, &*yc) };
+        let (from, to) = if head_side { (&yc[..m], &yt[..m]) } else { (&yh[..m], &yc[..m]) };
         for j in 0..m {
             negative[j] = from[j] + r[j] - to[j];
         }
@@ -199,19 +204,20 @@ fn piece<T: Real>(triples: &Triples, options: &TransDOptions, x: &Tables<T>, tas
         }
         let (gh, rest) = rows.split_at_mut(m);
         let (gt, gc) = rest.split_at_mut(m);
+        let (gh, gt, gc) = (&mut gh[..m], &mut gt[..m], &mut gc[..m]);
         slope(positive, kind, near, weight * share);
         slope(negative, kind, far, -weight * share);
         for j in 0..m {
             let both = positive[j] + negative[j];
             dr[j] += both + decay * r[j];
-            let (a, b, c) = if head_side {
-                (positive[j], -both, negative[j])
-            } else {
-                (both, -positive[j], -negative[j])
-            };
-            gh[j] = a + decay * yh[j];
-            gt[j] = b + decay * yt[j];
-            gc[j] = c + decay * yc[j];
+        }
+        // The corrupted entity stands in for the tail, or for the head: it takes that one's share of `negative`.
+        let (in_h, in_t, in_c) =
+            if head_side { (T::zero(), T::one(), T::one()) } else { (T::one(), T::zero(), -T::one()) };
+        for j in 0..m {
+            gh[j] = positive[j] + in_h * negative[j] + decay * yh[j];
+            gt[j] = decay * yt[j] - positive[j] - in_t * negative[j];
+            gc[j] = in_c * negative[j] + decay * yc[j];
         }
         for (slot, (g, y, of)) in [(gh, &*yh, h), (gt, &*yt, t), (gc, &*yc, c)].into_iter().enumerate() {
             if of.scaled != T::zero() {
