@@ -172,6 +172,8 @@ mod tests {
             Config::resolve(Base::Preset(name.to_string()), &[]).unwrap();
         }
         assert_eq!(Config::resolve(Base::Preset("paper".into()), &[]).unwrap(), Config::default());
+        let sample = include_str!("../../data/sample/run.toml");
+        assert_eq!(sample, preset("tasks").unwrap(), "data/README.md says that the sample has this preset");
         assert!(preset("papers").unwrap_err().to_string().contains("presets: paper"));
     }
 

@@ -2,13 +2,15 @@
 
 mod encoder;
 mod head;
+mod history;
 mod mlp;
 
 use crate::Result;
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 
-pub use encoder::{Encoder, Histories, Relations, recency_bucket};
+pub use encoder::Encoder;
 pub use head::{Head, HeadOutput};
+pub use history::{Histories, Relations, recency_bucket};
 pub use mlp::Mlp;
 
 /// Makes parameters, each from random numbers of its own: adding one does not change the others.
