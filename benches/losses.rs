@@ -29,13 +29,15 @@ fn transd(c: &mut Criterion) {
     };
     let (heads, tails, corrupted) = (ids(0, entities), ids(1, entities), ids(2, entities));
     let kinds = ids(3, relations);
-    let x = [(entities, 0), (entities, 1), (relations, 2), (relations, 3)].map(|(rows, s)| random(rows, d, s));
+    let x =
+        [(entities, 0), (entities, 1), (relations, 2), (relations, 3)].map(|(rows, s)| random(rows, d, s));
     let x = x.each_ref();
     let sort = || {
         let columns = (&heads[..], &kinds[..], &tails[..]);
         Triples::new(&Device::Cpu, (entities, relations), columns, (&heads, &corrupted)).unwrap()
     };
-    let options = TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
+    let options =
+        TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
     let mut group = c.benchmark_group("transd");
     group.sample_size(30);
     group.bench_function("sort the batch", |b| b.iter(|| black_box(sort())));

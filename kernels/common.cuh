@@ -68,3 +68,46 @@ __device__ __forceinline__ uint4 philox4x32(uint2 key, uint4 counter) {
 __device__ __forceinline__ float uniform01(unsigned bits) {
     return static_cast<float>(bits >> 8) * (1.0f / 16777216.0f);
 }
+
+// Four consecutive floats from element `at` (a multiple of 4) of `n`; beyond the end they are 0, or not written.
+__device__ __forceinline__ float4 load4(const float* x, unsigned long long at, unsigned long long n) {
+    if (at + 4 <= n) return *reinterpret_cast<const float4*>(x + at);
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (at < n) v.x = x[at];
+    if (at + 1 < n) v.y = x[at + 1];
+    if (at + 2 < n) v.z = x[at + 2];
+    return v;
+}
+
+__device__ __forceinline__ void store4(float* x, unsigned long long at, unsigned long long n, float4 v) {
+    if (at + 4 <= n) {
+        *reinterpret_cast<float4*>(x + at) = v;
+        return;
+    }
+    if (at < n) x[at] = v.x;
+    if (at + 1 < n) x[at + 1] = v.y;
+    if (at + 2 < n) x[at + 2] = v.z;
+}
+
+// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate).
+struct Dropout {
+    unsigned seed[2];
+    unsigned stream[2];
+    float rate;
+    float keep;
+};
+
+// Scales of the elements 4 group .. 4 group + 3: 0 where dropped, else `keep`.
+__device__ __forceinline__ float4 dropout_scales(Dropout d, unsigned long long group) {
+    if (d.rate == 0.0f) return make_float4(1.0f, 1.0f, 1.0f, 1.0f);
+    const unsigned low = static_cast<unsigned>(group), high = static_cast<unsigned>(group >> 32);
+    const uint4 bits = philox4x32(make_uint2(d.seed[0], d.seed[1]), make_uint4(low, high, d.stream[0], d.stream[1]));
+    return make_float4(uniform01(bits.x) >= d.rate ? d.keep : 0.0f, uniform01(bits.y) >= d.rate ? d.keep : 0.0f,
+                       uniform01(bits.z) >= d.rate ? d.keep : 0.0f, uniform01(bits.w) >= d.rate ? d.keep : 0.0f);
+}
+
+// Up to eight tensors as one parameter; a null pointer where one is absent. Mirrored by [u64; 8]. Kernels take it as
+// `const __grid_constant__ Pointers`: otherwise indexing makes a copy in local memory.
+struct Pointers {
+    float* at[8];
+};

@@ -6,6 +6,8 @@
 //   contiguous direction. blockIdx.z cuts k into `splits` ranges for the products whose C is small and whose k is
 //   a whole batch (gradients of weights): each writes its own partial tile and `gemm_merge` adds them in order.
 // Order: each element is one sequential sum over k per split, so the bits do not depend on the schedule.
+// Registers: the second launch bound, two blocks a multiprocessor, allows 128 registers a thread. Without it ptxas
+//   aims at a higher occupancy and spills a few values on some architectures (seen in four of the files here).
 // Hazards: the two barriers of the k loop separate the writes of a slab from the reads of it and of its successor.
 #include "common.cuh"
 
@@ -81,19 +83,19 @@ __device__ void gemm(const float *a, const float *b, float *c, const float *bias
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     gemm_nn(const float *a, const float *b, float *c, const float *bias, float *partial, int m, int k, int n, int splits,
             float beta, int activation, float slope) {
     gemm<false, false>(a, b, c, bias, partial, m, k, n, splits, beta, activation, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     gemm_nt(const float *a, const float *b, float *c, const float *bias, float *partial, int m, int k, int n, int splits,
             float beta, int activation, float slope) {
     gemm<false, true>(a, b, c, bias, partial, m, k, n, splits, beta, activation, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     gemm_tn(const float *a, const float *b, float *c, const float *bias, float *partial, int m, int k, int n, int splits,
             float beta, int activation, float slope) {
     gemm<true, false>(a, b, c, bias, partial, m, k, n, splits, beta, activation, slope);

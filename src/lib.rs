@@ -1,12 +1,16 @@
 //! waata: hand-written kernels that train and serve WAA-TA, a course recommender that joins a knowledge
 //! graph with multi-task learning.
 
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod engine;
 mod error;
 pub mod eval;
 pub mod graph;
+pub mod layers;
+pub mod models;
 pub mod ops;
+pub mod train;
 
 pub use error::{Error, Result};

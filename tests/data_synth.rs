@@ -1,8 +1,10 @@
 //! Synthetic data: exact sizes, the same for every thread count, and something in it to find.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use waata::data::split::{SplitPolicy, assign};
-use waata::data::synth::generate;
+use waata::data::synth::{self, generate};
 use waata::data::{Dataset, Split, formats};
 
 #[test]
@@ -163,4 +165,22 @@ fn interchange_round_trip() {
 
     assert_eq!(formats::write(&data, &dir.path().join("plain"), false).unwrap_err().exit_code(), 3);
     formats::write(&data, &dir.path().join("plain"), true).unwrap();
+}
+
+#[test]
+fn the_committed_sample_is_what_the_generator_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let fresh = dir.path().join("sample");
+    synth::generate_folder(1_000, 200, 12_000, 1, &fresh, false).unwrap();
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
+    let mut bytes = 0;
+    for entry in fs::read_dir(&fresh).unwrap() {
+        let name = entry.unwrap().file_name();
+        let made = fs::read(fresh.join(&name)).unwrap();
+        assert!(made == fs::read(committed.join(&name)).unwrap(), "{name:?} differs: see data/README.md");
+        bytes += made.len();
+    }
+    assert!(bytes < 400_000);
+    assert_eq!(fs::read_dir(&fresh).unwrap().count(), fs::read_dir(&committed).unwrap().count());
+    assert_eq!(synth::generate_folder(9, 9, 9, 1, &fresh, false).unwrap_err().exit_code(), 3);
 }

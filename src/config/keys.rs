@@ -31,7 +31,7 @@ fn merge(tree: &mut Table, given: Table, prefix: &str) -> Result<()> {
     for (key, value) in given {
         let path = format!("{prefix}{key}");
         match (tree.get_mut(&key), value) {
-            (None, _) => return Err(unknown(&path)),
+            (None, value) => return Err(unknown(&first_leaf(path, &value))),
             (Some(Value::Table(inner)), Value::Table(value)) => merge(inner, value, &format!("{path}."))?,
             (Some(Value::Table(_)), _) => {
                 return Err(Error::config(path, "is a section, not a value", "write its keys one by one"));
@@ -40,6 +40,14 @@ fn merge(tree: &mut Table, given: Table, prefix: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The whole key of the first value under `path`.
+fn first_leaf(path: String, value: &Value) -> String {
+    match value.as_table().and_then(|inner| inner.iter().next()) {
+        Some((key, value)) => first_leaf(format!("{path}.{key}"), value),
+        None => path,
+    }
 }
 
 /// `key=value` with a dotted key; the value is TOML, and a word that is no TOML is a string.
@@ -52,9 +60,8 @@ pub fn set(tree: &mut Table, setting: &str) -> Result<()> {
         Ok(mut table) => table.remove("x").unwrap_or_else(|| Value::String(text.into())),
         Err(_) => Value::String(text.into()),
     };
-    let given = path.rsplit('.').fold(value, |inner, key| {
-        Value::Table(Table::from_iter([(key.to_string(), inner)]))
-    });
+    let given =
+        path.rsplit('.').fold(value, |inner, key| Value::Table(Table::from_iter([(key.to_string(), inner)])));
     match given {
         Value::Table(given) => merge(tree, given, ""),
         _ => Err(unknown(path)),
@@ -72,7 +79,11 @@ pub fn into_config(tree: Table) -> Result<Config> {
             }
             if let Err(error) = Value::Table(alone).try_into::<Config>() {
                 let why = error.message().trim().to_string();
-                return Err(Error::config(format!("{section}.{key}"), why, format!("it was given as {value}")));
+                return Err(Error::config(
+                    format!("{section}.{key}"),
+                    why,
+                    format!("it was given as {value}"),
+                ));
             }
         }
     }
@@ -124,7 +135,7 @@ mod tests {
     use super::super::*;
 
     fn resolve(settings: &[&str]) -> Result<Config> {
-        Config::resolve(None, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        Config::resolve(Base::Defaults, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -141,6 +152,7 @@ mod tests {
         for (setting, part) in [
             ("train.epoch=3", "did you mean `train.epochs`"),
             ("lr=3", "did you mean `train.lr`"),
+            ("trian.lr=3", "did you mean `train.lr`"),
             ("attention.mode=fast", "expected one of"),
             ("train.epochs=-1", "train.epochs"),
             ("train=3", "is a section"),
@@ -152,6 +164,15 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(part), "{setting}: {error}");
         }
+    }
+
+    #[test]
+    fn every_preset_resolves() {
+        for (name, _) in PRESETS {
+            Config::resolve(Base::Preset(name.to_string()), &[]).unwrap();
+        }
+        assert_eq!(Config::resolve(Base::Preset("paper".into()), &[]).unwrap(), Config::default());
+        assert!(preset("papers").unwrap_err().to_string().contains("presets: paper"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod keys;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,36 @@ macro_rules! choice {
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
     };
+}
+
+/// What settings start from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Base {
+    #[default]
+    Defaults,
+    /// One of `PRESETS`.
+    Preset(String),
+    /// A run.toml.
+    File(PathBuf),
+}
+
+/// Settings that belong together, by name (data/presets).
+pub const PRESETS: &[(&str, &str)] = &[
+    ("paper", include_str!("../../data/presets/paper.toml")),
+    ("history", include_str!("../../data/presets/history.toml")),
+    ("tasks", include_str!("../../data/presets/tasks.toml")),
+];
+
+/// The text of a preset.
+pub fn preset(name: &str) -> Result<&'static str> {
+    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| {
+        let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
+        Error::config(
+            "--preset",
+            format!("there is no preset `{name}`"),
+            format!("presets: {}", known.join(", ")),
+        )
+    })
 }
 
 /// A whole run. Precedence: flag, then `--set key=value`, then run.toml, then these defaults.
@@ -61,19 +91,34 @@ choice!(
     }
 );
 choice!(
-    /// What layer 0 of a learner is.
+    /// What layer 0 of a learner is. All but `free` need `history` propagation.
     LearnerInit {
         /// A vector of the learner's own.
         #[default]
         Free,
-        /// What the attention gathers from the learner's courses. `history` propagation only.
+        /// What the attention gathers from the learner's courses.
         History,
         /// The sum of both.
-        Both,
+        FreeHistory,
+        /// The vector of the course taken last, which then asks for what goes with it.
+        Latest,
+        /// The same, plus what the attention gathers.
+        LatestHistory,
     }
 );
-choice!(Aggregator { #[default] Bi, Gcn, Graphsage });
-choice!(Stack { #[default] Concat, Last, Sum, Mean });
+choice!(Aggregator {
+    #[default]
+    Bi,
+    Gcn,
+    Graphsage
+});
+choice!(Stack {
+    #[default]
+    Concat,
+    Last,
+    Sum,
+    Mean
+});
 choice!(
     /// The course's side of the match score (8).
     CourseOutput {
@@ -111,6 +156,8 @@ pub struct ModelConfig {
     pub stack: Stack,
     /// L2-normalise the layers above 0 before they are stacked (7).
     pub normalize: bool,
+    /// The layers above 0 are multiplied by this before they are stacked: their say in the match score (8).
+    pub layer_scale: f64,
     /// Standard deviation of the entity vectors at the start; 0 means Xavier's.
     pub init_std: f64,
 }
@@ -132,17 +179,46 @@ impl Default for ModelConfig {
             history_dropout: 0.0,
             stack: Default::default(),
             normalize: true,
+            layer_scale: 1.0,
             init_std: 0.0,
         }
     }
 }
 
-choice!(ProjNorm { #[default] None, Clamp, L2 });
-choice!(EntityNorm { #[default] None, Clamp1 });
-choice!(KgLoss { #[default] Bpr, Margin });
-choice!(Distance { #[default] L2Squared, L2, L1 });
-choice!(Corruption { #[default] Tail, Unif, Bern });
-choice!(ProjInit { #[default] Xavier, EntityZero, RelationZero });
+choice!(ProjNorm {
+    #[default]
+    None,
+    Clamp,
+    L2
+});
+choice!(EntityNorm {
+    #[default]
+    None,
+    Clamp1
+});
+choice!(KgLoss {
+    #[default]
+    Bpr,
+    Margin
+});
+choice!(Distance {
+    #[default]
+    L2Squared,
+    L2,
+    L1
+});
+choice!(Corruption {
+    #[default]
+    Tail,
+    Unif,
+    Bern
+});
+choice!(ProjInit {
+    #[default]
+    Xavier,
+    EntityZero,
+    RelationZero
+});
 choice!(
     /// When the knowledge graph's loss is trained.
     KgPhase {
@@ -203,20 +279,31 @@ impl Default for KgConfig {
     }
 }
 
-choice!(
-    AttentionMode {
-        /// 1 / (edges of the same head and relation), never updated: what the published KGAT trains with.
-        Laplacian,
-        /// Recomputed once per epoch, constant in between.
-        #[default]
-        Refreshed,
-        /// Recomputed and differentiated in every step.
-        Differentiated,
-    }
-);
-choice!(Logit { #[default] KgatTanh, Dot, Gat });
-choice!(Message { #[default] Raw, Projected });
-choice!(EdgeBias { #[default] None, Recency });
+choice!(AttentionMode {
+    /// 1 / (edges of the same head and relation), never updated: what the published KGAT trains with.
+    Laplacian,
+    /// Recomputed once per epoch, constant in between.
+    #[default]
+    Refreshed,
+    /// Recomputed and differentiated in every step.
+    Differentiated,
+});
+choice!(Logit {
+    #[default]
+    KgatTanh,
+    Dot,
+    Gat
+});
+choice!(Message {
+    #[default]
+    Raw,
+    Projected
+});
+choice!(EdgeBias {
+    #[default]
+    None,
+    Recency
+});
 
 /// Formulas (3) to (5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,11 +338,33 @@ impl Default for AttentionConfig {
     }
 }
 
-choice!(BottomKind { Concat, Hadamard, #[default] ConcatHadamard });
-choice!(HeadActivation { #[default] Relu, Elu });
-choice!(GateWidth { #[default] Vector, Scalar });
-choice!(Fusion { #[default] SigmoidGate, SoftmaxGate, FdnConcat });
-choice!(PairMerge { #[default] Mean, ConcatProject });
+choice!(BottomKind {
+    Concat,
+    Hadamard,
+    #[default]
+    ConcatHadamard
+});
+choice!(HeadActivation {
+    #[default]
+    Relu,
+    Elu
+});
+choice!(GateWidth {
+    #[default]
+    Vector,
+    Scalar
+});
+choice!(Fusion {
+    #[default]
+    SigmoidGate,
+    SoftmaxGate,
+    FdnConcat
+});
+choice!(PairMerge {
+    #[default]
+    Mean,
+    ConcatProject
+});
 
 /// The multi-task head, formulas (9) to (13).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -296,7 +405,15 @@ impl Default for HeadConfig {
     }
 }
 
-choice!(OrthForm { #[default] A, A0, B, C, D, FdnCode });
+choice!(OrthForm {
+    #[default]
+    A,
+    A0,
+    B,
+    C,
+    D,
+    FdnCode
+});
 choice!(
     /// What trains the ranking beside the tasks' binary cross-entropies.
     Ranking {
@@ -310,6 +427,17 @@ choice!(
     }
 );
 
+choice!(
+    /// Where the labels of enrolled learners are learned.
+    LabelSpace {
+        /// Everywhere: a course that was not taken was not completed either (the paper's binary labels).
+        #[default]
+        Entire,
+        /// On enrolments alone: the probability given that the course is taken.
+        Enrolled,
+    }
+);
+
 /// Formula (16) and its parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -318,6 +446,8 @@ pub struct LossConfig {
     pub tasks: Vec<String>,
     /// Weight of each task's loss, in the order of `tasks`; missing ones are 1.
     pub task_weights: Vec<f64>,
+    /// Of every task but enrolment itself.
+    pub label_space: LabelSpace,
     pub orth: OrthForm,
     /// lambda_o of (14).
     pub orth_weight: f64,
@@ -343,6 +473,7 @@ impl Default for LossConfig {
         LossConfig {
             tasks: vec![],
             task_weights: vec![],
+            label_space: Default::default(),
             orth: Default::default(),
             orth_weight: 1.0,
             aux_weight: 1.0,
@@ -358,10 +489,29 @@ impl Default for LossConfig {
     }
 }
 
-choice!(Combine { Sum, Metabalance, Cosine, #[default] MetabalanceXCosine });
-choice!(Strategy { A, B, #[default] C });
-choice!(Granularity { #[default] Tensor, Global });
-choice!(CosineKind { #[default] Weighted, Unweighted });
+choice!(Combine {
+    Sum,
+    Metabalance,
+    Cosine,
+    #[default]
+    MetabalanceXCosine
+});
+choice!(Strategy {
+    A,
+    B,
+    #[default]
+    C
+});
+choice!(Granularity {
+    #[default]
+    Tensor,
+    Global
+});
+choice!(CosineKind {
+    #[default]
+    Weighted,
+    Unweighted
+});
 
 /// How task gradients meet on the shared parameters: (17), (18) and what the paper claims but does not write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -390,7 +540,17 @@ impl Default for WeightingConfig {
     }
 }
 
-choice!(Schedule { #[default] Constant, Linear });
+choice!(PositiveDraw {
+    #[default]
+    Uniform,
+    /// The later in the learner's history, the likelier, in proportion to the place.
+    Late,
+});
+choice!(Schedule {
+    #[default]
+    Constant,
+    Linear
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -403,6 +563,8 @@ pub struct TrainConfig {
     /// sgd, adagrad, rmsprop, adam or adamw.
     pub optimizer: String,
     pub lr: f64,
+    /// Learning rate of the multi-task head; 0 means `lr`.
+    pub head_lr: f64,
     pub weight_decay: f64,
     /// Constant, or linear decay to zero over all epochs.
     pub schedule: Schedule,
@@ -410,6 +572,8 @@ pub struct TrainConfig {
     pub max_steps: u64,
     /// Positives per learner and epoch, drawn at random; 0 means all.
     pub positives_per_learner: usize,
+    /// How those are drawn.
+    pub draw: PositiveDraw,
     /// Epochs without a better validation metric before training stops; 0 never stops early.
     pub patience: usize,
     /// Learners of the validation during training; 0 means all.
@@ -428,10 +592,12 @@ impl Default for TrainConfig {
             negatives: 4,
             optimizer: "adam".into(),
             lr: 2e-4,
+            head_lr: 0.0,
             weight_decay: 0.0,
             schedule: Default::default(),
             max_steps: 0,
             positives_per_learner: 0,
+            draw: Default::default(),
             patience: 5,
             valid_learners: 2000,
             valid_every: 1,
@@ -440,8 +606,17 @@ impl Default for TrainConfig {
     }
 }
 
-choice!(RankBy { #[default] Head, Inner, Both });
-choice!(NdcgIdcg { #[default] Truth, Retrieved });
+choice!(RankBy {
+    #[default]
+    Head,
+    Inner,
+    Both
+});
+choice!(NdcgIdcg {
+    #[default]
+    Truth,
+    Retrieved
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -469,12 +644,16 @@ impl Default for EvalConfig {
 }
 
 impl Config {
-    /// The defaults, changed by a run.toml (if any) and then by `--set key=value` pairs, and checked.
-    pub fn resolve(file: Option<&Path>, settings: &[String]) -> Result<Config> {
+    /// The defaults, changed by a base (a preset or a run.toml) and then by `--set key=value` pairs, and checked.
+    pub fn resolve(base: Base, settings: &[String]) -> Result<Config> {
         let mut tree = keys::defaults();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
-            keys::merge_text(&mut tree, &text, &path.display().to_string())?;
+        match base {
+            Base::Defaults => {}
+            Base::Preset(name) => keys::merge_text(&mut tree, preset(&name)?, &name)?,
+            Base::File(path) => {
+                let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "reading"))?;
+                keys::merge_text(&mut tree, &text, &path.display().to_string())?;
+            }
         }
         for setting in settings {
             keys::set(&mut tree, setting)?;
@@ -489,6 +668,16 @@ impl Config {
         let mut tree = keys::defaults();
         keys::merge_text(&mut tree, text, source)?;
         keys::into_config(tree)
+    }
+
+    /// These settings with some changed by `--set`.
+    pub fn with(&self, settings: &[String]) -> Result<Config> {
+        let mut tree = keys::defaults();
+        keys::merge_text(&mut tree, &self.to_toml(), "run.toml")?;
+        settings.iter().try_for_each(|setting| keys::set(&mut tree, setting))?;
+        let config = keys::into_config(tree)?;
+        config.check()?;
+        Ok(config)
     }
 
     pub fn to_toml(&self) -> String {
@@ -510,7 +699,12 @@ impl Config {
         refuse(m.layers.contains(&0), "model.layers", "a layer of width 0", "leave it out")?;
         refuse(!unit(m.message_dropout), "model.message_dropout", "must be in [0, 1)", "try 0.1")?;
         refuse(!unit(m.history_dropout), "model.history_dropout", "must be in [0, 1)", "try 0.2")?;
-        refuse(h.widths.is_empty() || h.widths.contains(&0), "head.widths", "needs positive widths", "try [64, 32]")?;
+        refuse(
+            h.widths.is_empty() || h.widths.contains(&0),
+            "head.widths",
+            "needs positive widths",
+            "try [64, 32]",
+        )?;
         refuse(h.tower.contains(&0), "head.tower", "a layer of width 0", "leave it out")?;
         refuse(h.pairs == 0, "head.pairs", "must be at least 1", "set head.pairs = 1")?;
         refuse(t.batch_size == 0, "train.batch_size", "must be at least 1", "try 1024")?;
@@ -518,14 +712,41 @@ impl Config {
         refuse(t.epochs == 0, "train.epochs", "must be at least 1", "try 20")?;
         refuse(t.valid_every == 0, "train.valid_every", "must be at least 1", "try 1")?;
         refuse(!(t.lr > 0.0 && t.lr.is_finite()), "train.lr", "must be positive", "try 2e-4")?;
+        refuse(
+            !(t.head_lr >= 0.0 && t.head_lr.is_finite()),
+            "train.head_lr",
+            "must not be negative",
+            "0 means train.lr",
+        )?;
         refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
-        refuse(self.eval.k.is_empty() || self.eval.k.contains(&0), "eval.k", "needs cut-offs of 1 or more", "try [10, 20, 50]")?;
+        let (l, w) = (&self.loss, &self.weighting);
+        let smoothing = (0.0..1.0).contains(&l.label_smoothing);
+        refuse(!smoothing, "loss.label_smoothing", "must be in [0, 1)", "try 0.1")?;
+        refuse(!l.softmax_scale.is_finite(), "loss.softmax_scale", "must be a number", "try 1")?;
+        let (key, target) = match l.ranking {
+            Ranking::Bce => ("loss.task_weights", l.task_weights.first().copied().unwrap_or(1.0)),
+            Ranking::Bpr | Ranking::Softmax => ("loss.ranking_weight", l.ranking_weight),
+        };
+        refuse(
+            target == 0.0,
+            key,
+            "the target's weight is 0",
+            "give the first task or the ranking a weight",
+        )?;
+        refuse(!(0.0..=1.0).contains(&w.relax), "weighting.relax", "must be in [0, 1]", "try 0.7")?;
+        refuse(!(0.0..1.0).contains(&w.beta), "weighting.beta", "must be in [0, 1)", "try 0.9")?;
+        refuse(
+            self.eval.k.is_empty() || self.eval.k.contains(&0),
+            "eval.k",
+            "needs cut-offs of 1 or more",
+            "try [10, 20, 50]",
+        )?;
         refuse(self.eval.k.iter().any(|&k| k > 128), "eval.k", "cut-offs end at 128", "lower the largest")?;
         let history = m.propagation == Propagation::History;
         refuse(
             !history && m.learner != LearnerInit::Free,
             "model.learner",
-            "`history` and `both` need model.propagation = \"history\"",
+            "this choice needs model.propagation = \"history\"",
             "add --set model.propagation=history",
         )?;
         refuse(
@@ -577,24 +798,23 @@ impl Config {
             "bpr compares with a sampled negative",
             "set train.negatives to 1 or more",
         )?;
-        self.eval.metric_parts().map(|_| ())
+        self.eval.check_metric()
     }
 }
 
 impl EvalConfig {
-    /// The selection metric as (name, K), K being one of `k`.
-    pub fn metric_parts(&self) -> Result<(&str, usize)> {
+    /// Fails where the selection metric is not one that an evaluation has: recall, ndcg, hr or mrr @ one of `k`,
+    /// or auc/ and a task, which is looked up when the tasks are known.
+    fn check_metric(&self) -> Result<()> {
         let known = |name: &str| matches!(name, "recall" | "ndcg" | "hr" | "mrr");
-        self.metric
-            .split_once('@')
-            .and_then(|(name, k)| Some((name, k.parse().ok()?)))
-            .filter(|(name, k)| known(name) && self.k.contains(k))
-            .ok_or_else(|| {
-                Error::config(
-                    "eval.metric",
-                    format!("`{}` is not one of the metrics", self.metric),
-                    format!("use recall, ndcg, hr or mrr @ one of eval.k = {:?}", self.k),
-                )
-            })
+        let at_k = |(name, k): (&str, &str)| known(name) && k.parse().is_ok_and(|k| self.k.contains(&k));
+        if self.metric.starts_with("auc/") || self.metric.split_once('@').is_some_and(at_k) {
+            return Ok(());
+        }
+        Err(Error::config(
+            "eval.metric",
+            format!("`{}` is not one of the metrics", self.metric),
+            format!("use recall, ndcg, hr or mrr @ one of eval.k = {:?}, or auc/TASK", self.k),
+        ))
     }
 }

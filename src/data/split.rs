@@ -25,10 +25,10 @@ impl Default for Ratios {
 
 impl Ratios {
     /// From any three weights, such as (60, 20, 20) or (0.6, 0.2, 0.2). Errors: `Error::Config` for a weight that
-    /// is negative or not finite, and for train without weight.
+    /// is negative, for a sum that is not finite, and for train without weight.
     pub fn new(train: f64, valid: f64, test: f64) -> Result<Ratios> {
         let sum = train + valid + test;
-        if [train, valid, test].iter().any(|w| !w.is_finite() || *w < 0.0) || train <= 0.0 {
+        if [train, valid, test].iter().any(|w| *w < 0.0) || !sum.is_finite() || train <= 0.0 {
             return Err(Error::config(
                 "ratios",
                 format!("{train}/{valid}/{test} are no shares"),

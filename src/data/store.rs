@@ -252,6 +252,10 @@ impl TempFolder {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(Error::io(parent, "creating"))?;
         }
+        // The name has this process's number: what is there was left by one that was killed.
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(Error::io(&path, "deleting"))?;
+        }
         fs::create_dir(&path).map_err(Error::io(&path, "creating"))?;
         Ok(TempFolder(path))
     }

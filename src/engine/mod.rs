@@ -1,12 +1,16 @@
 //! Tensors, devices, the tape and what trains parameters. Knows nothing of courses.
 
+pub mod balance;
+mod bits;
 mod buffer;
 pub mod device;
 mod index;
+pub mod optim;
 pub mod parallel;
 mod params;
 pub mod random;
 mod real;
+mod sum;
 mod tape;
 mod tensor;
 

@@ -11,6 +11,13 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Var(usize);
 
+impl Var {
+    /// Its position on the tape.
+    pub fn id(self) -> usize {
+        self.0
+    }
+}
+
 /// A differentiable operation with its options, and what its backward needs of its forward.
 pub trait Op {
     fn name(&self) -> &'static str;

@@ -250,7 +250,7 @@ impl Tensor {
         }
         with_real!(self.dtype(), T => {
             let x = other.host::<T>();
-            parallel::for_rows(self.host_mut::<T>(), 1, |at, y| parallel::axpy(T::of(alpha), &x[at..at + y.len()], y));
+            parallel::for_chunks(self.host_mut::<T>(), |at, y| parallel::axpy(T::of(alpha), &x[at..at + y.len()], y));
         });
         Ok(())
     }

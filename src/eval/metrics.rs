@@ -66,7 +66,8 @@ pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg
         hit.extend(top.row(b).iter().map(|id| wanted.binary_search(id).is_ok()));
         let retrieved = hit.iter().filter(|&&hit| hit).count();
         for at in &mut at {
-            let places = || hit.iter().take(at.k).enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
+            let places =
+                || hit.iter().take(at.k).enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
             let found = places().count();
             let dcg: f64 = places().map(|place| discounts[place]).sum();
             let best = match idcg {

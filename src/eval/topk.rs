@@ -60,7 +60,10 @@ pub fn top_k(scores: &Tensor, seen: &IdSets, candidates: Option<&Index<u32>>, k:
     if let Some(candidates) = candidates {
         let ids = candidates.host();
         if !ids.is_sorted_by(|a, b| a < b) || ids.last().is_some_and(|&id| id as usize >= courses) {
-            return wrong(format!("ascending, distinct candidates below {courses}"), format!("{candidates:?}"));
+            return wrong(
+                format!("ascending, distinct candidates below {courses}"),
+                format!("{candidates:?}"),
+            );
         }
     }
     let mut top = TopK { k, ids: vec![NO_COURSE; rows * k], scores: vec![f32::NEG_INFINITY; rows * k] };
@@ -206,8 +209,9 @@ mod tests {
             // Few distinct values: most are ties.
             let values: Vec<f32> =
                 (0..rows * courses).map(|i| random.below_at(i as u64, 9) as f32 - 4.0).collect();
-            let seen: Vec<Vec<u32>> =
-                (0..rows).map(|b| (0..courses as u32).filter(|c| (c * 7 + b as u32) % 5 == 0).collect()).collect();
+            let seen: Vec<Vec<u32>> = (0..rows)
+                .map(|b| (0..courses as u32).filter(|c| (c * 7 + b as u32) % 5 == 0).collect())
+                .collect();
             let scores = Tensor::new(&Device::Cpu, rows, courses, &values).unwrap();
             let sets = IdSets::new(&Device::Cpu, &seen, courses).unwrap();
             let top = top_k(&scores, &sets, None, k).unwrap();

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
-pub use pieces::Pieces;
+pub use pieces::{PIECE, Pieces, SOLE};
 pub use segments::{Rows, Segments};
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).
@@ -32,6 +32,8 @@ pub struct Graph {
     pub heads: usize,
     pub tails: usize,
     pub relations: usize,
+    /// One more than the largest bucket of an edge; 0 without edges.
+    pub buckets: usize,
     /// (heads + 1) the edges of head v are `offsets[v] .. offsets[v + 1]`.
     pub offsets: Index<u64>,
     /// (edges) tail of each edge.
@@ -62,7 +64,9 @@ pub struct Groups {
     /// (groups) group ids sorted by relation, and (relations + 1) where each relation's begin.
     pub by_relation: Index<u32>,
     pub of_relation: Index<u64>,
+    /// Pieces of the groups' edges, of the heads' groups, and of the relations' groups.
     pub pieces: Pieces,
+    pub head_pieces: Pieces,
     pub relation_pieces: Pieces,
 }
 
@@ -141,6 +145,7 @@ impl Graph {
             heads,
             tails,
             relations,
+            buckets: edges.iter().map(|e| e.bucket as usize + 1).max().unwrap_or(0),
             head_pieces: Pieces::new(device, &offsets)?,
             tail_pieces: Pieces::new(device, &tail_offsets)?,
             tail: Index::new(device, edges.iter().map(|e| e.tail).collect())?,
@@ -150,6 +155,7 @@ impl Graph {
             groups: Groups {
                 count,
                 pieces: Pieces::new(device, &group_offsets)?,
+                head_pieces: Pieces::new(device, &of_head)?,
                 relation_pieces: Pieces::new(device, &of_relation)?,
                 offsets: Index::new(device, group_offsets)?,
                 head: Index::new(device, group_head)?,

@@ -19,7 +19,16 @@ pub struct Pieces {
     pub end: Index<u64>,
     /// (rows + 1) the pieces of row v are `of_row[v] .. of_row[v + 1]`.
     pub of_row: Index<u64>,
+    /// (rows with several pieces) these rows alone need partial results and a merge.
+    pub split_rows: Index<u32>,
+    /// (pieces of those rows) the pieces, in order; a place in this list is the slot of a partial result.
+    pub split: Index<u32>,
+    /// (pieces) slot of each piece, `SOLE` for the only piece of a row.
+    pub slot: Index<u32>,
 }
+
+/// `Pieces::slot` of a piece that is its row's only one.
+pub const SOLE: u32 = u32::MAX;
 
 impl Pieces {
     /// `offsets` (rows + 1): where each row's entries begin.
@@ -39,7 +48,21 @@ impl Pieces {
             }
         }
         of_row.push(row.len() as u64);
+        let (mut split_rows, mut split, mut slot) = (vec![], vec![], vec![SOLE; row.len()]);
+        for v in 0..rows {
+            let own = of_row[v] as u32..of_row[v + 1] as u32;
+            if own.len() > 1 {
+                split_rows.push(v as u32);
+                for p in own {
+                    slot[p as usize] = split.len() as u32;
+                    split.push(p);
+                }
+            }
+        }
         Ok(Pieces {
+            split_rows: Index::new(device, split_rows)?,
+            split: Index::new(device, split)?,
+            slot: Index::new(device, slot)?,
             row: Index::new(device, row)?,
             begin: Index::new(device, begin)?,
             end: Index::new(device, end)?,
@@ -64,5 +87,22 @@ impl Pieces {
     pub fn of(&self, v: usize) -> std::ops::Range<usize> {
         let of_row = self.of_row.host();
         of_row[v] as usize..of_row[v + 1] as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_are_split() {
+        let p = Pieces::new(&Device::Cpu, &[0, 3, 3, 603, 859, 1116]).unwrap();
+        assert_eq!(p.row.host(), [0, 2, 2, 2, 3, 4, 4]);
+        assert_eq!(p.begin.host(), [0, 3, 259, 515, 603, 859, 1115]);
+        assert_eq!(p.end.host(), [3, 259, 515, 603, 859, 1115, 1116]);
+        assert_eq!(p.of_row.host(), [0, 1, 1, 4, 5, 7]);
+        assert_eq!(p.split_rows.host(), [2, 4]);
+        assert_eq!(p.split.host(), [1, 2, 3, 5, 6]);
+        assert_eq!(p.slot.host(), [SOLE, 0, 1, 2, SOLE, 3, 4]);
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::{Builder, Pass};
 use crate::Result;
 use crate::config::{
-    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation,
-    Stack,
+    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit,
+    Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph};
 use crate::ops::{
-    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query, RelationMix,
-    RowDot, Rows, ScaleRows, laplacian_weights,
+    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query,
+    RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
 };
 
 /// Relation ids on the graph: those of the knowledge graph, their inverses, then the enrolments'.
@@ -135,7 +135,8 @@ impl Encoder {
             Propagation::History => entities,
         };
         // Rows of a table are vectors of n numbers: Xavier's rule for a map from n to n.
-        let std = |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
+        let std =
+            |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
         let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
         let (entity_std, relation_std) = match config.kg.proj_init {
             ProjInit::Xavier => ((1.0 / n as f64).sqrt(), (1.0 / m as f64).sqrt()),
@@ -147,7 +148,7 @@ impl Encoder {
         let relation = b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?;
         let relation_proj = b.normal("relation_proj", Owner::Shared, q, m, relation_std)?;
         let learner = match (model.propagation, model.learner) {
-            (Propagation::History, LearnerInit::Free | LearnerInit::Both) => Some((
+            (Propagation::History, LearnerInit::Free | LearnerInit::FreeHistory) => Some((
                 b.normal("learner", Owner::Shared, learners, n, std(n))?,
                 b.normal("learner_proj", Owner::Shared, learners, n, entity_std)?,
             )),
@@ -278,10 +279,25 @@ impl Encoder {
 
     /// Layer states of learners that listen to their histories, (rows, d_l) each. `nodes` are the states of the
     /// courses' side; `learner` the ids of the rows, which matter where learners have vectors of their own.
-    pub fn listeners(&self, pass: &mut Pass, nodes: &[Var], learner: &[u32], histories: &Histories) -> Result<States> {
+    pub fn listeners(
+        &self,
+        pass: &mut Pass,
+        nodes: &[Var],
+        learner: &[u32],
+        histories: &Histories,
+    ) -> Result<States> {
         let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
         let rows = histories.rows();
+        let p_nodes = pass.param(self.entity_proj);
         let (x, p) = match self.learner {
+            None if self.model.learner != LearnerInit::History => {
+                let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
+                let ones =
+                    Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
+                let ones = pass.tape.constant(ones);
+                let mut of = |table| pass.tape.apply(Aggregate::new(latest.clone()), &[ones, table]);
+                (of(nodes[0])?, of(p_nodes)?)
+            }
             Some((x, p)) => {
                 let ids = Rows::new(pass.device, learner.to_vec(), self.learners)?;
                 let (x, p) = (pass.param(x), pass.param(p));
@@ -289,7 +305,6 @@ impl Encoder {
             }
             None => (pass.zeros(rows, self.model.dim)?, pass.zeros(rows, self.model.dim)?),
         };
-        let p_nodes = pass.param(self.entity_proj);
         let heard = match self.attention.mode {
             AttentionMode::Laplacian => {
                 let alpha = laplacian(pass.device, pass.dtype, &graph)?;
@@ -305,9 +320,11 @@ impl Encoder {
         };
         let first = self.messages(pass, &graph, &heard, 0, nodes[0], p_nodes)?;
         let x0 = match self.model.learner {
-            LearnerInit::Free => x,
+            LearnerInit::Free | LearnerInit::Latest => x,
             LearnerInit::History => first,
-            LearnerInit::Both => pass.tape.apply(Combine::sum(2), &[x, first])?,
+            LearnerInit::FreeHistory | LearnerInit::LatestHistory => {
+                pass.tape.apply(Combine::sum(2), &[x, first])?
+            }
         };
         let mut states = vec![x0];
         for l in 0..self.layers.len() {
@@ -321,7 +338,14 @@ impl Encoder {
     pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
         for &x in &states[1..] {
-            parts.push(if self.model.normalize { pass.tape.apply(L2Normalize::default(), &[x])? } else { x });
+            let mut x = x;
+            if self.model.normalize {
+                x = pass.tape.apply(L2Normalize::default(), &[x])?;
+            }
+            if self.model.layer_scale != 1.0 {
+                x = pass.tape.apply(Combine { weights: vec![self.model.layer_scale] }, &[x])?;
+            }
+            parts.push(x);
         }
         match self.model.stack {
             _ if parts.len() == 1 => Ok(parts[0]),
@@ -346,7 +370,13 @@ impl Encoder {
         self.stack(pass, &states)
     }
 
-    fn attend(&self, pass: &mut Pass, graph: &Arc<Graph>, (x, p): (Var, Var), (xt, pt): (Var, Var)) -> Result<Heard> {
+    fn attend(
+        &self,
+        pass: &mut Pass,
+        graph: &Arc<Graph>,
+        (x, p): (Var, Var),
+        (xt, pt): (Var, Var),
+    ) -> Result<Heard> {
         let (r, rp) = (pass.param(self.relation), pass.param(self.relation_proj));
         let kind = match self.attention.logit {
             Logit::KgatTanh => LogitKind::Tanh,
@@ -363,7 +393,15 @@ impl Encoder {
     }
 
     /// a (3): what each head hears of layer l, whose states are `x`.
-    fn messages(&self, pass: &mut Pass, graph: &Arc<Graph>, heard: &Heard, l: usize, x: Var, p: Var) -> Result<Var> {
+    fn messages(
+        &self,
+        pass: &mut Pass,
+        graph: &Arc<Graph>,
+        heard: &Heard,
+        l: usize,
+        x: Var,
+        p: Var,
+    ) -> Result<Var> {
         let mut a = match (l, heard.first) {
             (0, Some(first)) => first,
             _ => pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, x])?,
@@ -401,6 +439,22 @@ impl Encoder {
             None => inputs.push(pass.param(layer.b1)),
         }
         pass.tape.apply(op, &inputs)
+    }
+
+    /// From each row to its latest course; rows without a history hear nothing.
+    fn latest_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {
+        let (mut edges, mut offsets) = (vec![], vec![0]);
+        for v in 0..histories.rows() {
+            let relation = self.relations.enrol();
+            edges.extend(histories.row(v).last().map(|&tail| Edge {
+                head: v as u32,
+                relation,
+                tail,
+                bucket: 0,
+            }));
+            offsets.push(edges.len() as u64);
+        }
+        Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)
     }
 
     fn history_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {

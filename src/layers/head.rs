@@ -48,19 +48,35 @@ impl Head {
         let d = config.widths.last().copied().unwrap_or(input);
         let m = config.pairs;
         let shared_count = if m == 1 { 1 } else { tasks * m };
-        let mlp = |b: &mut Builder, name: String, owner| Mlp::new(b, &name, owner, input, &config.widths, act, act);
+        let mlp =
+            |b: &mut Builder, name: String, owner| Mlp::new(b, &name, owner, input, &config.widths, act, act);
         let shared = (0..shared_count)
-            .map(|i| mlp(b, if m == 1 { "shared".into() } else { format!("shared.{}.{}", i / m, i % m) }, Owner::Shared))
+            .map(|i| {
+                mlp(
+                    b,
+                    if m == 1 { "shared".into() } else { format!("shared.{}.{}", i / m, i % m) },
+                    Owner::Shared,
+                )
+            })
             .collect::<Result<Vec<_>>>()?;
         let mut specific = vec![];
         let mut auxiliary = vec![];
         let mut gates = vec![];
         let mut towers = vec![];
         let mut projections = vec![];
-        let project = m > 1 && config.pair_merge == PairMerge::ConcatProject && config.fusion != Fusion::FdnConcat;
+        let project =
+            m > 1 && config.pair_merge == PairMerge::ConcatProject && config.fusion != Fusion::FdnConcat;
         if project {
             let linear = Activation::Identity;
-            projections.push(Mlp::new(b, "shared.project", Owner::Shared, shared_count * d, &[d], linear, linear)?);
+            projections.push(Mlp::new(
+                b,
+                "shared.project",
+                Owner::Shared,
+                shared_count * d,
+                &[d],
+                linear,
+                linear,
+            )?);
         }
         for k in 0..tasks {
             let task = Owner::Task(k);
@@ -68,7 +84,15 @@ impl Head {
                 let name = if m == 1 { format!("specific.{k}") } else { format!("specific.{k}.{i}") };
                 specific.push(mlp(b, name, task)?);
                 let name = if m == 1 { format!("aux.{k}") } else { format!("aux.{k}.{i}") };
-                auxiliary.push(Mlp::new(b, &name, task, d, &[1], Activation::Identity, Activation::Identity)?);
+                auxiliary.push(Mlp::new(
+                    b,
+                    &name,
+                    task,
+                    d,
+                    &[1],
+                    Activation::Identity,
+                    Activation::Identity,
+                )?);
             }
             if project {
                 let linear = Activation::Identity;
@@ -76,8 +100,11 @@ impl Head {
                 projections.push(Mlp::new(b, &name, task, m * d, &[d], linear, linear)?);
             }
             if config.fusion != Fusion::FdnConcat && (k == 0 || !config.shared_gate) {
-                let (name, owner) =
-                    if config.shared_gate { ("gate".into(), Owner::Shared) } else { (format!("gate.{k}"), task) };
+                let (name, owner) = if config.shared_gate {
+                    ("gate".into(), Owner::Shared)
+                } else {
+                    (format!("gate.{k}"), task)
+                };
                 let width = match (config.fusion, config.gate) {
                     (Fusion::SoftmaxGate, _) => 2,
                     (_, GateWidth::Vector) => d,

@@ -28,7 +28,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Normal values of the given standard deviation.
-    pub fn normal(&mut self, name: &str, owner: Owner, rows: usize, cols: usize, std: f64) -> Result<ParamId> {
+    pub fn normal(
+        &mut self,
+        name: &str,
+        owner: Owner,
+        rows: usize,
+        cols: usize,
+        std: f64,
+    ) -> Result<ParamId> {
         let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
         let values: Vec<f64> = (0..rows * cols).map(|i| std * random.normal_at(i as u64)).collect();
         let value = Tensor::from_f64(self.device, self.dtype, rows, cols, &values)?;

@@ -1,5 +1,7 @@
 //! What a model is given: learners with what they are known by, and what is asked about them.
 
+use crate::config::Config;
+use crate::data::{Dataset, Split};
 use crate::layers::Histories;
 
 /// Rows of learners. The same learner may stand in several rows, cut at different places of its history.
@@ -33,6 +35,8 @@ pub struct Batch {
     pub pair_course: Vec<u32>,
     /// (pairs x K) labels, row-major.
     pub labels: Vec<f32>,
+    /// (pairs x K) 1 where the label counts, 0 where it does not; all count where absent.
+    pub mask: Option<Vec<f32>>,
     /// Triples of the joint phase.
     pub triples: Option<TripleBatch>,
 }
@@ -45,4 +49,26 @@ pub struct TripleBatch {
     pub tail: Vec<u32>,
     pub negative_head: Vec<u32>,
     pub negative_tail: Vec<u32>,
+}
+
+/// Learners as they stand when a part is predicted: known by everything before it.
+pub fn learners_for(data: &Dataset, config: &Config, ids: &[u32], known: &[Split]) -> Learners {
+    let mut histories = Histories::new();
+    for &u in ids {
+        let mut courses: Vec<u32> = data
+            .rows(u as usize)
+            .filter(|&r| known.contains(&data.interactions.split[r]))
+            .map(|r| data.interactions.course[r])
+            .collect();
+        keep_latest(&mut courses, config.model.max_history);
+        histories.push(courses);
+    }
+    Learners { id: ids.to_vec(), histories }
+}
+
+/// The `n` latest of some courses.
+pub fn keep_latest(courses: &mut Vec<u32>, n: usize) {
+    if courses.len() > n {
+        courses.drain(..courses.len() - n);
+    }
 }

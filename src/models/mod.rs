@@ -9,8 +9,8 @@ use crate::data::Dataset;
 use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
 use crate::{Error, Result};
 
-pub use batch::{Batch, Learners, TripleBatch};
-pub use graphs::{triples_for_training, TrainGraph};
+pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
+pub use graphs::{TrainGraph, triples_for_training};
 pub use waa_ta::WaaTa;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
@@ -57,9 +57,12 @@ pub trait Model {
     fn tasks(&self) -> &[String];
     fn params(&self) -> &Params;
     fn params_mut(&mut self) -> &mut Params;
+    /// Places of the multi-task head's parameters, which may learn at a rate of their own.
+    fn head_params(&self) -> std::ops::Range<usize>;
 
     /// All losses of a batch; the target comes first.
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>) -> Result<Losses>;
+    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>)
+    -> Result<Losses>;
 
     /// The knowledge graph's loss on a batch of triples, (1, 1).
     fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var>;
@@ -86,10 +89,17 @@ pub trait Model {
 type Build = fn(&Config, &Dataset, &TrainGraph, &Device, DType) -> Result<Box<dyn Model>>;
 
 /// Every model by its name in `model.name`.
-pub const MODELS: &[(&str, Build)] = &[("waa-ta", |c, d, g, device, dtype| Ok(Box::new(WaaTa::new(c, d, g, device, dtype)?)))];
+pub const MODELS: &[(&str, Build)] =
+    &[("waa-ta", |c, d, g, device, dtype| Ok(Box::new(WaaTa::new(c, d, g, device, dtype)?)))];
 
 /// The model that `config.model.name` names, with fresh parameters.
-pub fn build(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device, dtype: DType) -> Result<Box<dyn Model>> {
+pub fn build(
+    config: &Config,
+    data: &Dataset,
+    graph: &TrainGraph,
+    device: &Device,
+    dtype: DType,
+) -> Result<Box<dyn Model>> {
     let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
     let (_, build) = MODELS.iter().find(|(name, _)| *name == config.model.name).ok_or_else(|| {
         let why = format!("there is no model `{}`", config.model.name);

@@ -4,10 +4,11 @@
 use super::{Batch, Encoded, Learners, Loss, Losses, Model, Role, TrainGraph, TripleBatch, task_names};
 use crate::config::{Config, Distance, EntityNorm, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Index, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 use crate::layers::{Builder, Encoder, Head, Pass};
 use crate::ops::{
-    self, BceLoss, Bpr, Combine, Gather, L1, L2, Orthogonality, RowDot, Rows, SoftmaxLoss, TransD, TransDOptions,
+    self, BceLoss, Bpr, Combine, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, SoftmaxLoss,
+    SoftmaxOptions, TransD, TransDOptions,
 };
 use crate::{Error, Result};
 
@@ -17,6 +18,8 @@ pub struct WaaTa {
     params: Params,
     encoder: Encoder,
     head: Head,
+    /// Places of the head's parameters.
+    head_params: std::ops::Range<usize>,
     /// Bias of each course in the match score; trained by the softmax objective alone.
     course_bias: Option<ParamId>,
     courses: usize,
@@ -25,19 +28,38 @@ pub struct WaaTa {
 }
 
 impl WaaTa {
-    pub fn new(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device, dtype: DType) -> Result<WaaTa> {
+    pub fn new(
+        config: &Config,
+        data: &Dataset,
+        graph: &TrainGraph,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<WaaTa> {
         let tasks = task_names(config, data)?;
         let mut b = Builder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
         let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
+        let first = b.params.len();
         let head = Head::new(&mut b, &config.head, encoder.width(), tasks.len())?;
+        let head_params = first..b.params.len();
         let course_bias = match config.loss.ranking {
             Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
             _ => None,
         };
         let params = b.params;
         let config = config.clone();
-        Ok(WaaTa { config, tasks, params, encoder, head, course_bias, courses: data.courses, device: device.clone(), dtype })
+        Ok(WaaTa {
+            config,
+            tasks,
+            params,
+            encoder,
+            head,
+            head_params,
+            course_bias,
+            courses: data.courses,
+            device: device.clone(),
+            dtype,
+        })
     }
 
     /// Z of learners, (rows, D), and of all courses, (courses, D).
@@ -90,26 +112,30 @@ impl WaaTa {
         Ok(out)
     }
 
-    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z_u: Var, z_courses: Var) -> Result<Option<(String, Var)>> {
+    fn ranking_loss(
+        &self,
+        pass: &mut Pass,
+        batch: &Batch,
+        z_u: Var,
+        z_courses: Var,
+    ) -> Result<Option<(String, Var)>> {
         let loss = &self.config.loss;
         match (loss.ranking, self.course_bias) {
             (Ranking::Bce, _) => Ok(None),
             (Ranking::Bpr, _) => {
                 let i = self.gather(pass, z_courses, &batch.positive)?;
                 let j = self.gather(pass, z_courses, &batch.negative)?;
-                let op = Bpr { lambda: loss.l2 };
+                let op = Bpr::new(loss.l2 as f32);
                 Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
             }
             (Ranking::Softmax, bias) => {
-                let targets = Index::new(&self.device, batch.positive.clone())?;
-                let mut op = SoftmaxLoss::new(targets, loss.softmax_scale, loss.label_smoothing);
-                if loss.softmax_mask_seen {
-                    let seen = &batch.learners.histories;
-                    op = op.excluding(
-                        Index::new(&self.device, seen.offsets.clone())?,
-                        Index::new(&self.device, seen.course.clone())?,
-                    );
-                }
+                let options = SoftmaxOptions {
+                    scale: loss.softmax_scale as f32,
+                    label_smoothing: loss.label_smoothing as f32,
+                };
+                let seen = &batch.learners.histories;
+                let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
+                let op = SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)?;
                 let bias = match bias {
                     Some(id) => pass.param(id),
                     None => pass.zeros(1, self.courses)?,
@@ -119,12 +145,29 @@ impl WaaTa {
         }
     }
 
+    /// (1, K times) cross-entropies of logits (pairs, K times), every task's label standing `times` times in a row.
+    fn cross_entropy(&self, pass: &mut Pass, logits: Var, batch: &Batch, times: usize) -> Result<Var> {
+        let k = self.tasks.len();
+        let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
+            let repeated: Vec<f64> =
+                values.iter().flat_map(|&v| std::iter::repeat_n(v as f64, times)).collect();
+            let rows = values.len() / k;
+            let t = Tensor::from_f64(&self.device, self.dtype, rows, k * times, &repeated)?;
+            Ok(pass.tape.constant(t))
+        };
+        let mut inputs = vec![logits, constant(pass, &batch.labels)?];
+        if let Some(mask) = &batch.mask {
+            inputs.push(constant(pass, mask)?);
+        }
+        pass.tape.apply(BceLoss::default(), &inputs)
+    }
+
     fn transd(&self, pass: &mut Pass, batch: &TripleBatch) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
             loss: match kg.loss {
                 KgLoss::Bpr => ops::TransDLoss::Bpr,
-                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma },
+                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma as f32 },
             },
             distance: match kg.distance {
                 Distance::L2Squared => ops::Distance::L2Squared,
@@ -136,11 +179,16 @@ impl WaaTa {
                 ProjNorm::Clamp => ops::ProjNorm::Clamp,
                 ProjNorm::L2 => ops::ProjNorm::L2,
             },
-            l2: kg.l2,
+            l2: kg.l2 as f32,
         };
         let inputs = self.encoder.transd().map(|id| pass.param(id));
         let (nodes, relations) = (pass.rows(inputs[0]), pass.rows(inputs[2]));
-        let triples = ops::Triples::new(&self.device, batch, nodes, relations)?;
+        let triples = ops::Triples::new(
+            &self.device,
+            (nodes, relations),
+            (&batch.head, &batch.relation, &batch.tail),
+            (&batch.negative_head, &batch.negative_tail),
+        )?;
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
@@ -190,7 +238,17 @@ impl Model for WaaTa {
         &mut self.params
     }
 
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>) -> Result<Losses> {
+    fn head_params(&self) -> std::ops::Range<usize> {
+        self.head_params.clone()
+    }
+
+    fn losses(
+        &self,
+        tape: &mut Tape,
+        vars: &[Var],
+        batch: &Batch,
+        dropout: Option<Philox>,
+    ) -> Result<Losses> {
         let pass = &mut self.pass(tape, vars, dropout);
         let config = &self.config.loss;
         let (z_rows, z_courses) = self.represent(pass, &batch.learners)?;
@@ -208,30 +266,15 @@ impl Model for WaaTa {
         let z_u = self.gather(pass, z_rows, &batch.pair_row)?;
         let z_i = self.gather(pass, z_courses, &batch.pair_course)?;
         let out = self.judge(pass, z_u, z_i)?;
-        let (pairs, k, m) = (batch.pair_row.len(), self.tasks.len(), self.config.head.pairs);
-        let labels = Tensor::from_f64(
-            &self.device,
-            self.dtype,
-            pairs,
-            k,
-            &batch.labels.iter().map(|&y| y as f64).collect::<Vec<_>>(),
-        )?;
-        let labels = pass.tape.constant(labels);
-        let bce = pass.tape.apply(BceLoss::default(), &[out.logits, labels])?;
+        let m = self.config.head.pairs;
+        let bce = self.cross_entropy(pass, out.logits, batch, 1)?;
         for (i, task) in self.tasks.iter().enumerate() {
             let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
             let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
             add(format!("bce/{task}"), role, bce, i, weight);
         }
         if config.aux_weight != 0.0 {
-            // One label column for each specific MLP: task k's, M times.
-            let repeated: Vec<f64> = (0..pairs)
-                .flat_map(|row| (0..k * m).map(move |c| (row, c / m)))
-                .map(|(row, task)| batch.labels[row * k + task] as f64)
-                .collect();
-            let repeated = Tensor::from_f64(&self.device, self.dtype, pairs, k * m, &repeated)?;
-            let repeated = pass.tape.constant(repeated);
-            let each = pass.tape.apply(BceLoss::default(), &[out.auxiliary, repeated])?;
+            let each = self.cross_entropy(pass, out.auxiliary, batch, m)?;
             let sum = pass.tape.apply(ops::RowSum, &[each])?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
@@ -271,7 +314,11 @@ impl Model for WaaTa {
             add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
         }
         if losses.first().is_none_or(|l| l.role != Role::Target) {
-            return Err(Error::config("loss", "the target's weight is 0", "give the first task or the ranking a weight"));
+            return Err(Error::config(
+                "loss",
+                "the target's weight is 0",
+                "give the first task or the ranking a weight",
+            ));
         }
         Ok(Losses { losses, gates: out.gates })
     }
@@ -285,7 +332,11 @@ impl Model for WaaTa {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        self.encoder.fixed_attention().map(|alpha| ("attention".to_string(), alpha.clone())).into_iter().collect()
+        self.encoder
+            .fixed_attention()
+            .map(|alpha| ("attention".to_string(), alpha.clone()))
+            .into_iter()
+            .collect()
     }
 
     fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
@@ -302,7 +353,9 @@ impl Model for WaaTa {
         if self.config.kg.entity_norm == EntityNorm::Clamp1 {
             let [entity, _, relation, _] = self.encoder.transd();
             for id in [entity, relation] {
-                ops::clamp_rows(&mut self.params.get_mut(id).value)?;
+                // x / max(|x|, 1): a vector inside the unit ball stays as it is.
+                let value = &mut self.params.get_mut(id).value;
+                *value = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Bayesian personalised ranking on the inner product (8): a course that was taken above one that was not.
 
-use super::loss::mean;
 use super::check_shape;
+use super::loss::mean;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, dot};
 use crate::engine::{Op, Real, Tensor};

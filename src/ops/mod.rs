@@ -2,21 +2,57 @@
 //!
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
+mod aggregate;
+mod attend;
+mod attend_cpu;
+mod attend_gpu;
+mod bce;
+mod bi_interaction;
+mod bottom;
 mod bpr;
+mod concat;
 mod dense;
+mod dropout;
+mod gate;
 mod gather;
 mod linear;
 mod loss;
+mod mix;
+mod normalize;
+mod orthogonality;
+mod query;
+mod reduce;
+mod relation_mix;
+mod row_dot;
+mod scale_rows;
 mod scatter;
+mod segment;
+mod segment_sum;
 mod softmax_loss;
 mod transd;
 
+pub use aggregate::{Aggregate, laplacian_weights};
+pub use attend::Attend;
+pub use bce::BceLoss;
+pub use bi_interaction::{Aggregator, BiInteraction};
+pub use bottom::Bottom;
 pub use bpr::Bpr;
-pub use dense::Activation;
+pub use concat::{Combine, Concat};
+pub use dense::{Activation, match_scores};
+pub use dropout::Dropout;
+pub use gate::Gate;
 pub use gather::Gather;
 pub use linear::Linear;
+pub use mix::SoftmaxMix;
+pub use normalize::L2Normalize;
+pub use orthogonality::{OrthForm, Orthogonality};
+pub use query::{LogitKind, Query};
+pub use reduce::{L1, L2, RowSum};
+pub use relation_mix::RelationMix;
+pub use row_dot::RowDot;
+pub use scale_rows::ScaleRows;
 pub use softmax_loss::{SoftmaxLoss, SoftmaxOptions};
-pub use transd::{Distance, TransDLoss, ProjNorm, TransD, TransDOptions, Triples, transd_score};
+pub use transd::{Distance, ProjNorm, TransD, TransDLoss, TransDOptions, Triples, transd_score};
 
 pub use crate::graph::Rows;
 
@@ -41,4 +77,9 @@ pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize,
         || format!("{what} {rows} x {cols}"),
         || format!("{} x {}", t.rows(), t.cols()),
     )
+}
+
+/// What forward kept for backward.
+pub(crate) fn saved<'a, T>(op: &'static str, kept: &'a Option<T>) -> Result<&'a T> {
+    kept.as_ref().ok_or_else(|| Error::shape(op, "forward before backward", "no forward"))
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::loss::{add_upstream, mean};
 use super::{check, check_shape, dense};
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, Trans, axpy};
+use crate::engine::parallel::{self, Trans, Work, axpy};
 use crate::engine::{Device, Gpu, Index, Op, Real, Tensor};
 use crate::graph::IdSets;
 use crate::with_real;
@@ -105,8 +105,11 @@ impl Op for SoftmaxLoss {
         if u.rows() == 0 {
             return Ok(vec![Tensor::zeros(&u.device(), u.dtype(), 1, 1)?]);
         }
-        let mut saved =
-            Saved { du: u.empty_like(u.rows(), u.cols())?, ditems: items.zeros_like()?, dbias: bias.zeros_like()? };
+        let mut saved = Saved {
+            du: u.empty_like(u.rows(), u.cols())?,
+            ditems: items.zeros_like()?,
+            dbias: bias.zeros_like()?,
+        };
         let loss = match u.gpu() {
             Some(gpu) => self.forward_gpu(gpu, x, &mut saved)?,
             None => {
@@ -129,7 +132,8 @@ impl Op for SoftmaxLoss {
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let (Some(dy), Some(saved)) = (dy[0], &self.saved) else { return Ok(()) };
-        let units = [(&saved.du, self.options.scale), (&saved.ditems, self.options.scale), (&saved.dbias, 1.0)];
+        let units =
+            [(&saved.du, self.options.scale), (&saved.ditems, self.options.scale), (&saved.dbias, 1.0)];
         for ((unit, factor), dx) in units.into_iter().zip(dx) {
             if let Some(dx) = dx {
                 add_upstream(dx, unit, dy, factor)?;
@@ -172,17 +176,35 @@ impl SoftmaxLoss {
                 .into_par_iter()
                 .map(|(at, here, logits, du)| {
                     let u = &u[at * d..(at + here) * d];
-                    parallel::matmul_serial((here, d, courses), u, Trans::No, items, Trans::Yes, T::zero(), logits);
+                    parallel::matmul_serial(
+                        (here, d, courses),
+                        u,
+                        Trans::No,
+                        items,
+                        Trans::Yes,
+                        T::zero(),
+                        logits,
+                    );
                     let mut dbias = vec![T::zero(); courses];
-                    let loss = parallel::vectorized(|| {
-                        let mut loss = 0.0;
-                        for (b, row) in logits.chunks_exact_mut(courses).enumerate() {
-                            loss += self.row(first + at + b, bias, row);
-                            axpy(T::one(), row, &mut dbias);
-                        }
-                        loss
-                    });
-                    parallel::matmul_serial((here, courses, d), logits, Trans::No, items, Trans::No, T::zero(), du);
+                    let mut loss = 0.0;
+                    let block = Block {
+                        op: self,
+                        first: first + at,
+                        bias,
+                        logits,
+                        dbias: &mut dbias,
+                        loss: &mut loss,
+                    };
+                    parallel::vectorized_work(block);
+                    parallel::matmul_serial(
+                        (here, courses, d),
+                        logits,
+                        Trans::No,
+                        items,
+                        Trans::No,
+                        T::zero(),
+                        du,
+                    );
                     (loss, dbias)
                 })
                 .collect();
@@ -287,6 +309,26 @@ impl SoftmaxLoss {
             dense::add_column_sums(&logits, &mut saved.dbias)?;
         }
         mean(&losses)
+    }
+}
+
+/// Rows of logits that become gradients, from row `first` of the batch.
+struct Block<'a, T> {
+    op: &'a SoftmaxLoss,
+    first: usize,
+    bias: &'a [T],
+    logits: &'a mut [T],
+    dbias: &'a mut [T],
+    loss: &'a mut f64,
+}
+
+impl<T: Real> Work for Block<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (b, row) in self.logits.chunks_exact_mut(self.op.courses).enumerate() {
+            *self.loss += self.op.row(self.first + b, self.bias, row);
+            axpy(T::one(), row, self.dbias);
+        }
     }
 }
 

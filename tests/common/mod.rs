@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unused_imports)]
 
+pub mod golden;
 mod host_driver;
+pub mod tiny;
 
 pub use host_driver::{HostDriver, Order};

@@ -3,13 +3,29 @@
 //!
 //! A new op is one file here with a `cases()`: each case gives all three.
 
+mod aggregate;
+mod attend;
+mod bce;
+mod bi_interaction;
+mod bottom;
+mod bpr;
 #[path = "../common/mod.rs"]
 mod common;
-mod harness;
-
-mod linear;
-mod transd;
-mod topk;
-mod softmax_loss;
+mod concat;
+mod dropout;
+mod gate;
 mod gather;
-mod bpr;
+mod graphs;
+mod harness;
+mod linear;
+mod mix;
+mod normalize;
+mod orthogonality;
+mod penalty;
+mod query;
+mod relation_mix;
+mod row_dot;
+mod scale_rows;
+mod softmax_loss;
+mod topk;
+mod transd;

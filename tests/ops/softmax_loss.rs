@@ -7,7 +7,9 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
     let sizes = [(0usize, 5usize, 3usize), (1, 1, 1), (3, 7, 5), (33, 300, 9), (140, 17, 4)];
     for (rows, courses, d) in sizes {
-        for (scale, label_smoothing, masked) in [(1.0, 0.0, false), (2.5, 0.1, false), (1.5, 0.0, true), (0.7, 0.2, true)] {
+        for (scale, label_smoothing, masked) in
+            [(1.0, 0.0, false), (2.5, 0.1, false), (1.5, 0.0, true), (0.7, 0.2, true)]
+        {
             let make = move |device: &Device| {
                 let targets: Vec<u32> = (0..rows).map(|b| ((b * 5 + 2) % courses) as u32).collect();
                 // Rows of none, some with repeats, and all courses; a target among them stays.
@@ -36,7 +38,8 @@ crate::op_tests!(cases);
 
 #[test]
 fn by_hand_and_refusals() {
-    let new = |targets: Vec<u32>, excluded, options| SoftmaxLoss::new(&Device::Cpu, targets, 3, excluded, options);
+    let new =
+        |targets: Vec<u32>, excluded, options| SoftmaxLoss::new(&Device::Cpu, targets, 3, excluded, options);
     let t = |rows, cols, v: &[f32]| Tensor::new(&Device::Cpu, rows, cols, v).unwrap();
     let (u, items, bias) = (t(1, 1, &[1.0]), t(3, 1, &[0.0, 0.0, 7.0]), t(1, 3, &[0.0, 3f32.ln(), 0.0]));
     // Course 2 is excluded: logits 0 and ln 3, so the first has probability 1/4.

@@ -19,7 +19,8 @@ fn devices() -> Vec<Device> {
 #[test]
 fn kernel_agrees_with_the_cpu() {
     let random = Philox::new(8, 8);
-    for (rows, courses, k) in [(1usize, 1usize, 3usize), (5, 300, 10), (3, 700, 128), (0, 4, 1), (2, 40, 40)] {
+    for (rows, courses, k) in [(1usize, 1usize, 3usize), (5, 300, 10), (3, 700, 128), (0, 4, 1), (2, 40, 40)]
+    {
         let mut values: Vec<f32> =
             (0..rows * courses).map(|i| random.below_at(i as u64, 50) as f32 - 25.0).collect();
         if let Some(first) = values.first_mut() {

@@ -32,7 +32,13 @@ fn triples(device: &Device, b: &Batch, sizes: (usize, usize)) -> Triples {
     Triples::new(device, sizes, (&b.heads, &b.relations, &b.tails), negatives).unwrap()
 }
 
-fn case(name: String, count: u32, (entities, q): (usize, usize), (n, m): (usize, usize), o: TransDOptions) -> Case {
+fn case(
+    name: String,
+    count: u32,
+    (entities, q): (usize, usize),
+    (n, m): (usize, usize),
+    o: TransDOptions,
+) -> Case {
     let make = move |device: &Device| {
         TransD::new(o, triples(device, &batch(count, entities as u32, q as u32), (entities, q)))
     };
@@ -85,7 +91,8 @@ fn scores_agree_with_the_loss() {
             for proj_norm in [ProjNorm::None, ProjNorm::Clamp, ProjNorm::L2] {
                 let index = |v: Vec<u32>| Index::new(&device, v).unwrap();
                 let [h, r, tail] = [index(vec![4, 4]), index(vec![1, 1]), index(vec![2, 5])];
-                let scores = transd_score(tables, &h, &r, &tail, distance, proj_norm).unwrap().to_vec().unwrap();
+                let scores =
+                    transd_score(tables, &h, &r, &tail, distance, proj_norm).unwrap().to_vec().unwrap();
                 let b = Batch {
                     heads: vec![4],
                     relations: vec![1],

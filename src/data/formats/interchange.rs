@@ -1,6 +1,8 @@
 //! The interchange format: a folder of csv files with integer ids.
 
-use super::lists::{Known, dense, number_learners, numbers, read_names, read_split, read_time, read_triples};
+use super::lists::{
+    Known, NameList, dense, number_learners, numbers, read_names, read_split, read_time, read_triples,
+};
 use super::text::{Dialect, Table};
 use super::{Loaded, SourceReport, finish, folder_name, require_folder};
 use crate::data::Dataset;
@@ -27,7 +29,7 @@ pub fn read(folder: &Path) -> Result<Loaded> {
         return Err(Error::data(path, None, "the file is missing", remedy));
     }
     report.files.push(INTERACTIONS.into());
-    let mut names = |file: &str, column: &str| -> Result<Option<Vec<(u32, String)>>> {
+    let mut names = |file: &str, column: &str| -> Result<Option<NameList>> {
         let path = folder.join(file);
         if !path.is_file() {
             report.missing.push(file.into());

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::Path;
 
+/// Ids and names, in the order of the file.
+pub(crate) type NameList = Vec<(u32, String)>;
+
 /// A column by its name in the header, or by its position from 0.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
@@ -66,7 +69,7 @@ pub(crate) fn read_names(
     dialect: Dialect,
     columns: [&Column; 2],
     what: &str,
-) -> Result<Vec<(u32, String)>> {
+) -> Result<NameList> {
     let mut table = Table::open(path, dialect)?;
     let (id, name) = (columns[0].find(&table)?, columns[1].find(&table)?);
     let mut list = Vec::new();
@@ -84,12 +87,7 @@ pub(crate) fn read_names(
 }
 
 /// Names in the order of their ids, which must be first, first + 1, ... without a gap.
-pub(crate) fn dense(
-    path: &Path,
-    mut list: Vec<(u32, String)>,
-    first: u32,
-    what: &str,
-) -> Result<Vec<String>> {
+pub(crate) fn dense(path: &Path, mut list: NameList, first: u32, what: &str) -> Result<Vec<String>> {
     list.sort_unstable_by_key(|(id, _)| *id);
     for (expected, (id, _)) in (first as u64..).zip(&list) {
         if expected != *id as u64 {
@@ -113,7 +111,7 @@ pub(crate) fn numbers(first: usize, end: usize) -> Vec<String> {
 
 /// Replaces learner ids by positions in ascending order of the ids, and returns the names in that order.
 /// `listed` must contain every id of the rows.
-pub(crate) fn number_learners(rows: &mut Rows, listed: Option<Vec<(u32, String)>>) -> Vec<String> {
+pub(crate) fn number_learners(rows: &mut Rows, listed: Option<NameList>) -> Vec<String> {
     let (ids, names): (Vec<u32>, Vec<String>) = match listed {
         Some(mut list) => {
             list.sort_unstable_by_key(|(id, _)| *id);

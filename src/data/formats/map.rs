@@ -282,7 +282,7 @@ impl LabelMap {
     }
 }
 
-/// Delimiter by the file's ending unless given; quotes are usual in csv and unusual elsewhere.
+/// Delimiter by the file's ending unless given; quotes are usual except between tabs and blanks.
 fn dialect(
     map: &Path,
     file: &Path,
@@ -301,5 +301,9 @@ fn dialect(
             }
         },
     };
-    Ok(Dialect { delimiter, header: header.unwrap_or(true), quote: quote.unwrap_or(delimiter == b',') })
+    Ok(Dialect {
+        delimiter,
+        header: header.unwrap_or(true),
+        quote: quote.unwrap_or(!b"\t ".contains(&delimiter)),
+    })
 }

@@ -1,7 +1,7 @@
 //! Any folder of tables, read as a map file describes it.
 
 use super::lists::{
-    Column, Known, dense, number_learners, numbers, read_names, read_split, read_time, read_triples,
+    Column, Known, NameList, dense, number_learners, numbers, read_names, read_split, read_time, read_triples,
 };
 use super::map::{Condition, Ids, InteractionsMap, Map, MissingTime, NamesMap, TriplesMap};
 use super::text::{Table, lossy};
@@ -66,7 +66,7 @@ impl Reader<'_> {
         there.then_some(path)
     }
 
-    fn names(&mut self, map: &Option<NamesMap>, what: &str) -> Result<Option<(PathBuf, Vec<(u32, String)>)>> {
+    fn names(&mut self, map: &Option<NamesMap>, what: &str) -> Result<Option<(PathBuf, NameList)>> {
         let Some(map) = map else { return Ok(None) };
         let Some(path) = self.optional(&map.file) else { return Ok(None) };
         let list = read_names(&path, map.dialect(self.map_path)?, [&map.id, &map.name], what)?;

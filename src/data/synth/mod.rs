@@ -9,9 +9,11 @@
 mod world;
 
 use super::dataset::{Dataset, Interactions, Split};
+use super::{Counts, formats, store};
 use crate::engine::random::Philox;
 use crate::{Error, Result};
 use rayon::prelude::*;
+use std::path::Path;
 use world::World;
 
 pub(super) const STREAM: u64 = 0x7379_6E74_6800_0000;
@@ -104,6 +106,22 @@ pub fn generate(learners: usize, courses: usize, enrolments: u64, seed: u64) -> 
             has_time: true,
         },
     })
+}
+
+/// [`generate`], written to a new folder in the interchange format. Nothing is generated when the folder exists.
+/// Errors: also those of [`formats::write`].
+pub fn generate_folder(
+    learners: usize,
+    courses: usize,
+    enrolments: u64,
+    seed: u64,
+    out: &Path,
+    force: bool,
+) -> Result<Counts> {
+    store::check_output(out, force, formats::interchange::INTERACTIONS)?;
+    let data = generate(learners, courses, enrolments, seed)?;
+    formats::write(&data, out, force)?;
+    Ok(Counts::of(&data))
 }
 
 fn check(learners: usize, courses: usize, enrolments: u64) -> Result<()> {

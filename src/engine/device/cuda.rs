@@ -24,7 +24,13 @@ const NO_KERNELS: &str = "run scripts/install-nvcc.sh and build again (or set CU
 
 /// Looks for a driver, devices, and kernels in this build.
 pub fn probe() -> Probe {
-    let none = |why: String| Probe { usable: false, why, devices: vec![] };
+    let none = |why: String| {
+        let kernels = match kernels::FATBINS {
+            Some(_) => String::new(),
+            None => format!("; and this build has no kernels: {NO_KERNELS}"),
+        };
+        Probe { usable: false, why: why + &kernels, devices: vec![] }
+    };
     // SAFETY: opens and closes the library by its name; nothing is called in it.
     if !unsafe { sys::is_culib_present() } {
         return none(format!("no CUDA driver library (libcuda.so) was found: {NO_DRIVER}"));
@@ -90,7 +96,10 @@ impl Cuda {
     pub fn open(ordinal: usize) -> Result<Cuda> {
         let found = probe();
         if !found.usable {
-            return Err(Error::device(found.why, "see `waata doctor`"));
+            return Err(Error::device(
+                found.why,
+                "or use --device cpu; `waata doctor` has the whole picture",
+            ));
         }
         let info = found.devices.get(ordinal).cloned().ok_or_else(|| {
             Error::device(format!("there is no device {ordinal}"), format!("use 0..{}", found.devices.len()))

@@ -1,4 +1,4 @@
-use super::{Distance, TransDLoss, ProjNorm, Saved, TransDOptions, Triples};
+use super::{Distance, ProjNorm, Saved, TransDLoss, TransDOptions, Triples};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Gpu, Tensor};

@@ -41,11 +41,14 @@ impl Triples {
         }
         let changed = |i: usize| (negative_heads[i] != heads[i], negative_tails[i] != tails[i]);
         if let Some(i) = (0..count).find(|&i| changed(i) == (true, true)) {
-            return Err(Error::shape("transd", "negatives that change one side", format!("both in triple {i}")));
+            return Err(Error::shape(
+                "transd",
+                "negatives that change one side",
+                format!("both in triple {i}"),
+            ));
         }
         let (offsets, order) = crate::graph::sorted_by(relations, count, |i| relation_ids[i]);
-        let column =
-            |of: &dyn Fn(usize) -> u32| order.iter().map(|&i| of(i as usize)).collect::<Vec<u32>>();
+        let column = |of: &dyn Fn(usize) -> u32| order.iter().map(|&i| of(i as usize)).collect::<Vec<u32>>();
         let (head, tail) = (column(&|i| heads[i]), column(&|i| tails[i]));
         let side = column(&|i| changed(i).0 as u32);
         let corrupt = column(&|i| if changed(i).0 { negative_heads[i] } else { negative_tails[i] });

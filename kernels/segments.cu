@@ -1,0 +1,111 @@
+// Weighted sums of gathered rows by segment, inner products of gathered rows, scaled rows.
+//
+// segment_sum     out[v] += sum over the entries i of v of weight[e] * x[column[e]],  e = entry[i]
+// gathered_dots   out[i] += a[ia[i]] . b[ib[i]]
+// scaled_rows     out[i] += scale[i] * x[i]
+//
+// Layout    rows are row-major; an absent index means e = i or row e, an absent weight 1. Of each row of x
+//           (stride x_width) the first n columns are added to the first n of out (stride width).
+// Schedule  a warp takes a piece (at most 256 entries), lanes stride over columns, four at a time in registers.
+//           A row with one piece is written in place; the pieces of a split row write partial rows, which
+//           segment_merge (a block per split row) adds in piece order. One-column sums put lanes on entries.
+// Order     fixed by the pieces: the same bits in every run. No atomics.
+// Hazards   offsets are 64-bit; pieces of a split row never touch `out`, so nothing is written twice.
+#include "common.cuh"
+
+constexpr unsigned SOLE = 0xffffffffu;
+constexpr int TILE = 4;
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+    segment_sum(float* __restrict__ out, float* __restrict__ partial, const float* __restrict__ x,
+                const float* __restrict__ weight, const unsigned* __restrict__ entry,
+                const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
+                const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
+    const int lane = threadIdx.x % WARP;
+    const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
+    for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
+        const unsigned long long begin = piece_begin[p], end = piece_end[p];
+        const unsigned slot = piece_slot[p];
+        const bool sole = slot == SOLE;
+        float* const to = sole ? out + static_cast<size_t>(piece_row[p]) * width : partial + static_cast<size_t>(slot) * n;
+        if (n == 1) {
+            float sum = 0.0f;
+            for (unsigned long long i = begin + lane; i < end; i += WARP) {
+                const unsigned long long e = entry ? entry[i] : i;
+                const unsigned long long c = column ? column[e] : e;
+                sum += (weight ? weight[e] : 1.0f) * x[c * x_width];
+            }
+            sum = warp_sum(sum);
+            if (lane == 0) *to = sole ? *to + sum : sum;
+            continue;
+        }
+        for (int c0 = 0; c0 < n; c0 += TILE * WARP) {
+            float sum[TILE] = {};
+#pragma unroll 4
+            for (unsigned long long i = begin; i < end; ++i) {
+                const unsigned long long e = entry ? entry[i] : i;
+                const unsigned long long c = column ? column[e] : e;
+                const float w = weight ? weight[e] : 1.0f;
+                const float* const row = x + c * x_width + c0;
+#pragma unroll
+                for (int j = 0; j < TILE; ++j)
+                    if (c0 + lane + WARP * j < n) sum[j] += w * row[lane + WARP * j];
+            }
+#pragma unroll
+            for (int j = 0; j < TILE; ++j) {
+                const int at = c0 + lane + WARP * j;
+                if (at < n) to[at] = sole ? to[at] + sum[j] : sum[j];
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    segment_merge(float* __restrict__ out, const float* __restrict__ partial, const unsigned* __restrict__ split_rows,
+                  const unsigned long long* __restrict__ of_row, const unsigned* __restrict__ piece_slot, int n,
+                  int width) {
+    const unsigned row = split_rows[blockIdx.x];
+    const unsigned long long first = of_row[row];
+    const unsigned long long slot = piece_slot[first], count = of_row[row + 1] - first;
+    for (int c = threadIdx.x; c < n; c += blockDim.x) {
+        float sum = 0.0f;
+#pragma unroll 8
+        for (unsigned long long s = slot; s < slot + count; ++s) sum += partial[s * n + c];
+        out[static_cast<size_t>(row) * width + c] += sum;
+    }
+}
+
+// A warp per item; a thread per item where rows have one column.
+extern "C" __global__ void __launch_bounds__(256)
+    gathered_dots(float* __restrict__ out, const float* __restrict__ a, const unsigned* __restrict__ ia,
+                  const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    const unsigned long long thread = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const unsigned long long threads = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
+    if (n == 1) {
+        for (unsigned long long i = thread; i < count; i += threads)
+            out[i] += a[ia ? ia[i] : i] * b[ib ? ib[i] : i];
+        return;
+    }
+    const int lane = threadIdx.x % WARP;
+    for (unsigned long long i = thread / WARP; i < count; i += threads / WARP) {
+        const float* const x = a + (ia ? ia[i] : i) * n;
+        const float* const y = b + (ib ? ib[i] : i) * n;
+        float sum = 0.0f;
+        for (int c = lane; c < n; c += WARP) sum += x[c] * y[c];
+        sum = warp_sum(sum);
+        if (lane == 0) out[i] += sum;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    scaled_rows(float* __restrict__ out, const float* __restrict__ scale, const float* __restrict__ x,
+                unsigned long long rows, int n) {
+    const int lane = threadIdx.x % WARP;
+    const unsigned long long warps = static_cast<unsigned long long>(gridDim.x) * (blockDim.x / WARP);
+    for (unsigned long long i = (static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; i < rows;
+         i += warps) {
+        const float s = scale[i];
+        for (int c = lane; c < n; c += WARP) out[i * n + c] += s * x[i * n + c];
+    }
+}

@@ -1,0 +1,118 @@
+//! `waata doctor`
+
+use serde::Serialize;
+
+use super::{print_json, show};
+use crate::Result;
+use crate::engine::device::{kernels, probe};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// One JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    version: &'static str,
+    /// What `--device auto` takes: "cpu" or "cuda".
+    choice: &'static str,
+    why: String,
+    driver: Option<i32>,
+    devices: Vec<DeviceReport>,
+    kernels: KernelReport,
+    cpu: CpuReport,
+}
+
+#[derive(Serialize)]
+struct DeviceReport {
+    name: String,
+    compute_capability: String,
+    memory_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct KernelReport {
+    compiled: bool,
+    compiler: Option<&'static str>,
+    count: usize,
+    architectures: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct CpuReport {
+    threads: usize,
+    features: Vec<&'static str>,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let found = probe();
+    let compiled = kernels::FATBINS.is_some();
+    let report = Report {
+        schema_version: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        choice: if found.usable { "cuda" } else { "cpu" },
+        why: found.why,
+        driver: found.devices.first().map(|d| d.driver),
+        devices: (found.devices.iter())
+            .map(|d| DeviceReport {
+                name: d.name.clone(),
+                compute_capability: format!("{}.{}", d.capability.0, d.capability.1),
+                memory_bytes: d.memory_bytes,
+            })
+            .collect(),
+        kernels: KernelReport {
+            compiled,
+            compiler: kernels::NVCC,
+            count: kernels::ALL.len(),
+            architectures: if compiled { kernels::ARCHITECTURES.to_vec() } else { vec![] },
+        },
+        cpu: CpuReport { threads: rayon::current_num_threads(), features: cpu_features() },
+    };
+    if args.json {
+        return print_json(&report);
+    }
+    show::line(&format!("waata {}", report.version))?;
+    show::line(&format!("device    {} is used: {}", report.choice, report.why))?;
+    for d in &report.devices {
+        show::line(&format!(
+            "          {}, compute capability {}, {} GiB",
+            d.name,
+            d.compute_capability,
+            d.memory_bytes >> 30
+        ))?;
+    }
+    if let Some(driver) = report.driver {
+        show::line(&format!("driver    supports CUDA {}.{}", driver / 1000, driver % 1000 / 10))?;
+    }
+    show::line(&match report.kernels.compiler {
+        Some(nvcc) if compiled => format!(
+            "kernels   {} for {} ({nvcc})",
+            report.kernels.count,
+            report.kernels.architectures.join(", ")
+        ),
+        _ => format!(
+            "kernels   none in this build ({} in the source): run scripts/install-nvcc.sh and build again",
+            report.kernels.count
+        ),
+    })?;
+    let features = if report.cpu.features.is_empty() { "no".into() } else { report.cpu.features.join(", ") };
+    show::line(&format!("cpu       {} threads, {features} vector extensions", report.cpu.threads))
+}
+
+fn cpu_features() -> Vec<&'static str> {
+    #[allow(unused_mut)]
+    let mut features = vec![];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            features.extend(["avx2", "fma"]);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            features.push("avx512f");
+        }
+    }
+    features
+}

@@ -1,0 +1,197 @@
+//! `waata eval`, and how a trained run is opened.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::show::{self, Meter};
+use super::{open_data, print_json};
+use crate::config::Config;
+use crate::data::{Dataset, Split};
+use crate::engine::Device;
+use crate::eval::Evaluation;
+use crate::train::{Run, RunFiles, checkpoint};
+use crate::{Error, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the run
+    run: PathBuf,
+    /// The data set, where it is no longer at the place that the run remembers
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitName,
+    /// Evaluation settings to change, such as --set eval.rank_by=inner
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    #[arg(long, default_value = "auto")]
+    device: String,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitName {
+    Valid,
+    Test,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let split = match args.split {
+        SplitName::Valid => Split::Valid,
+        SplitName::Test => Split::Test,
+    };
+    if let Some(odd) = args.settings.iter().find(|s| !s.trim_start().starts_with("eval.")) {
+        return Err(Error::config(
+            "--set",
+            format!("`{odd}` is no setting of the evaluation"),
+            "only eval.* can be set",
+        ));
+    }
+    with_run(&args.run, args.data.as_deref(), &args.settings, &args.device, |opened| {
+        let found = opened.evaluate(split)?;
+        if args.json {
+            return print_json(&found);
+        }
+        show::line(&format!(
+            "{}, {} learners, all {} courses ranked",
+            split.name(),
+            found.learners,
+            opened.data.courses
+        ))?;
+        show::line(&show::metrics(&found.metrics))
+    })
+}
+
+/// A trained run with the data set that it belongs to.
+pub struct Opened<'a> {
+    pub run: Run<'a>,
+    pub data: &'a Dataset,
+}
+
+impl Opened<'_> {
+    pub fn evaluate(&self, split: Split) -> Result<Evaluation> {
+        let mut meter = Meter::new("ranking", 1);
+        let found =
+            self.run.evaluate(split, None, &mut |done, of| meter.at(done as u64, of as u64, String::new));
+        meter.end();
+        found
+    }
+}
+
+/// Opens a run (its best checkpoint, else its last) and its data set for `work`.
+pub fn with_run<R>(
+    dir: &Path,
+    data: Option<&Path>,
+    settings: &[String],
+    device: &str,
+    work: impl FnOnce(&Opened) -> Result<R>,
+) -> Result<R> {
+    let device = Device::parse(device)?;
+    let meta = read_meta(dir)?;
+    let config = read_config(dir)?.with(settings)?;
+    let path = data.map_or(meta.data, Path::to_path_buf);
+    let data = open_data(&path)?;
+    let best = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
+    let run = Run::load(&data, &config, &device, dir, if best { "best" } else { "last" })?;
+    work(&Opened { run, data: &data })
+}
+
+/// run.json: what a run belongs to.
+#[derive(Serialize, Deserialize)]
+pub struct Meta {
+    schema_version: u32,
+    version: String,
+    /// Where the data set was.
+    pub data: PathBuf,
+    data_name: String,
+    fingerprint: String,
+}
+
+pub fn write_meta(dir: &Path, path: &Path, data: &Dataset) -> Result<()> {
+    fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
+    let meta = Meta {
+        schema_version: 1,
+        version: env!("CARGO_PKG_VERSION").into(),
+        data: path.canonicalize().unwrap_or_else(|_| path.into()),
+        data_name: data.name.clone(),
+        fingerprint: data.fingerprint(),
+    };
+    let text = serde_json::to_vec_pretty(&meta)
+        .map_err(|e| Error::corrupt(dir, format!("run.json cannot be written: {e}"), "report this"))?;
+    checkpoint::write_atomically(&RunFiles { dir: dir.into() }.meta(), &text)
+}
+
+pub fn read_meta(dir: &Path) -> Result<Meta> {
+    let path = RunFiles { dir: dir.into() }.meta();
+    if !path.is_file() {
+        return Err(Error::data(
+            dir,
+            None,
+            "is not the folder of a run (it has no run.json)",
+            "name the --out of a waata train",
+        ));
+    }
+    let text = fs::read(&path).map_err(Error::io(&path, "reading"))?;
+    serde_json::from_slice(&text).map_err(|e| Error::corrupt(&path, e.to_string(), "train again"))
+}
+
+pub fn read_config(dir: &Path) -> Result<Config> {
+    let path = RunFiles { dir: dir.into() }.config();
+    let text = fs::read_to_string(&path).map_err(Error::io(&path, "reading"))?;
+    Config::parse(&text, &path.display().to_string())
+}
+
+/// What `waata inspect` says of a run.
+#[derive(Serialize)]
+pub struct Description {
+    schema_version: u32,
+    model: String,
+    data: Meta,
+    epochs: u64,
+    steps: u64,
+    metric: String,
+    best: Option<f64>,
+    best_epoch: u64,
+    test: Option<Evaluation>,
+}
+
+impl Description {
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} on {} ({})\n{} epochs, {} steps",
+            self.model,
+            self.data.data_name,
+            self.data.data.display(),
+            self.epochs,
+            self.steps
+        );
+        if let Some(best) = self.best {
+            text += &format!("; best {} {best:.4} at epoch {}", self.metric, self.best_epoch);
+        }
+        if let Some(test) = &self.test {
+            text += &format!("\ntest, {} learners\n{}", test.learners, show::metrics(&test.metrics));
+        }
+        text
+    }
+}
+
+pub fn describe(dir: &Path) -> Result<Description> {
+    let config = read_config(dir)?;
+    let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), "last")?;
+    let test = fs::read(dir.join("metrics.json")).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    Ok(Description {
+        schema_version: 1,
+        model: config.model.name,
+        data: read_meta(dir)?,
+        epochs: progress.epoch,
+        steps: progress.step,
+        metric: config.eval.metric,
+        best: progress.best_metric,
+        best_epoch: progress.best_epoch,
+        test,
+    })
+}

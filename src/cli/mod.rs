@@ -1,0 +1,94 @@
+//! The command line: one file per command. Results go to stdout, everything else to stderr.
+
+mod doctor;
+mod eval;
+mod inspect;
+mod prepare;
+mod recommend;
+mod show;
+mod synth;
+mod train;
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+use crate::data::split::{self, Ratios, SplitPolicy};
+use crate::data::{Dataset, formats, store};
+use crate::{Error, Result};
+
+/// Trains and serves WAA-TA, a course recommender that joins a knowledge graph with multi-task learning.
+///
+/// Exit codes: 0 ok, 1 other, 2 usage or settings, 3 bad input data, 4 device or driver, 5 memory, 6 diverged,
+/// 7 corrupt checkpoint or store, 130 interrupted after saving.
+#[derive(Parser)]
+#[command(name = "waata", version, max_term_width = 100)]
+struct Cli {
+    /// Threads of the CPU code; all cores when absent. The results do not depend on it.
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What this machine and this build have, and why CPU or GPU is chosen
+    Doctor(doctor::Args),
+    /// Turn source files into a prepared data set
+    Prepare(prepare::Args),
+    /// Generate a data set of any size with planted preferences
+    Synth(synth::Args),
+    /// Count what a prepared data set or a run consists of
+    Inspect(inspect::Args),
+    /// Train a model
+    Train(train::Args),
+    /// Rank every course for every learner of a trained run and measure it
+    Eval(eval::Args),
+    /// Recommend courses to one learner
+    Recommend(recommend::Args),
+}
+
+pub fn run() -> Result<()> {
+    let cli = Cli::parse();
+    if let Some(threads) = cli.threads {
+        if threads == 0 {
+            return Err(Error::config("--threads", "must be at least 1", "leave it out to use all cores"));
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::config("--threads", e.to_string(), "leave it out to use all cores"))?;
+    }
+    match cli.command {
+        Command::Doctor(args) => doctor::run(args),
+        Command::Prepare(args) => prepare::run(args),
+        Command::Synth(args) => synth::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Recommend(args) => recommend::run(args),
+    }
+}
+
+/// A prepared data set, or a folder of source files that is split as its source says, else 60/20/20 at random.
+fn open_data(path: &Path) -> Result<Dataset> {
+    if path.join(store::MANIFEST).is_file() {
+        return Dataset::open(path);
+    }
+    let loaded = formats::read(path, formats::Format::Auto, None)?;
+    let mut data = loaded.dataset;
+    let policy = match loaded.report.has_split {
+        true => SplitPolicy::Given,
+        false => SplitPolicy::Random { ratios: Ratios::default(), per_learner: false },
+    };
+    split::assign(&mut data, policy, loaded.report.has_split, 1)?;
+    Ok(data)
+}
+
+/// Prints a `--json` document.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::shape("json", "a document", e.to_string()))?;
+    show::line(&text)
+}

@@ -1,0 +1,95 @@
+//! How things look on a terminal, and where nobody looks.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{Error, Result};
+
+/// One line of results. A reader that went away (`| head`) is no error.
+pub fn line(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", "writing")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Progress of something countable: a bar with ETA on a terminal, else a line every ten seconds.
+pub struct Meter {
+    bar: Option<ProgressBar>,
+    what: String,
+    started: Instant,
+    said: Instant,
+}
+
+const QUIET: Duration = Duration::from_secs(10);
+
+impl Meter {
+    pub fn new(what: impl Into<String>, of: u64) -> Meter {
+        let what = what.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(of);
+            let template = "{prefix:>12} [{bar:28}] {pos}/{len} {elapsed}<{eta} {msg}";
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
+            bar.set_prefix(what.clone());
+            bar
+        });
+        Meter { bar, what, started: Instant::now(), said: Instant::now() }
+    }
+
+    pub fn at(&mut self, done: u64, of: u64, message: impl FnOnce() -> String) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(of);
+                bar.set_position(done);
+                bar.set_message(message());
+            }
+            None if self.said.elapsed() >= QUIET => {
+                self.said = Instant::now();
+                let left = self.started.elapsed().as_secs_f64() * (of.saturating_sub(done)) as f64
+                    / done.max(1) as f64;
+                eprintln!("{}: {done} of {of}, about {left:.0} s left {}", self.what, message());
+            }
+            None => {}
+        }
+    }
+
+    /// A line above the bar.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Metrics as a table: one row per cut-off, then the tasks' AUC.
+pub fn metrics(metrics: &BTreeMap<String, f64>) -> String {
+    let names = ["recall", "ndcg", "hr", "mrr"];
+    let mut cutoffs: Vec<usize> =
+        metrics.keys().filter_map(|k| k.strip_prefix("recall@")?.parse().ok()).collect();
+    cutoffs.sort_unstable();
+    let mut text = format!("{:>6}", "K");
+    names.iter().for_each(|n| text += &format!("{n:>10}"));
+    for k in cutoffs {
+        text += &format!("\n{k:>6}");
+        for n in names {
+            let value = metrics.get(&format!("{n}@{k}")).copied().unwrap_or(f64::NAN);
+            text += &format!("{value:>10.4}");
+        }
+    }
+    for (name, value) in metrics {
+        if let Some(task) = name.strip_prefix("auc/") {
+            text += &format!("\n  AUC {task:<20} {value:.4}");
+        }
+    }
+    text
+}

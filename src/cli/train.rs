@@ -1,0 +1,227 @@
+//! `waata train`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::show::{self, Meter};
+use super::{eval, open_data, recommend};
+use crate::config::{Base, Config};
+use crate::data::Split;
+use crate::engine::Device;
+use crate::models::Model;
+use crate::train::{EpochLog, Observer, Run, RunFiles, checkpoint};
+use crate::{Error, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Prepared data set, or a folder of source files; the sample in data/sample where absent
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder of the run; a new one under runs/ where absent
+    #[arg(short, long)]
+    out: Option<PathBuf>,
+    /// Settings of a file (docs/settings.md); the data set's own run.toml where neither this nor --preset is given
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// paper (the defaults: the paper as read in docs/model.md), history or tasks
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
+    /// One setting, such as --set train.lr=0.001; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Go on with an interrupted run
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
+    resume: Option<PathBuf>,
+}
+
+const SAMPLE: &str = "data/sample";
+
+pub fn run(args: Args) -> Result<()> {
+    let device = Device::parse(&args.device)?;
+    let (dir, data_path, config) = match &args.resume {
+        Some(dir) => {
+            let meta = eval::read_meta(dir)?;
+            let config = eval::read_config(dir)?;
+            (dir.clone(), args.data.clone().unwrap_or(meta.data), config)
+        }
+        None => {
+            let data = args.data.clone().unwrap_or_else(|| SAMPLE.into());
+            let config = Config::resolve(base(&args, &data), &args.settings)?;
+            if args.data.is_none() && !data.is_dir() {
+                return Err(Error::config(
+                    "--data",
+                    format!("the sample ({SAMPLE}) is not in this folder"),
+                    "name a data set: --data DIR (waata synth --out DIR makes one)",
+                ));
+            }
+            let dir = args.out.clone().unwrap_or_else(|| free_folder(&data));
+            if dir.exists() {
+                return Err(Error::data(dir, None, "exists already", "choose another --out, or --resume it"));
+            }
+            (dir, data, config)
+        }
+    };
+    let data = open_data(&data_path)?;
+    let mut run = match args.resume {
+        Some(_) => Run::load(&data, &config, &device, &dir, "last")?,
+        None => Run::new(&data, &config, &device, &dir)?,
+    };
+    eprintln!(
+        "{} on {}: {} learners, {} courses, {} enrolments, {} triples; {} parameters; {}",
+        run.model().name(),
+        data.name,
+        data.learners(),
+        data.courses,
+        data.enrolments(),
+        data.triples.len(),
+        run.model().params().elements(),
+        device.name()
+    );
+    run.check()?;
+    if args.resume.is_none() {
+        eval::write_meta(&dir, &data_path, &data)?;
+    }
+    catch_interrupts();
+    let mut watcher = Watcher::new(config.eval.metric.clone());
+    let outcome = run.train(&mut watcher)?;
+    watcher.end();
+    let best = match outcome.best {
+        Some(best) => format!("best {} {:.4} at epoch {}", config.eval.metric, best.metric, best.epoch),
+        None => "no validation".into(),
+    };
+    let why = if outcome.early { " (stopped early)" } else { "" };
+    eprintln!("{} epochs, {} steps{why}; {best}", outcome.epochs, outcome.steps);
+
+    let opened = eval::Opened { run: reload(&data, &config, &device, &dir, run)?, data: &data };
+    let found = opened.evaluate(Split::Test)?;
+    let text = serde_json::to_vec_pretty(&found)
+        .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
+    checkpoint::write_atomically(&dir.join("metrics.json"), &text)?;
+    show::line(&format!("test, {} learners, all {} courses ranked", found.learners, data.courses))?;
+    show::line(&show::metrics(&found.metrics))?;
+    if let Some(learner) = recommend::first_with_history(&data) {
+        show::line("")?;
+        show::line(&recommend::text(&opened, learner, 5)?)?;
+    }
+    show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
+}
+
+/// What the settings start from: what was asked for, else what the data set brings along.
+fn base(args: &Args, data: &Path) -> Base {
+    let own = data.join("run.toml");
+    match (&args.config, &args.preset) {
+        (Some(file), _) => Base::File(file.clone()),
+        (None, Some(preset)) => Base::Preset(preset.clone()),
+        (None, None) if own.is_file() => {
+            eprintln!("settings: {} (--preset paper for the paper's)", own.display());
+            Base::File(own)
+        }
+        (None, None) => Base::Defaults,
+    }
+}
+
+/// The best checkpoint where validation chose one, else the model as it stands.
+fn reload<'a>(
+    data: &'a crate::data::Dataset,
+    config: &'a Config,
+    device: &'a Device,
+    dir: &Path,
+    run: Run<'a>,
+) -> Result<Run<'a>> {
+    match (RunFiles { dir: dir.to_path_buf() }).checkpoints().join("best.json").is_file() {
+        true => Run::load(data, config, device, dir, "best"),
+        false => Ok(run),
+    }
+}
+
+/// runs/<data set>-<first free number>
+fn free_folder(data: &Path) -> PathBuf {
+    let name = data.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
+    let folder = |i: u32| PathBuf::from(format!("runs/{name}-{i}"));
+    (1..).map(folder).find(|f| !f.exists()).unwrap_or_else(|| folder(0))
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The first interrupt saves and stops; a second one ends the program at once.
+fn catch_interrupts() {
+    let caught = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nsaving after this step; once more stops without saving");
+    });
+    if let Err(error) = caught {
+        eprintln!("note: interrupts will not save the run ({error})");
+    }
+}
+
+struct Watcher {
+    meter: Meter,
+    metric: String,
+    steps_per_epoch: u64,
+    epochs: u64,
+    headed: bool,
+}
+
+impl Watcher {
+    fn new(metric: String) -> Watcher {
+        Watcher { meter: Meter::new("training", 1), metric, steps_per_epoch: 1, epochs: 1, headed: false }
+    }
+
+    fn end(&self) {
+        self.meter.end();
+    }
+}
+
+impl Observer for Watcher {
+    fn begin(&mut self, _model: &dyn Model, steps_per_epoch: u64, epochs: u64) {
+        (self.steps_per_epoch, self.epochs) = (steps_per_epoch, epochs);
+    }
+
+    fn step(&mut self, epoch: u64, step: u64, of: u64, values: &BTreeMap<String, f64>) -> bool {
+        self.meter.at(epoch * of + step, of * self.epochs, || {
+            values
+                .iter()
+                .find(|(k, _)| k.starts_with("loss/"))
+                .map_or(String::new(), |(k, v)| format!("{k} {v:.4}"))
+        });
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+
+    fn epoch(&mut self, log: &EpochLog) {
+        if !self.headed {
+            self.headed = true;
+            self.meter
+                .note("per epoch: mean losses; then norm / cosine with the target / weight of each gradient");
+        }
+        let mut text = format!("epoch {:>3} {:>6.1}s", log.epoch, log.seconds);
+        for (name, value) in &log.values {
+            if let Some(loss) = name.strip_prefix("loss/") {
+                text += &format!("  {loss} {value:.4}");
+            }
+        }
+        if let Some(valid) = &log.valid {
+            let value = valid.get(&self.metric).copied().unwrap_or(f64::NAN);
+            text += &format!("  valid {} {value:.4}{}", self.metric, if log.best { " *" } else { "" });
+        }
+        let mut weights = String::new();
+        for (name, norm) in &log.values {
+            if let Some(loss) = name.strip_prefix("norm/") {
+                weights += &format!("  {loss} {norm:.1e}");
+                let part = |kind: &str| log.values.get(&format!("{kind}/{loss}"));
+                if let (Some(cosine), Some(weight)) = (part("cosine"), part("weight")) {
+                    weights += &format!("/{cosine:+.2}/{weight:.2}");
+                }
+            }
+        }
+        self.meter.note(&text);
+        if !weights.is_empty() {
+            self.meter.note(&format!("         {weights}"));
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! How the gradients of several losses meet on shared parameters: MetaBalance (docs/model.md, 17b), cosine similarity
+//! to the target's gradient (17c), or both.
+//!
+//! Every loss's gradient is taken apart first; so one pass measures them and a second forms the weighted sum, and
+//! no loss can be lost because another does not reach a tensor.
+
+mod moments;
+
+use std::collections::BTreeMap;
+
+use super::bits;
+use super::tensor::Tensor;
+use crate::{Error, Result};
+
+use moments::Moments;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Combine {
+    /// Plain addition, formula (18) as printed.
+    Sum,
+    /// Auxiliary gradients scaled towards the target's length.
+    MetaBalance,
+    /// Auxiliary gradients weighted by their cosine with the target's.
+    Cosine,
+    /// The product of both factors.
+    #[default]
+    MetaBalanceCosine,
+}
+
+/// Which auxiliary gradients MetaBalance scales, by the moving averages m of the gradients' lengths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Only those that are longer than the target's.
+    A,
+    /// Only those that are shorter.
+    B,
+    /// All.
+    #[default]
+    C,
+}
+
+/// What lengths and cosines are taken of: each parameter tensor alone, or all of them as one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Granularity {
+    #[default]
+    Tensor,
+    Global,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CosineKind {
+    /// max(0, cos)
+    #[default]
+    Weighted,
+    /// 1 where cos >= 0, else 0
+    Unweighted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    pub combine: Combine,
+    pub strategy: Strategy,
+    /// r: 0 leaves lengths as they are, 1 makes them the target's.
+    pub relax: f64,
+    /// Memory of the moving averages.
+    pub beta: f64,
+    /// Added to m_i in m_0 / m_i; public implementations have 1e-5. Not needed: m_i = 0 is guarded.
+    pub eps: f64,
+    pub granularity: Granularity,
+    pub cosine: CosineKind,
+    pub cosine_granularity: Granularity,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            combine: Combine::default(),
+            strategy: Strategy::default(),
+            relax: 0.7,
+            beta: 0.9,
+            eps: 0.0,
+            granularity: Granularity::Tensor,
+            cosine: CosineKind::default(),
+            cosine_granularity: Granularity::Global,
+        }
+    }
+}
+
+/// Of each loss, over all shared tensors together; loss 0 is the target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BalanceLog {
+    /// |G_i|
+    pub norms: Vec<f64>,
+    /// cos(G_0, G_i); 0 where either length is below 1e-12.
+    pub cosines: Vec<f64>,
+    /// By how much weighting changed the length of G_i: the root mean square of its weights over the tensors, each
+    /// counted by |G_i|^2 there.
+    pub weights: Vec<f64>,
+    /// Weight of loss i in tensor t: `by_tensor[t][i]`.
+    pub by_tensor: Vec<Vec<f64>>,
+}
+
+/// The rule and its memory.
+#[derive(Clone, Debug)]
+pub struct Balancer {
+    options: Options,
+    /// Moving averages m of |G_i|: losses of one tensor, then of the next; of one tensor only under `Global`. Empty
+    /// before the first step.
+    moving: Vec<f64>,
+}
+
+/// Gradients shorter than this have no direction.
+const NO_DIRECTION: f64 = 1e-12;
+/// A loss whose m_i is smaller than this share of m_0 is left as it is: the ratio would be noise, or infinite.
+const GUARD: f64 = 1e-12;
+
+impl Options {
+    /// MetaBalance's factor of an auxiliary loss.
+    fn balance(&self, m_target: f64, m: f64) -> f64 {
+        let applies = match self.strategy {
+            Strategy::A => m > m_target,
+            Strategy::B => m < m_target,
+            Strategy::C => true,
+        };
+        if !applies || m <= GUARD * m_target {
+            return 1.0;
+        }
+        self.relax * m_target / (m + self.eps) + (1.0 - self.relax)
+    }
+
+    fn similarity(&self, cosine: f64) -> f64 {
+        match self.cosine {
+            CosineKind::Weighted => cosine.max(0.0),
+            CosineKind::Unweighted => (cosine >= 0.0) as u8 as f64,
+        }
+    }
+}
+
+fn cosine(target: &Moments, other: &Moments) -> f64 {
+    let (a, b) = (target.square.sqrt(), other.square.sqrt());
+    if a < NO_DIRECTION || b < NO_DIRECTION { 0.0 } else { (other.inner / a / b).clamp(-1.0, 1.0) }
+}
+
+impl Balancer {
+    pub fn new(options: Options) -> Balancer {
+        Balancer { options, moving: vec![] }
+    }
+
+    /// `grads[t][i]` is the gradient of loss i on shared tensor t, the target first; `None` where the loss does not
+    /// reach the tensor. Returns the combined gradient of each tensor, `None` where no loss reaches it.
+    ///
+    /// A tensor that the target does not reach has nothing to be measured against: its gradients keep the factor 1
+    /// of every rule that is applied tensor by tensor. A loss that misses a tensor keeps its moving average there.
+    /// Fails where tensors or losses are not as many, or gradients not of the shapes, of the step before.
+    pub fn combine(&mut self, grads: Vec<Vec<Option<Tensor>>>) -> Result<(Vec<Option<Tensor>>, BalanceLog)> {
+        let losses = grads.first().map_or(0, Vec::len);
+        let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
+        if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
+            return Err(Error::shape(
+                "gradient weighting",
+                format!("{losses} losses"),
+                format!("{}", odd.len()),
+            ));
+        }
+        if self.moving.is_empty() {
+            self.moving = vec![0.0; places * losses];
+        }
+        if self.moving.len() != places * losses {
+            let (expected, got) =
+                (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
+            return Err(Error::shape("gradient weighting", expected, got));
+        }
+        let moments = moments::measure(&grads)?;
+        let reached: Vec<Vec<bool>> = grads.iter().map(|g| g.iter().map(Option::is_some).collect()).collect();
+        let total: Vec<Moments> = (0..losses).map(|i| moments.iter().map(|m| m[i]).sum()).collect();
+        let anywhere: Vec<bool> = (0..losses).map(|i| reached.iter().any(|r| r[i])).collect();
+
+        let mut weights = vec![vec![1.0; losses]; grads.len()];
+        if matches!(self.options.combine, Combine::MetaBalance | Combine::MetaBalanceCosine) {
+            self.apply_balance(&mut weights, (&moments, &reached), (&total, &anywhere));
+        }
+        if matches!(self.options.combine, Combine::Cosine | Combine::MetaBalanceCosine) {
+            self.apply_cosine(&mut weights, (&moments, &reached), (&total, &anywhere));
+        }
+        let log = log_of(&moments, &total, weights);
+        let combined = grads.iter().zip(&log.by_tensor).map(|(g, w)| sum(g, w)).collect::<Result<_>>()?;
+        Ok((combined, log))
+    }
+
+    /// Updates the moving averages of one place and returns its factors.
+    fn balance(&mut self, place: usize, moments: &[Moments], reached: &[bool]) -> Vec<f64> {
+        let Options { beta, .. } = self.options;
+        let moving = &mut self.moving[place * moments.len()..][..moments.len()];
+        for ((m, moments), &reached) in moving.iter_mut().zip(moments).zip(reached) {
+            let norm = moments.square.sqrt();
+            if reached && norm.is_finite() {
+                *m = beta * *m + (1.0 - beta) * norm;
+            }
+        }
+        let scaled = |i: usize| i > 0 && reached[0] && reached[i];
+        let factor = |i| if scaled(i) { self.options.balance(moving[0], moving[i]) } else { 1.0 };
+        (0..moments.len()).map(factor).collect()
+    }
+
+    fn apply_balance(
+        &mut self,
+        weights: &mut [Vec<f64>],
+        (moments, reached): (&[Vec<Moments>], &[Vec<bool>]),
+        (total, anywhere): (&[Moments], &[bool]),
+    ) {
+        let everywhere = match self.options.granularity {
+            Granularity::Global => Some(self.balance(0, total, anywhere)),
+            Granularity::Tensor => None,
+        };
+        for (t, weights) in weights.iter_mut().enumerate() {
+            let factors = match &everywhere {
+                Some(factors) => factors.clone(),
+                None => self.balance(t, &moments[t], &reached[t]),
+            };
+            weights.iter_mut().zip(factors).for_each(|(w, f)| *w *= f);
+        }
+    }
+
+    fn apply_cosine(
+        &self,
+        weights: &mut [Vec<f64>],
+        (moments, reached): (&[Vec<Moments>], &[Vec<bool>]),
+        (total, anywhere): (&[Moments], &[bool]),
+    ) {
+        for (t, weights) in weights.iter_mut().enumerate() {
+            let (moments, reached) = match self.options.cosine_granularity {
+                Granularity::Global => (total, anywhere),
+                Granularity::Tensor => (&moments[t][..], &reached[t][..]),
+            };
+            if reached.first() != Some(&true) {
+                continue;
+            }
+            for (w, moments_i) in weights.iter_mut().zip(moments).skip(1) {
+                *w *= self.options.similarity(cosine(&moments[0], moments_i));
+            }
+        }
+    }
+
+    /// The moving averages m, tensor by tensor (one tensor under `Global`), losses within.
+    pub fn moving_norms(&self) -> &[f64] {
+        &self.moving
+    }
+
+    /// For checkpoints: every bit of the moving averages.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(vec![("moving_norms".into(), bits::store(self.moving.iter().map(|m| m.to_bits()))?)])
+    }
+
+    /// Puts back what `state` gave.
+    pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let moving = tensors.get("moving_norms").map(bits::load).transpose()?.unwrap_or_default();
+        self.moving = moving.into_iter().map(f64::from_bits).collect();
+        Ok(())
+    }
+}
+
+fn log_of(moments: &[Vec<Moments>], total: &[Moments], by_tensor: Vec<Vec<f64>>) -> BalanceLog {
+    let after =
+        |i: usize| -> f64 { moments.iter().zip(&by_tensor).map(|(m, w)| w[i] * w[i] * m[i].square).sum() };
+    let weight = |(i, m): (usize, &Moments)| if m.square > 0.0 { (after(i) / m.square).sqrt() } else { 1.0 };
+    BalanceLog {
+        norms: total.iter().map(|m| m.square.sqrt()).collect(),
+        cosines: total.iter().map(|m| cosine(&total[0], m)).collect(),
+        weights: total.iter().enumerate().map(weight).collect(),
+        by_tensor,
+    }
+}
+
+/// G = sum_i w_i G_i over the losses that reach the tensor.
+fn sum(grads: &[Option<Tensor>], weights: &[f64]) -> Result<Option<Tensor>> {
+    let reached = weights.iter().zip(grads).filter_map(|(&w, g)| Some((w, g.as_ref()?)));
+    let terms: Vec<(f64, &Tensor)> = reached.clone().filter(|(w, _)| *w != 0.0).collect();
+    match reached.map(|(_, g)| g).next() {
+        None => Ok(None),
+        Some(first) if terms.is_empty() => first.zeros_like().map(Some),
+        Some(_) => Tensor::weighted_sum(&terms).map(Some),
+    }
+}

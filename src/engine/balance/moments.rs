@@ -1,0 +1,124 @@
+//! Lengths of gradients and their inner products with the target's, in one pass over all of them.
+
+use std::iter::Sum;
+
+use crate::engine::device::{Gpu, Grid, kernels};
+use crate::engine::{Real, Tensor, parallel};
+use crate::with_real;
+use crate::{Error, Result};
+
+/// |G_i|^2 and <G_0, G_i>.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Moments {
+    pub square: f64,
+    pub inner: f64,
+}
+
+impl Sum for Moments {
+    fn sum<I: Iterator<Item = Moments>>(all: I) -> Moments {
+        all.fold(Moments::default(), |a, b| Moments { square: a.square + b.square, inner: a.inner + b.inner })
+    }
+}
+
+/// Elements of a partial sum on the CPU: the gradients' chunks stay in the first-level cache while they are paired.
+const CHUNK: usize = 2048;
+/// Auxiliary gradients of one launch, beside the target.
+const AUXILIARIES: usize = 3;
+/// Moments of one launch, and elements per thread (balance.cu).
+const SLOTS: usize = 8;
+const RUN: usize = 16;
+
+/// `result[t][i]` for gradient i of tensor t; 0 where it is absent.
+pub(super) fn measure(grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Moments>>> {
+    for tensor in grads {
+        let mut shapes = tensor.iter().flatten().map(Tensor::shape);
+        if let Some(first) = shapes.next()
+            && let Some(odd) = shapes.find(|s| *s != first)
+        {
+            return Err(Error::shape("gradient weighting", format!("{first:?}"), format!("{odd:?}")));
+        }
+    }
+    let first = grads.iter().flatten().flatten().next();
+    if let Some(gpu) = first.and_then(Tensor::gpu) {
+        return measure_gpu(gpu, grads);
+    }
+    Ok(grads.iter().map(|g| measure_host(g)).collect())
+}
+
+fn measure_host(grads: &[Option<Tensor>]) -> Vec<Moments> {
+    let Some(some) = grads.iter().flatten().next() else { return vec![Moments::default(); grads.len()] };
+    with_real!(some.dtype(), T => {
+        let hosts: Vec<Option<&[T]>> = grads.iter().map(|g| g.as_ref().map(Tensor::host::<T>)).collect();
+        let chunks = parallel::map_chunks(some.len(), CHUNK, |range| {
+            let target = hosts[0].map(|g| &g[range.clone()]);
+            let moments = |g: &Option<&[T]>| {
+                let Some(g) = g.map(|g| &g[range.clone()]) else { return Moments::default() };
+                Moments { square: dot(g, g), inner: target.map_or(0.0, |target| dot(target, g)) }
+            };
+            hosts.iter().map(moments).collect::<Vec<_>>()
+        });
+        (0..grads.len()).map(|i| chunks.iter().map(|c| c[i]).sum()).collect()
+    })
+}
+
+/// Inner product in double.
+#[inline(always)]
+fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    let mut lanes = [0f64; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x.f64() * y.f64()).sum();
+    for (x, y) in a8.zip(b8) {
+        for i in 0..8 {
+            lanes[i] += x[i].f64() * y[i].f64();
+        }
+    }
+    lanes.iter().sum::<f64>() + tail
+}
+
+/// All launches write to one buffer: a single transfer waits for them.
+fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Moments>>> {
+    let losses = grads.first().map_or(0, Vec::len);
+    let groups = losses.saturating_sub(1).div_ceil(AUXILIARIES).max(1);
+    let mut out = gpu.allocate(grads.len() * groups * SLOTS * size_of::<f64>())?;
+    out.fill_zero()?;
+    for (t, tensor) in grads.iter().enumerate() {
+        let Some(n) = tensor.iter().flatten().next().map(Tensor::len).filter(|&n| n > 0) else { continue };
+        for group in 0..groups {
+            let first = 1 + group * AUXILIARIES;
+            let at = |k: usize| tensor.get(k).and_then(Option::as_ref);
+            let blocks = n.div_ceil(256 * RUN).min(1024);
+            let slot = (t * groups + group) * SLOTS;
+            // One block's sums are the result; several are merged.
+            let partial = match blocks {
+                1 => None,
+                _ => Some(gpu.allocate(blocks * SLOTS * size_of::<f64>())?),
+            };
+            let to =
+                partial.as_ref().map_or(out.address() + (slot * size_of::<f64>()) as u64, |p| p.address());
+            gpu.launch(kernels::BALANCE_MOMENTS, Grid::new(blocks as u32, 256))
+                .value(to)
+                .optional(at(0))
+                .optional(at(first))
+                .optional(at(first + 1))
+                .optional(at(first + 2))
+                .value(n as u64)
+                .run()?;
+            if let Some(mut partial) = partial {
+                gpu.launch(kernels::BALANCE_MERGE, Grid::new(1, 256))
+                    .buffer(&mut out)
+                    .buffer(&mut partial)
+                    .count(blocks)
+                    .count(slot)
+                    .run()?;
+            }
+        }
+    }
+    let sums: Vec<f64> = out.read()?;
+    let read = |t: usize, i: usize| {
+        // The target is slot 0 of its tensor's first group; loss i > 0 is slot 1 + (i - 1) % 3 of group (i - 1) / 3.
+        let (group, slot) = if i == 0 { (0, 0) } else { ((i - 1) / AUXILIARIES, 1 + (i - 1) % AUXILIARIES) };
+        let at = (t * groups + group) * SLOTS + slot;
+        Moments { square: sums[at], inner: sums[at + SLOTS / 2] }
+    };
+    Ok((0..grads.len()).map(|t| (0..losses).map(|i| read(t, i)).collect()).collect())
+}

@@ -1,0 +1,171 @@
+//! Optimisers: what a gradient does to a parameter. The updates are torch's, dense: a row without gradient still
+//! moves by what its moments remember.
+
+mod update;
+
+use std::collections::BTreeMap;
+
+use super::bits;
+use super::params::Params;
+use super::tensor::Tensor;
+use crate::{Error, Result};
+
+/// The update rule and its constants. `eps` stands outside the root, after bias correction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// b = mu b + (1 - dampening) g (b = g at first); theta -= lr b, or lr (g + mu b) for Nesterov
+    Sgd { momentum: f64, dampening: f64, nesterov: bool },
+    /// s += g^2; theta -= lr / (1 + (k - 1) lr_decay) g / (sqrt(s) + eps)
+    Adagrad { lr_decay: f64, initial: f64, eps: f64 },
+    /// v = alpha v + (1 - alpha) g^2; theta -= lr g / (sqrt(v) + eps)
+    RmsProp { alpha: f64, eps: f64 },
+    /// m, v moving averages of g and g^2; theta -= lr m^ / (sqrt(v^) + eps) with bias-corrected m^, v^
+    Adam { beta1: f64, beta2: f64, eps: f64 },
+    /// Adam with weight decay applied to theta first, not added to g
+    AdamW { beta1: f64, beta2: f64, eps: f64 },
+}
+
+impl Rule {
+    /// Names of the state tensors, as in checkpoints.
+    fn state_names(self) -> &'static [&'static str] {
+        match self {
+            Rule::Sgd { momentum: 0.0, .. } => &[],
+            Rule::Sgd { .. } => &["b"],
+            Rule::Adagrad { .. } => &["s"],
+            Rule::RmsProp { .. } => &["v"],
+            Rule::Adam { .. } | Rule::AdamW { .. } => &["m", "v"],
+        }
+    }
+}
+
+/// What a rule remembers of one parameter.
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// Steps that this parameter had a gradient in.
+    steps: u64,
+    /// As many as `Rule::state_names`; empty before the first step.
+    tensors: Vec<Tensor>,
+}
+
+/// A rule with its learning rate and the state of every parameter.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    rule: Rule,
+    lr: f64,
+    /// Added to the gradient as weight_decay * theta; for AdamW, theta *= 1 - lr * weight_decay.
+    weight_decay: f64,
+    steps: u64,
+    states: Vec<State>,
+}
+
+impl Optimizer {
+    /// `name`: sgd, adagrad, rmsprop, adam or adamw, with torch's constants. Fails for another name.
+    pub fn new(name: &str, lr: f64, weight_decay: f64) -> Result<Optimizer> {
+        let rule = match name {
+            "sgd" => Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false },
+            "adagrad" => Rule::Adagrad { lr_decay: 0.0, initial: 0.0, eps: 1e-10 },
+            "rmsprop" => Rule::RmsProp { alpha: 0.99, eps: 1e-8 },
+            "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+            "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+            _ => {
+                let why = format!("unknown optimizer `{name}`");
+                return Err(Error::config(
+                    "train.optimizer",
+                    why,
+                    "use sgd, adagrad, rmsprop, adam or adamw",
+                ));
+            }
+        };
+        Ok(Optimizer::with_rule(rule, lr, weight_decay))
+    }
+
+    pub fn with_rule(rule: Rule, lr: f64, weight_decay: f64) -> Optimizer {
+        Optimizer { rule, lr, weight_decay, steps: 0, states: vec![] }
+    }
+
+    pub fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Moves every parameter that has a gradient; one without (`None`) keeps its value and state, as in torch.
+    /// `grads` are in the order of `params` and of their shapes.
+    pub fn step(&mut self, params: &mut Params, grads: &[Option<Tensor>]) -> Result<()> {
+        if grads.len() != params.len() {
+            let (expected, got) = (format!("{} gradients", params.len()), format!("{}", grads.len()));
+            return Err(Error::shape("optimizer", expected, got));
+        }
+        self.states.resize_with(params.len(), State::default);
+        let mut updates = vec![];
+        for ((param, grad), state) in params.iter_mut().zip(grads).zip(&mut self.states) {
+            let Some(grad) = grad else { continue };
+            if grad.shape() != param.value.shape() {
+                let (expected, got) = (format!("{:?}", param.value.shape()), format!("{:?}", grad.shape()));
+                return Err(Error::shape(
+                    "optimizer",
+                    format!("gradient of {} as {expected}", param.name),
+                    got,
+                ));
+            }
+            while state.tensors.len() < self.rule.state_names().len() {
+                state.tensors.push(self.rule.start(&param.value)?);
+            }
+            state.steps += 1;
+            param.value.unshare()?;
+            for tensor in &mut state.tensors {
+                tensor.unshare()?;
+            }
+            if !grad.is_empty() {
+                let value = &mut param.value;
+                updates.push(update::Update { steps: state.steps, value, grad, state: &mut state.tensors });
+            }
+        }
+        self.steps += 1;
+        update::run(self.rule, self.lr, self.weight_decay, updates)
+    }
+
+    /// State tensors for a checkpoint: `m.<param>`, `v.<param>` and the like, and `steps`, the count of each parameter.
+    pub fn state(&self, params: &Params) -> Result<Vec<(String, Tensor)>> {
+        let mut out = vec![];
+        for (param, state) in params.iter().zip(&self.states) {
+            for (name, tensor) in self.rule.state_names().iter().zip(&state.tensors) {
+                out.push((format!("{name}.{}", param.name), tensor.clone()));
+            }
+        }
+        out.push(("steps".into(), bits::store(self.states.iter().map(|s| s.steps))?));
+        Ok(out)
+    }
+
+    /// Puts back what `state` and `steps` gave. Fails where a tensor has another shape than its parameter.
+    pub fn restore(&mut self, params: &Params, steps: u64, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let counts = tensors.get("steps").map(bits::load).transpose()?.unwrap_or_default();
+        let mut states = vec![];
+        for (i, param) in params.iter().enumerate() {
+            let mut state = State { steps: counts.get(i).copied().unwrap_or(0), tensors: vec![] };
+            for name in self.rule.state_names() {
+                let Some(tensor) = tensors.get(&format!("{name}.{}", param.name)) else { continue };
+                if tensor.shape() != param.value.shape() {
+                    let (expected, got) =
+                        (format!("{:?}", param.value.shape()), format!("{:?}", tensor.shape()));
+                    return Err(Error::shape(
+                        "optimizer",
+                        format!("{name}.{} as {expected}", param.name),
+                        got,
+                    ));
+                }
+                state.tensors.push(tensor.to_device(&param.value.device())?);
+            }
+            if state.steps > 0 && state.tensors.len() != self.rule.state_names().len() {
+                let expected = format!("{:?} of {}", self.rule.state_names(), param.name);
+                return Err(Error::shape("optimizer", expected, format!("{} tensors", state.tensors.len())));
+            }
+            states.push(state);
+        }
+        (self.steps, self.states) = (steps, states);
+        Ok(())
+    }
+}

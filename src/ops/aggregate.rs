@@ -1,0 +1,73 @@
+//! Neighbourhood sums under given weights: formula (3), for the layers after the one whose attention made the
+//! weights, and for weights that are no attention at all.
+
+use std::sync::Arc;
+
+use super::segment_sum::{Terms, add_dots, add_segments};
+use super::{check, check_shape};
+use crate::Result;
+use crate::engine::{Op, Tensor};
+use crate::graph::Graph;
+
+/// out_v = sum over the edges e of head v of alpha_e x_tail(e).
+///
+/// Inputs alpha (edges, 1) and x (tails, n); output (heads, n). A head without edges gets zeros.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    graph: Arc<Graph>,
+}
+
+impl Aggregate {
+    pub fn new(graph: Arc<Graph>) -> Aggregate {
+        Aggregate { graph }
+    }
+}
+
+impl Op for Aggregate {
+    fn name(&self) -> &'static str {
+        "aggregate"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [alpha, x] = x else {
+            return check(false, "aggregate", || "inputs alpha, x".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
+        };
+        let g = &*self.graph;
+        check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
+        check_shape("aggregate", "x", x, g.tails, x.cols())?;
+        let mut out = Tensor::zeros(&x.device(), x.dtype(), g.heads, x.cols())?;
+        let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x };
+        add_segments(&mut out, &g.head_pieces, &terms)?;
+        Ok(vec![out])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), [d_alpha, d_x]) = (dy[0], dx) else { return Ok(()) };
+        let g = &*self.graph;
+        if let Some(d_alpha) = d_alpha {
+            add_dots(d_alpha, (dy, Some(&g.head)), (x[1], Some(&g.tail)))?;
+        }
+        if let Some(d_x) = d_x {
+            let terms =
+                Terms { entry: Some(&g.by_tail.edge), column: Some(&g.head), weight: Some(x[0]), x: dy };
+            add_segments(d_x, &g.tail_pieces, &terms)?;
+        }
+        Ok(())
+    }
+}
+
+/// The fixed weights of KGAT's laplacian, sum_r D_r^-1 A_r: an edge weighs 1 / (edges of the same head and
+/// relation), so a head's weights sum to the number of relations it has. One value per edge.
+pub fn laplacian_weights(graph: &Graph) -> Vec<f32> {
+    let offsets = graph.groups.offsets.host();
+    (graph.group.host().iter())
+        .map(|&g| 1.0 / (offsets[g as usize + 1] - offsets[g as usize]) as f32)
+        .collect()
+}

@@ -1,0 +1,343 @@
+//! Relation attention on the CPU: three passes over pieces, each reading a neighbour's row once from memory.
+
+use std::ops::Range;
+
+use super::segment::{Place, Segment};
+use crate::engine::Real;
+use crate::engine::parallel::{axpy, dot, prefetch};
+use crate::graph::Graph;
+
+/// Edges between the row that is asked for and the row that is used.
+const AHEAD: usize = 8;
+/// Edges whose logits are computed before their rows are summed: with 64 columns the rows stay in the L1 cache.
+const TILE: usize = 64;
+
+/// What all passes read. D is the width n = m of the rows, 0 for any other widths.
+pub(super) struct Edges<'a, T, const D: usize> {
+    pub tail: &'a [u32],
+    pub group: &'a [u32],
+    pub x: &'a [T],
+    pub u: &'a [T],
+    pub o: &'a [T],
+    pub s: &'a [T],
+    pub c: &'a [T],
+    pub widths: (usize, usize),
+    pub slope: Option<T>,
+    pub inverse_temperature: T,
+}
+
+impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
+    /// n, m and min(n, m)
+    #[inline(always)]
+    fn widths(&self) -> (usize, usize, usize) {
+        let (n, m) = if D > 0 { (D, D) } else { self.widths };
+        (n, m, n.min(m))
+    }
+
+    #[inline(always)]
+    fn row(&self, e: usize) -> &'a [T] {
+        let n = self.widths().0;
+        &self.x[self.tail[e] as usize * n..][..n]
+    }
+
+    /// The first min(n, m) elements of U_g.
+    #[inline(always)]
+    fn query(&self, g: usize) -> &'a [T] {
+        let (_, m, k) = self.widths();
+        &self.u[g * m..][..k]
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, e: usize) {
+        if D > 0 {
+            prefetch(self.row(e.min(self.tail.len() - 1)));
+        }
+    }
+
+    /// The logit before activation and temperature: t_perp . U_g + o_g.
+    #[inline(always)]
+    fn inner(&self, g: usize, t: usize, row: &[T]) -> T {
+        let query = self.query(g);
+        dot(&row[..query.len()], query) + self.s[t] * self.c[g] + self.o[g]
+    }
+
+    /// The derivative of the activation at the logit of an edge.
+    #[inline(always)]
+    fn slope(&self, g: usize, t: usize, row: &[T]) -> T {
+        match self.slope {
+            Some(slope) if self.inner(g, t, row) <= T::zero() => slope,
+            _ => T::one(),
+        }
+    }
+
+    #[inline(always)]
+    fn activate(&self, z: T) -> T {
+        match self.slope {
+            Some(slope) if z <= T::zero() => slope * z,
+            _ => z,
+        }
+    }
+}
+
+/// Heads: row = agg_v, scalars = (max, sum), entries = alpha.
+pub(super) struct Forward<'a, T, const D: usize> {
+    pub edges: Edges<'a, T, D>,
+    pub bias: &'a [T],
+    pub bucket: &'a [u32],
+}
+
+/// e^(x - max) of all `values`, in place.
+#[inline(always)]
+fn exponentials<T: Real>(values: &mut [T], max: T) {
+    for v in values {
+        *v = (*v - max).fast_exp();
+    }
+}
+
+/// Row v of an upstream gradient that may be absent.
+#[inline(always)]
+fn gradient_row<T>(gradient: Option<&[T]>, v: usize, n: usize) -> Option<&[T]> {
+    match gradient {
+        Some(gradient) => Some(&gradient[v * n..][..n]),
+        None => None,
+    }
+}
+
+#[inline(always)]
+fn scale<T: Real>(by: T, values: &mut [T]) {
+    for v in values {
+        *v *= by;
+    }
+}
+
+/// A shift for exponentials: the maximum, or 0 where all logits are -inf, which would give NaN.
+#[inline(always)]
+fn shift<T: Real>(max: T) -> T {
+    if max == T::neg_infinity() { T::zero() } else { max }
+}
+
+#[inline(always)]
+fn inverse<T: Real>(sum: T) -> T {
+    if sum == T::zero() { T::zero() } else { T::one() / sum }
+}
+
+impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
+    #[inline(always)]
+    fn empty(&self, _row: usize, place: Place<'_, T>) {
+        place.row.fill(T::zero());
+    }
+
+    #[inline(always)]
+    fn piece(&self, _row: usize, range: Range<usize>, sole: bool, place: Place<'_, T>) {
+        let edges = &self.edges;
+        let Place { row, scalars, entries } = place;
+        let row = &mut row[..edges.widths().0];
+        row.fill(T::zero());
+        let (mut max, mut sum) = (T::neg_infinity(), T::zero());
+        let mut weight = [T::zero(); TILE];
+        for (tile, logits) in entries.chunks_mut(TILE).enumerate() {
+            let first = range.start + tile * TILE;
+            let mut top = max;
+            for (i, logit) in logits.iter_mut().enumerate() {
+                let e = first + i;
+                edges.prefetch(e + AHEAD);
+                let z = edges.inner(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
+                *logit = edges.activate(z) * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
+                top = top.max(*logit);
+            }
+            if tile > 0 && top > max {
+                let by = (max - top).fast_exp();
+                sum *= by;
+                scale(by, row);
+            }
+            max = top;
+            let weight = &mut weight[..logits.len()];
+            weight.copy_from_slice(logits);
+            exponentials(weight, shift(max));
+            for (i, &w) in weight.iter().enumerate() {
+                sum += w;
+                axpy(w, edges.row(first + i), row);
+            }
+        }
+        scalars.copy_from_slice(&[max, sum]);
+        if !sole {
+            return;
+        }
+        let by = inverse(sum);
+        scale(by, row);
+        match entries.len() {
+            0..=TILE => {
+                for (alpha, w) in entries.iter_mut().zip(weight) {
+                    *alpha = w * by;
+                }
+            }
+            _ => {
+                exponentials(entries, shift(max));
+                scale(by, entries);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn merge(&self, _row: usize, partial: &[T], partial_scalars: &[T], place: Place<'_, T>) {
+        let stats = || partial_scalars.chunks_exact(2);
+        let max = shift(stats().fold(T::neg_infinity(), |max, s| max.max(s[0])));
+        let sum = stats().fold(T::zero(), |sum, s| sum + s[1] * (s[0] - max).fast_exp());
+        let by = inverse(sum);
+        place.scalars.copy_from_slice(&[max, sum]);
+        place.row.fill(T::zero());
+        for (part, s) in partial.chunks_exact(place.row.len().max(1)).zip(stats()) {
+            axpy((s[0] - max).fast_exp() * by, part, place.row);
+        }
+        exponentials(place.entries, max);
+        scale(by, place.entries);
+    }
+}
+
+/// Groups: row = dU_g (absent: width 0), scalars = (sum of dz_e s_t, sum of dz_e), entries = dpi_e / temperature.
+pub(super) struct HeadBackward<'a, T, const D: usize> {
+    pub edges: Edges<'a, T, D>,
+    pub graph: &'a Graph,
+    pub r_p: &'a [T],
+    pub alpha: &'a [T],
+    /// (heads, n) and (edges): the gradients of both outputs, and (heads) sum of alpha dalpha.
+    pub d_agg: Option<&'a [T]>,
+    pub d_alpha: Option<&'a [T]>,
+    pub inner: &'a [T],
+}
+
+impl<T: Real, const D: usize> HeadBackward<'_, T, D> {
+    /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
+    #[inline(always)]
+    fn through_projection(&self, group: usize, place: &mut Place<'_, T>) {
+        if !place.row.is_empty() {
+            let m = self.edges.widths().1;
+            let q = self.graph.groups.relation.host()[group] as usize;
+            axpy(place.scalars[0], &self.r_p[q * m..][..m], place.row);
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
+    #[inline(always)]
+    fn piece(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
+        let edges = &self.edges;
+        let (n, _, k) = edges.widths();
+        let v = self.graph.groups.head.host()[group] as usize;
+        let inner = self.inner[v];
+        let d_agg = gradient_row(self.d_agg, v, n);
+        let (mut sum_s, mut sum) = (T::zero(), T::zero());
+        let with_row = !place.row.is_empty();
+        let row = if with_row { &mut place.row[..k] } else { &mut [] };
+        for (e, out) in range.zip(place.entries.iter_mut()) {
+            edges.prefetch(e + AHEAD);
+            let x = edges.row(e);
+            let mut d = T::zero();
+            if let Some(d_agg) = d_agg {
+                d = dot(d_agg, x);
+            }
+            if let Some(d_alpha) = self.d_alpha {
+                d += d_alpha[e];
+            }
+            let d = self.alpha[e] * (d - inner) * edges.inverse_temperature;
+            *out = d;
+            let t = edges.tail[e] as usize;
+            let d = d * edges.slope(group, t, x);
+            sum_s += d * edges.s[t];
+            sum += d;
+            if with_row {
+                axpy(d, &x[..k], row);
+            }
+        }
+        place.scalars.copy_from_slice(&[sum_s, sum]);
+        if sole {
+            self.through_projection(group, &mut place);
+        }
+    }
+
+    #[inline(always)]
+    fn merge(&self, group: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
+        super::segment::add_rows(partial, place.row);
+        place.scalars.fill(T::zero());
+        super::segment::add_rows(partial_scalars, place.scalars);
+        self.through_projection(group, &mut place);
+    }
+}
+
+/// Tails: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
+pub(super) struct TailBackward<'a, T, const D: usize> {
+    pub edges: Edges<'a, T, D>,
+    pub edge: &'a [u32],
+    pub head: &'a [u32],
+    pub p: &'a [T],
+    pub alpha: &'a [T],
+    pub d_agg: Option<&'a [T]>,
+    /// (edges) dpi_e / temperature
+    pub d: &'a [T],
+}
+
+impl<T: Real, const D: usize> TailBackward<'_, T, D> {
+    /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
+    #[inline(always)]
+    fn through_projection(&self, t: usize, place: &mut Place<'_, T>) {
+        if !place.row.is_empty() {
+            let n = self.edges.widths().0;
+            axpy(place.scalars[0], &self.p[t * n..][..n], place.row);
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
+    #[inline(always)]
+    fn empty(&self, _row: usize, place: Place<'_, T>) {
+        place.scalars.fill(T::zero());
+    }
+
+    #[inline(always)]
+    fn piece(&self, t: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
+        let edges = &self.edges;
+        let (n, _, k) = edges.widths();
+        let last = self.edge.len() - 1;
+        let x = &edges.x[t * n..][..n];
+        let with_row = !place.row.is_empty();
+        let row = if with_row { &mut place.row[..n] } else { &mut [] };
+        let mut w = T::zero();
+        for i in range {
+            if D > 0 {
+                // The edge's scalars first, then the rows that they point to.
+                let far = self.edge[(i + 2 * AHEAD).min(last)] as usize;
+                prefetch(&self.alpha[far..=far]);
+                prefetch(&self.d[far..=far]);
+                prefetch(&self.head[far..=far]);
+                prefetch(&edges.group[far..=far]);
+                let near = self.edge[(i + AHEAD).min(last)] as usize;
+                prefetch(edges.query(edges.group[near] as usize));
+                if let Some(d_agg) = gradient_row(self.d_agg, self.head[near] as usize, n) {
+                    prefetch(d_agg);
+                }
+            }
+            let e = self.edge[i] as usize;
+            let g = edges.group[e] as usize;
+            let d = self.d[e] * edges.slope(g, t, x);
+            w += d * edges.c[g];
+            if with_row {
+                axpy(d, edges.query(g), &mut row[..k]);
+                if let Some(d_agg) = gradient_row(self.d_agg, self.head[e] as usize, n) {
+                    axpy(self.alpha[e], d_agg, row);
+                }
+            }
+        }
+        place.scalars[0] = w;
+        if sole {
+            self.through_projection(t, &mut place);
+        }
+    }
+
+    #[inline(always)]
+    fn merge(&self, t: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
+        super::segment::add_rows(partial, place.row);
+        place.scalars.fill(T::zero());
+        super::segment::add_rows(partial_scalars, place.scalars);
+        self.through_projection(t, &mut place);
+    }
+}

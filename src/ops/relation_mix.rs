@@ -1,0 +1,89 @@
+//! The second term of a projected message. With t_perp = x_t + s_t r_p (formula (1), s_t = p_t . x_t), the sum
+//! of projected neighbours is the sum of raw ones (`Aggregate`, `Attend`) plus
+//! sum_e alpha_e s_tail(e) r_p[relation(e)], which needs one scalar per (head, relation) group only.
+
+use std::sync::Arc;
+
+use super::segment_sum::{Terms, add_dots, add_segments};
+use super::{check, check_shape};
+use crate::Result;
+use crate::engine::{Op, Tensor};
+use crate::graph::Graph;
+
+/// Inputs alpha (edges, 1), s (tails, 1) and r_p (relations, n); output (heads, n).
+#[derive(Clone, Debug)]
+pub struct RelationMix {
+    graph: Arc<Graph>,
+    /// (groups, 1) w_g = sum over the edges e of group g of alpha_e s_tail(e).
+    weight: Option<Tensor>,
+}
+
+impl RelationMix {
+    pub fn new(graph: Arc<Graph>) -> RelationMix {
+        RelationMix { graph, weight: None }
+    }
+}
+
+impl Op for RelationMix {
+    fn name(&self) -> &'static str {
+        "relation_mix"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [alpha, s, r_p] = x else {
+            let got = || format!("{}", x.len());
+            return check(false, "relation_mix", || "inputs alpha, s, r_p".into(), got).map(|_| vec![]);
+        };
+        let g = &*self.graph;
+        check_shape("relation_mix", "alpha", alpha, g.edges(), 1)?;
+        check_shape("relation_mix", "s", s, g.tails, 1)?;
+        check_shape("relation_mix", "r_p", r_p, g.relations, r_p.cols())?;
+        let mut weight = Tensor::zeros(&s.device(), s.dtype(), g.groups.count, 1)?;
+        let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x: s };
+        add_segments(&mut weight, &g.groups.pieces, &terms)?;
+        let mut out = Tensor::zeros(&s.device(), s.dtype(), g.heads, r_p.cols())?;
+        let terms = Terms { entry: None, column: Some(&g.groups.relation), weight: Some(&weight), x: r_p };
+        add_segments(&mut out, &g.groups.head_pieces, &terms)?;
+        self.weight = Some(weight);
+        Ok(vec![out])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        _: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), Some(weight), [d_alpha, d_s, d_r_p]) = (dy[0], &self.weight, dx) else {
+            return Ok(());
+        };
+        let g = &*self.graph;
+        if d_alpha.is_some() || d_s.is_some() {
+            let mut d_weight = weight.zeros_like()?;
+            add_dots(&mut d_weight, (dy, Some(&g.groups.head)), (x[2], Some(&g.groups.relation)))?;
+            if let Some(d_alpha) = d_alpha {
+                add_dots(d_alpha, (x[1], Some(&g.tail)), (&d_weight, Some(&g.group)))?;
+            }
+            if let Some(d_s) = d_s {
+                let terms = Terms {
+                    entry: Some(&g.by_tail.edge),
+                    column: Some(&g.group),
+                    weight: Some(x[0]),
+                    x: &d_weight,
+                };
+                add_segments(d_s, &g.tail_pieces, &terms)?;
+            }
+        }
+        if let Some(d_r_p) = d_r_p {
+            let terms = Terms {
+                entry: Some(&g.groups.by_relation),
+                column: Some(&g.groups.head),
+                weight: Some(weight),
+                x: dy,
+            };
+            add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
+        }
+        Ok(())
+    }
+}

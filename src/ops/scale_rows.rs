@@ -1,0 +1,112 @@
+//! Rows times a power of the softmax's denominator: the aggregate of a history with less normalisation.
+
+use super::{check, check_shape};
+use crate::Result;
+use crate::engine::device::{Grid, kernels};
+use crate::engine::{Op, Real, Tensor, parallel};
+use crate::with_real;
+
+/// Inputs a (R, d) and l (R, 1), the logarithm of each row's denominator; output a exp(power l) (R, d).
+///
+/// With a = sum_e alpha_e x_e and l = ln sum_e e^pi_e this is sum_e e^pi_e x_e / (sum_e e^pi_e)^(1 - power).
+#[derive(Clone, Copy, Debug)]
+pub struct ScaleRows {
+    pub power: f32,
+}
+
+impl Op for ScaleRows {
+    fn name(&self) -> &'static str {
+        "scale_rows"
+    }
+
+    fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [a, l] = x else {
+            return check(false, "scale_rows", || "inputs a, l".into(), || format!("{}", x.len()))
+                .map(|_| vec![]);
+        };
+        check_shape("scale_rows", "l", l, a.rows(), 1)?;
+        let mut y = a.empty_like(a.rows(), a.cols())?;
+        match a.gpu() {
+            Some(gpu) if !a.is_empty() => gpu
+                .launch(kernels::SCALE_ROWS_FWD, Grid::warps(a.rows(), 256))
+                .tensor(a)
+                .tensor(l)
+                .tensor_mut(&mut y)
+                .count(a.rows())
+                .count(a.cols())
+                .value(self.power)
+                .run()?,
+            Some(_) => {}
+            None => {
+                with_real!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut()))
+            }
+        }
+        Ok(vec![y])
+    }
+
+    fn backward(
+        &self,
+        x: &[&Tensor],
+        y: &[&Tensor],
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let (Some(dy), [da, dl]) = (dy[0], dx) else { return Ok(()) };
+        let (a, l) = (x[0], x[1]);
+        if a.is_empty() {
+            return Ok(());
+        }
+        if let Some(gpu) = a.gpu() {
+            return gpu
+                .launch(kernels::SCALE_ROWS_BWD, Grid::warps(a.rows(), 256))
+                .tensor(l)
+                .tensor(y[0])
+                .tensor(dy)
+                .optional_mut(da.as_mut())
+                .optional_mut(dl.as_mut())
+                .count(a.rows())
+                .count(a.cols())
+                .value(self.power)
+                .run();
+        }
+        let cols = a.cols();
+        with_real!(a.dtype(), T => {
+            if let Some(da) = da {
+                backward_rows::<T>(dy.host(), l.host(), self.power, cols, da.host_mut());
+            }
+            if let Some(dl) = dl {
+                backward_log::<T>(dy.host(), y[0].host(), self.power, cols, dl.host_mut());
+            }
+        });
+        Ok(())
+    }
+}
+
+fn forward<T: Real>(a: &[T], l: &[T], power: f32, cols: usize, y: &mut [T]) {
+    parallel::for_rows(y, cols, |first, rows| {
+        for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
+            let v = first + i;
+            let f = (T::of(power as f64) * l[v]).fast_exp();
+            row.iter_mut().zip(&a[v * cols..]).for_each(|(y, &a)| *y = f * a);
+        }
+    });
+}
+
+fn backward_rows<T: Real>(dy: &[T], l: &[T], power: f32, cols: usize, da: &mut [T]) {
+    parallel::for_rows(da, cols, |first, rows| {
+        for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
+            let v = first + i;
+            let f = (T::of(power as f64) * l[v]).fast_exp();
+            parallel::axpy(f, &dy[v * cols..(v + 1) * cols], row);
+        }
+    });
+}
+
+fn backward_log<T: Real>(dy: &[T], y: &[T], power: f32, cols: usize, dl: &mut [T]) {
+    parallel::for_rows(dl, 1, |first, dl| {
+        for (i, dl) in dl.iter_mut().enumerate() {
+            let row = (first + i) * cols..(first + i + 1) * cols;
+            *dl += T::of(power as f64) * parallel::dot(&dy[row.clone()], &y[row]);
+        }
+    });
+}

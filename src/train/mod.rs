@@ -1,0 +1,10 @@
+//! Training: epochs of batches, weighted task gradients, validation, checkpoints.
+
+pub mod checkpoint;
+mod run;
+mod sampler;
+mod step;
+
+pub use run::{Best, EpochLog, Observer, Outcome, Run, RunFiles};
+pub use sampler::{Sampler, TripleSampler};
+pub use step::{StepLog, Stepper};

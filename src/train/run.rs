@@ -1,0 +1,371 @@
+//! A whole run: where its files lie, its epochs, and what it tells whoever watches.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{self, Progress};
+use super::{Sampler, Stepper, TripleSampler};
+use crate::config::{Config, KgPhase};
+use crate::data::{Dataset, Split};
+use crate::engine::{DType, Device, Tensor};
+use crate::eval::{Evaluation, Ranker, sample_learners};
+use crate::models::{self, Model, TrainGraph, triples_for_training};
+use crate::{Error, Result};
+
+/// Files of a run's folder.
+pub struct RunFiles {
+    pub dir: PathBuf,
+}
+
+impl RunFiles {
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("run.toml")
+    }
+
+    pub fn meta(&self) -> PathBuf {
+        self.dir.join("run.json")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log.jsonl")
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+}
+
+/// One line of log.jsonl.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EpochLog {
+    pub epoch: u64,
+    pub step: u64,
+    pub seconds: f64,
+    /// Means over the epoch's steps of losses, gradient norms, cosines, weights and gates.
+    pub values: BTreeMap<String, f64>,
+    /// Validation metrics, where the epoch had a validation.
+    pub valid: Option<BTreeMap<String, f64>>,
+    pub best: bool,
+}
+
+/// Follows a run; decides whether it goes on.
+pub trait Observer {
+    fn begin(&mut self, _model: &dyn Model, _steps_per_epoch: u64, _epochs: u64) {}
+    /// After each step. `true` asks the run to save its state and stop.
+    fn step(&mut self, _epoch: u64, _step: u64, _of: u64, _values: &BTreeMap<String, f64>) -> bool {
+        false
+    }
+    fn validating(&mut self, _done: usize, _of: usize) {}
+    fn epoch(&mut self, _log: &EpochLog) {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    pub metric: f64,
+    pub epoch: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub epochs: u64,
+    pub steps: u64,
+    pub best: Option<Best>,
+    /// Stopped before its last epoch because validation no longer improved.
+    pub early: bool,
+}
+
+pub struct Run<'a> {
+    data: &'a Dataset,
+    config: &'a Config,
+    device: &'a Device,
+    files: RunFiles,
+    fingerprint: String,
+    model: Box<dyn Model>,
+    graph: TrainGraph,
+    stepper: Stepper,
+    progress: Progress,
+}
+
+/// Name of the checkpoint to resume from, and of the one that validated best.
+pub const LAST: &str = "last";
+pub const BEST: &str = "best";
+
+impl<'a> Run<'a> {
+    /// A fresh run. Nothing is written before training begins.
+    pub fn new(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path) -> Result<Run<'a>> {
+        let splits = train_splits(config);
+        let graph = TrainGraph::new(config, data, splits);
+        let model = models::build(config, data, &graph, device, DType::F32)?;
+        Ok(Run {
+            data,
+            config,
+            device,
+            files: RunFiles { dir: dir.to_path_buf() },
+            fingerprint: data.fingerprint(),
+            model,
+            graph,
+            stepper: Stepper::new(config)?,
+            progress: Progress::default(),
+        })
+    }
+
+    /// The run that was saved in `dir`, at one of its checkpoints.
+    pub fn load(
+        data: &'a Dataset,
+        config: &'a Config,
+        device: &'a Device,
+        dir: &Path,
+        name: &str,
+    ) -> Result<Run<'a>> {
+        let mut run = Run::new(data, config, device, dir)?;
+        let folder = run.files.checkpoints();
+        let saved = checkpoint::load(&folder, name, device)?;
+        if saved.data != run.fingerprint {
+            return Err(Error::config(
+                "--data",
+                "the run was trained on another data set, or another split of it",
+                "give the data set that run.json names",
+            ));
+        }
+        for param in run.model.params_mut().iter_mut() {
+            let key = format!("param/{}", param.name);
+            let found = saved.tensors.get(&key).filter(|t| t.shape() == param.value.shape());
+            param.value = found.cloned().ok_or_else(|| {
+                let why = format!("`{}` is missing or has another shape", param.name);
+                Error::corrupt(folder.join(name), why, "the run's run.toml was changed; restore it")
+            })?;
+        }
+        for (key, tensor) in &saved.tensors {
+            if let Some(state) = key.strip_prefix("model/") {
+                run.model.set_state(state, tensor.clone())?;
+            }
+        }
+        run.stepper.restore(&*run.model, &saved.progress.optimizer_steps, &saved.tensors)?;
+        run.stepper.step = saved.progress.step;
+        run.progress = saved.progress;
+        Ok(run)
+    }
+
+    pub fn model(&self) -> &dyn Model {
+        &*self.model
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub fn evaluate(
+        &self,
+        split: Split,
+        only: Option<&[u32]>,
+        show: &mut dyn FnMut(usize, usize),
+    ) -> Result<Evaluation> {
+        self.ranker().evaluate(split, only, show)
+    }
+
+    pub fn ranker(&self) -> Ranker<'_> {
+        Ranker { model: &*self.model, data: self.data, config: self.config, device: self.device }
+    }
+
+    /// Trains to the end, or until the observer stops it (`Error::Interrupted`, after saving).
+    pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let sampler = self.sampler()?;
+        let triples = self.triple_sampler()?;
+        let joint = self.joint() && triples.is_some();
+        let train = &self.config.train;
+        let batches = sampler.epoch(0).len().div_ceil(train.batch_size) as u64;
+        let total = batches * train.epochs as u64;
+        self.stepper.total_steps = if train.max_steps > 0 { total.min(train.max_steps) } else { total };
+        let valid = if train.include_valid {
+            vec![]
+        } else {
+            sample_learners(self.data, Split::Valid, train.valid_learners, self.config.seed)
+        };
+        self.files_begin()?;
+        observer.begin(&*self.model, batches, train.epochs as u64);
+        let mut early = false;
+        while self.progress.epoch < train.epochs as u64 && !self.out_of_steps() {
+            let (epoch, started) = (self.progress.epoch, Instant::now());
+            if self.progress.step_in_epoch == 0 {
+                self.model.begin_epoch()?;
+                self.progress.sums.clear();
+            }
+            let order = sampler.epoch(epoch);
+            let triple_order = triples.as_ref().map(|t| t.epoch(epoch));
+            for (i, chosen) in
+                order.chunks(train.batch_size).enumerate().skip(self.progress.step_in_epoch as usize)
+            {
+                if self.out_of_steps() {
+                    break;
+                }
+                let mut batch = sampler.batch(epoch, chosen);
+                if let (true, Some(triples), Some(order)) = (joint, &triples, &triple_order) {
+                    let size = self.config.kg.batch_size;
+                    batch.triples = Some(triples.batch(epoch, order, i * size, size)?);
+                }
+                let log = self.stepper.enrolments(&mut *self.model, &batch)?;
+                for (name, value) in &log.values {
+                    *self.progress.sums.entry(name.clone()).or_default() += value;
+                }
+                self.progress.step_in_epoch += 1;
+                if observer.step(epoch, i as u64 + 1, batches, &log.values) {
+                    self.save(LAST)?;
+                    return Err(Error::Interrupted {
+                        why: format!("saved after step {} of epoch {}", i + 1, epoch + 1),
+                        remedy: format!("go on with: waata train --resume {}", self.files.dir.display()),
+                    });
+                }
+            }
+            let steps = self.progress.step_in_epoch.max(1) as f64;
+            let mut values: BTreeMap<String, f64> =
+                self.progress.sums.iter().map(|(name, sum)| (name.clone(), sum / steps)).collect();
+            if let (false, Some(triples), Some(order)) = (joint, &triples, &triple_order) {
+                values.insert("loss/kg".into(), self.kg_phase(epoch, triples, order)?);
+            }
+            self.progress.epoch += 1;
+            self.progress.step_in_epoch = 0;
+            let mut log = EpochLog {
+                epoch: self.progress.epoch,
+                step: self.stepper.step,
+                seconds: 0.0,
+                values,
+                valid: None,
+                best: false,
+            };
+            let last = self.progress.epoch == train.epochs as u64 || self.out_of_steps();
+            if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
+                let found =
+                    self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
+                let metric = found.metric(&self.config.eval.metric)?;
+                if self.progress.best_metric.is_none_or(|best| metric > best) {
+                    self.progress.best_metric = Some(metric);
+                    self.progress.best_epoch = self.progress.epoch;
+                    log.best = true;
+                    self.save(BEST)?;
+                }
+                log.valid = Some(found.metrics);
+            }
+            self.save(LAST)?;
+            log.seconds = started.elapsed().as_secs_f64();
+            self.append(&log)?;
+            observer.epoch(&log);
+            let patience = train.patience as u64;
+            if patience > 0 && self.progress.best_metric.is_some() {
+                early = self.progress.epoch - self.progress.best_epoch >= patience;
+            }
+            if early {
+                break;
+            }
+        }
+        let best = self.progress.best_metric.map(|metric| Best { metric, epoch: self.progress.best_epoch });
+        Ok(Outcome { epochs: self.progress.epoch, steps: self.stepper.step, best, early })
+    }
+
+    fn out_of_steps(&self) -> bool {
+        self.config.train.max_steps > 0 && self.stepper.step >= self.config.train.max_steps
+    }
+
+    fn joint(&self) -> bool {
+        match self.config.kg.phase {
+            KgPhase::Joint => true,
+            KgPhase::Auto => self.model.tasks().len() == 1,
+            KgPhase::Separate | KgPhase::Off => false,
+        }
+    }
+
+    /// Fails where `train` could not begin: the data set has nothing to train on. Writes nothing.
+    pub fn check(&self) -> Result<()> {
+        self.sampler()?;
+        self.triple_sampler().map(|_| ())
+    }
+
+    fn sampler(&self) -> Result<Sampler<'a>> {
+        Sampler::new(self.data, self.config, train_splits(self.config), self.model.tasks())
+    }
+
+    fn triple_sampler(&self) -> Result<Option<TripleSampler>> {
+        if self.config.kg.phase == KgPhase::Off {
+            return Ok(None);
+        }
+        let triples = triples_for_training(self.config, &self.graph);
+        if triples.is_empty() {
+            return Ok(None);
+        }
+        TripleSampler::new(self.config, triples, self.graph.nodes, self.graph.relations.count()).map(Some)
+    }
+
+    fn kg_phase(&mut self, epoch: u64, triples: &TripleSampler, order: &[u32]) -> Result<f64> {
+        let size = self.config.kg.batch_size;
+        let all = order.len().div_ceil(size);
+        let steps = match self.config.kg.steps_per_epoch {
+            0 => all,
+            n => n.min(all),
+        };
+        let mut sum = 0.0;
+        for i in 0..steps {
+            let first = i * size;
+            let batch = triples.batch(epoch, order, first, size.min(order.len() - first))?;
+            sum += self.stepper.triples(&mut *self.model, &batch)?;
+        }
+        Ok(sum / steps as f64)
+    }
+
+    fn files_begin(&self) -> Result<()> {
+        let dir = &self.files.dir;
+        fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
+        if self.progress == Progress::default() {
+            checkpoint::write_atomically(&self.files.config(), self.config.to_toml().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, name: &str) -> Result<()> {
+        self.progress.step = self.stepper.step;
+        self.progress.optimizer_steps = self.stepper.optimizer_steps();
+        let mut tensors: Vec<(String, Tensor)> =
+            self.model.params().iter().map(|p| (format!("param/{}", p.name), p.value.clone())).collect();
+        tensors.extend(self.model.state().into_iter().map(|(name, t)| (format!("model/{name}"), t)));
+        if name == LAST {
+            tensors.extend(self.stepper.state(&*self.model)?);
+        }
+        checkpoint::save(&self.files.checkpoints(), name, &self.fingerprint, &self.progress, &tensors)
+    }
+
+    /// Adds a line to the log; lines of epochs that a resume does again are dropped first.
+    fn append(&self, log: &EpochLog) -> Result<()> {
+        let path = self.files.log();
+        let kept: Vec<String> = fs::read_to_string(&path)
+            .unwrap_or_default()
+            .lines()
+            .filter(|l| serde_json::from_str::<EpochLog>(l).is_ok_and(|old| old.epoch < log.epoch))
+            .map(str::to_string)
+            .collect();
+        let line = serde_json::to_string(log).map_err(|e| {
+            Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
+        })?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(Error::io(&path, "opening"))?;
+        kept.iter()
+            .chain([&line])
+            .try_for_each(|l| writeln!(file, "{l}"))
+            .map_err(Error::io(&path, "writing"))
+    }
+}
+
+/// The parts that training learns from.
+pub fn train_splits(config: &Config) -> &'static [Split] {
+    match config.train.include_valid {
+        true => &[Split::Train, Split::Valid],
+        false => &[Split::Train],
+    }
+}

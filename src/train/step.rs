@@ -1,0 +1,292 @@
+//! One optimizer step: losses, each task's gradient, their weighted sum, the update.
+
+use std::collections::BTreeMap;
+
+use crate::config::{self, Combine, Config, Granularity, Schedule};
+use crate::engine::balance::{self, Balancer};
+use crate::engine::optim::Optimizer;
+use crate::engine::{Gradients, Owner, Philox, Tape, Tensor, Var};
+use crate::models::{Batch, Loss, Model, Role, TripleBatch};
+use crate::{Error, Result};
+
+/// What a step says of itself: losses, and on the shared parameters the norms of the weighted losses' gradients,
+/// their cosines with the target's and the weights that they got.
+#[derive(Clone, Debug, Default)]
+pub struct StepLog {
+    pub values: BTreeMap<String, f64>,
+}
+
+/// Parameters' optimizer states and the weighting's memory: what, beside the model, changes with each step.
+pub struct Stepper {
+    config: Config,
+    balancer: Balancer,
+    main: Optimizer,
+    /// Of the head's parameters, where they have a learning rate of their own.
+    head: Option<Optimizer>,
+    /// State of the separate knowledge-graph phase.
+    kg: Option<Optimizer>,
+    /// Steps of the whole run, for the learning rate's schedule.
+    pub total_steps: u64,
+    pub step: u64,
+}
+
+const DROPOUT_STREAM: u64 = 0x6D61_736B;
+
+impl Stepper {
+    pub fn new(config: &Config) -> Result<Stepper> {
+        let make = || Optimizer::new(&config.train.optimizer, config.train.lr, config.train.weight_decay);
+        let w = &config.weighting;
+        let granularity = |g: Granularity| match g {
+            Granularity::Tensor => balance::Granularity::Tensor,
+            Granularity::Global => balance::Granularity::Global,
+        };
+        let options = balance::Options {
+            combine: match w.combine {
+                Combine::Sum => balance::Combine::Sum,
+                Combine::Metabalance => balance::Combine::MetaBalance,
+                Combine::Cosine => balance::Combine::Cosine,
+                Combine::MetabalanceXCosine => balance::Combine::MetaBalanceCosine,
+            },
+            strategy: match w.strategy {
+                config::Strategy::A => balance::Strategy::A,
+                config::Strategy::B => balance::Strategy::B,
+                config::Strategy::C => balance::Strategy::C,
+            },
+            relax: w.relax,
+            beta: w.beta,
+            granularity: granularity(w.granularity),
+            cosine_granularity: granularity(w.cosine_granularity),
+            cosine: match w.cosine {
+                config::CosineKind::Weighted => balance::CosineKind::Weighted,
+                config::CosineKind::Unweighted => balance::CosineKind::Unweighted,
+            },
+            ..Default::default()
+        };
+        Ok(Stepper {
+            config: config.clone(),
+            balancer: Balancer::new(options),
+            main: make()?,
+            head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
+            kg: if config.kg.shared_state { None } else { Some(make()?) },
+            total_steps: 0,
+            step: 0,
+        })
+    }
+
+    /// What the schedule makes of a learning rate in the step to come.
+    fn scheduled(&self, lr: f64) -> f64 {
+        match self.config.train.schedule {
+            Schedule::Constant => lr,
+            Schedule::Linear => lr * (1.0 - self.step as f64 / self.total_steps.max(1) as f64).max(0.0),
+        }
+    }
+
+    /// Every optimizer by its name in checkpoints.
+    fn optimizers(&self) -> impl Iterator<Item = (&'static str, &Optimizer)> {
+        let others = [("head", &self.head), ("kg", &self.kg)];
+        std::iter::once(("main", &self.main))
+            .chain(others.into_iter().filter_map(|(name, optimizer)| Some((name, optimizer.as_ref()?))))
+    }
+
+    /// One step on enrolments.
+    pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
+        let mut tape = Tape::new();
+        let vars = model.params().on_tape(&mut tape);
+        let dropout = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let losses = model.losses(&mut tape, &vars, batch, Some(dropout))?;
+        let mut log = StepLog::default();
+        let mut rows: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for loss in &losses.losses {
+            let value = value_of(&tape, loss, &mut rows)?;
+            self.finite(&format!("loss {}", loss.name), value)?;
+            log.values.insert(format!("loss/{}", loss.name), value);
+        }
+        for (task, gate) in model.tasks().iter().zip(&losses.gates) {
+            let values = tape.value(*gate).to_f64()?;
+            log.values
+                .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+        }
+        let mut grads: Vec<Option<Tensor>> = match self.config.weighting.combine {
+            Combine::Sum => {
+                let all: Vec<&Loss> = losses.losses.iter().collect();
+                let mut grads = gradients(&tape, &all)?;
+                vars.iter().map(|v| grads.take(*v)).collect()
+            }
+            _ => self.weigh(model, &tape, &vars, &losses.losses, &mut log)?,
+        };
+        drop(tape);
+        let lr = self.scheduled(self.config.train.lr);
+        log.values.insert("lr".into(), lr);
+        let head_lr = self.scheduled(self.config.train.head_lr);
+        if let Some(head) = &mut self.head {
+            let own: Vec<Option<Tensor>> = (0..grads.len())
+                .map(|i| if model.head_params().contains(&i) { grads[i].take() } else { None })
+                .collect();
+            head.set_lr(head_lr);
+            head.step(model.params_mut(), &own)?;
+        }
+        self.main.set_lr(lr);
+        self.main.step(model.params_mut(), &grads)?;
+        model.after_step()?;
+        self.step += 1;
+        Ok(log)
+    }
+
+    /// Each weighted loss's own gradient, and their sum by the rule of the run; constraints are added as they
+    /// are. Parameters of one task get the plain sum.
+    fn weigh(
+        &mut self,
+        model: &dyn Model,
+        tape: &Tape,
+        vars: &[Var],
+        losses: &[Loss],
+        log: &mut StepLog,
+    ) -> Result<Vec<Option<Tensor>>> {
+        let weighted: Vec<&Loss> = losses.iter().filter(|l| l.role != Role::Constraint).collect();
+        let constraints: Vec<&Loss> = losses.iter().filter(|l| l.role == Role::Constraint).collect();
+        let mut by_loss = weighted.iter().map(|l| gradients(tape, &[l])).collect::<Result<Vec<_>>>()?;
+        let mut plain = match constraints.is_empty() {
+            true => None,
+            false => Some(gradients(tape, &constraints)?),
+        };
+        let mut out: Vec<Option<Tensor>> = vec![];
+        let (mut shared, mut shared_grads) = (vec![], vec![]);
+        for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
+            let own: Vec<Option<Tensor>> = by_loss.iter_mut().map(|g| g.take(*var)).collect();
+            match param.owner {
+                Owner::Shared => {
+                    shared.push(i);
+                    shared_grads.push(own);
+                    out.push(None);
+                }
+                Owner::Task(_) => {
+                    let mut sum = None;
+                    own.into_iter().flatten().try_for_each(|g| add(&mut sum, g))?;
+                    out.push(sum);
+                }
+            }
+        }
+        let (combined, weights) = self.balancer.combine(shared_grads)?;
+        for (i, grad) in shared.into_iter().zip(combined) {
+            out[i] = grad;
+        }
+        if let Some(plain) = &mut plain {
+            for (slot, var) in out.iter_mut().zip(vars) {
+                if let Some(grad) = plain.take(*var) {
+                    add(slot, grad)?;
+                }
+            }
+        }
+        for (i, loss) in weighted.iter().enumerate() {
+            self.finite(&format!("gradient of {}", loss.name), weights.norms[i])?;
+            log.values.insert(format!("norm/{}", loss.name), weights.norms[i]);
+            if i > 0 {
+                log.values.insert(format!("cosine/{}", loss.name), weights.cosines[i]);
+                log.values.insert(format!("weight/{}", loss.name), weights.weights[i]);
+            }
+        }
+        Ok(out)
+    }
+
+    /// One step on triples, in a phase of their own.
+    pub fn triples(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
+        let mut tape = Tape::new();
+        let vars = model.params().on_tape(&mut tape);
+        let loss = model.triple_loss(&mut tape, &vars, batch)?;
+        let value = tape.value(loss).scalar()?;
+        self.finite("loss kg", value)?;
+        let seed = one_hot(&tape, loss, 0, 1.0)?;
+        let mut grads = tape.backward(&[(loss, seed)])?;
+        let grads: Vec<Option<Tensor>> = vars.iter().map(|v| grads.take(*v)).collect();
+        drop(tape);
+        let lr = self.scheduled(self.config.train.lr);
+        let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
+        optimizer.set_lr(lr);
+        optimizer.step(model.params_mut(), &grads)?;
+        model.after_step()?;
+        Ok(value)
+    }
+
+    fn finite(&self, what: &str, value: f64) -> Result<()> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Diverged {
+            what: what.into(),
+            step: self.step,
+            remedy: "lower train.lr; the last checkpoint before this step is good".into(),
+        })
+    }
+
+    /// Optimizer and weighting state by name, for checkpoints.
+    pub fn state(&self, model: &dyn Model) -> Result<Vec<(String, Tensor)>> {
+        let mut state = vec![];
+        for (prefix, optimizer) in self.optimizers() {
+            let own = optimizer.state(model.params())?;
+            state.extend(own.into_iter().map(|(name, t)| (format!("{prefix}/{name}"), t)));
+        }
+        let memory = self.balancer.state()?;
+        state.extend(memory.into_iter().map(|(name, t)| (format!("weighting/{name}"), t)));
+        Ok(state)
+    }
+
+    /// Counts that go with `state`.
+    pub fn optimizer_steps(&self) -> BTreeMap<String, u64> {
+        self.optimizers().map(|(name, optimizer)| (name.to_string(), optimizer.steps())).collect()
+    }
+
+    pub fn restore(
+        &mut self,
+        model: &dyn Model,
+        steps: &BTreeMap<String, u64>,
+        tensors: &BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        let part = |prefix: &str| -> BTreeMap<String, Tensor> {
+            let strip =
+                |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
+            tensors.iter().filter_map(strip).collect()
+        };
+        let count = |name: &str| steps.get(name).copied().unwrap_or(0);
+        self.main.restore(model.params(), count("main"), &part("main/"))?;
+        for (name, optimizer) in [("head", &mut self.head), ("kg", &mut self.kg)] {
+            if let Some(optimizer) = optimizer {
+                optimizer.restore(model.params(), count(name), &part(&format!("{name}/")))?;
+            }
+        }
+        self.balancer.restore(&part("weighting/"))
+    }
+}
+
+fn value_of(tape: &Tape, loss: &Loss, rows: &mut BTreeMap<usize, Vec<f64>>) -> Result<f64> {
+    let row = match rows.entry(loss.var.id()) {
+        std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
+        std::collections::btree_map::Entry::Vacant(slot) => slot.insert(tape.value(loss.var).to_f64()?),
+    };
+    Ok(row[loss.column])
+}
+
+/// The gradient of the weighted sum of some losses.
+fn gradients(tape: &Tape, losses: &[&Loss]) -> Result<Gradients> {
+    let seeds = losses
+        .iter()
+        .map(|l| Ok((l.var, one_hot(tape, l.var, l.column, l.weight)?)))
+        .collect::<Result<Vec<_>>>()?;
+    tape.backward(&seeds)
+}
+
+fn one_hot(tape: &Tape, var: Var, column: usize, weight: f64) -> Result<Tensor> {
+    let value = tape.value(var);
+    let mut seed = vec![0.0; value.len()];
+    seed[column] = weight;
+    Tensor::from_f64(&value.device(), value.dtype(), value.rows(), value.cols(), &seed)
+}
+
+fn add(sum: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
+    match sum {
+        Some(sum) => sum.add_scaled(1.0, &grad),
+        none => {
+            *none = Some(grad);
+            Ok(())
+        }
+    }
+}

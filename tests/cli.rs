@@ -1,0 +1,315 @@
+//! The program as a person or a script meets it: documents on stdout, exit codes, messages, what lies on the disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
+
+/// A folder with a prepared data set (`prep`) and a run on it (`run`), made once; tests do not change it.
+static WORKSHOP: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    succeed(&folder, &["prepare", SAMPLE, "--out", "prep"]);
+    let train = ["train", "--data", "prep", "--out", "run", "--device", "cpu"];
+    let settings = ["train.max_steps=6", "train.epochs=2", "train.batch_size=200"];
+    let settings: Vec<&str> = settings.into_iter().flat_map(|s| ["--set", s]).collect();
+    succeed(&folder, &[&train[..], &settings].concat());
+    folder
+});
+
+fn workshop() -> &'static Path {
+    &WORKSHOP
+}
+
+fn waata(dir: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_waata")).args(arguments).current_dir(dir).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    assert!(output.status.code().is_some(), "{arguments:?}: {}", output.status);
+    output
+}
+
+/// What the program prints when it succeeds.
+fn succeed(dir: &Path, arguments: &[&str]) -> String {
+    let output = waata(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {}: {stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(dir: &Path, arguments: &[&str]) -> Value {
+    let text = succeed(dir, arguments);
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"));
+    assert_eq!(value["schema_version"], 1, "{arguments:?}");
+    value
+}
+
+fn list(dir: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|e| name(e.unwrap())).collect();
+    names.sort();
+    names
+}
+
+/// The program fails with this code and these words on stderr, prints nothing, and leaves the folder as it was.
+fn fail(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
+    let before = list(dir);
+    let output = waata(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{arguments:?}: `{word}` is not in: {stderr}");
+    }
+    assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(list(dir), before, "{arguments:?}: a failure left something");
+}
+
+#[test]
+fn doctor() {
+    let report = json(workshop(), &["doctor", "--json"]);
+    assert!(["cpu", "cuda"].contains(&report["choice"].as_str().unwrap()));
+    assert!(!report["why"].as_str().unwrap().is_empty());
+    assert!(report["kernels"]["count"].as_u64().unwrap() > 50);
+    assert!(succeed(workshop(), &["doctor"]).contains("device"));
+    let one = json(workshop(), &["doctor", "--json", "--threads", "1"]);
+    assert_eq!(one["cpu"]["threads"], 1);
+}
+
+#[test]
+fn prepare_and_inspect() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = json(folder.path(), &["prepare", SAMPLE, "--out", "out", "--json"]);
+    let counts = json(folder.path(), &["inspect", "out", "--json"]);
+    for (key, count) in [
+        ("learners", 1000),
+        ("courses", 200),
+        ("enrolments", 12000),
+        ("entities", 493),
+        ("relations", 5),
+        ("triples", 1335),
+    ] {
+        assert_eq!(report["counts"][key], count, "{key}");
+        assert_eq!(counts[key], count, "{key}");
+    }
+    let text = succeed(folder.path(), &["inspect", "out"]);
+    assert!(text.contains("12000 enrolments") && text.contains("prerequisite"), "{text}");
+    fail(folder.path(), &["prepare", SAMPLE, "--out", "out"], 3, &["out"]);
+    succeed(folder.path(), &["prepare", SAMPLE, "--out", "out", "--force", "--split", "last"]);
+    assert_eq!(list(folder.path()), ["out"]);
+}
+
+#[test]
+fn train_says_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["train", "--data", SAMPLE, "--device", "cpu", "--set", "train.max_steps=2", "--out", "run"];
+    let output = waata(folder.path(), &arguments);
+    assert!(output.status.success());
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("recall") && stdout.contains("next, of the courses not taken yet"), "{stdout}");
+    assert!(!stdout.contains("epoch"), "progress is no result: {stdout}");
+    assert!(stderr.contains("epoch") && stderr.contains("loss"), "{stderr}");
+    let made = list(&folder.path().join("run"));
+    assert_eq!(made, ["checkpoints", "log.jsonl", "metrics.json", "run.json", "run.toml"]);
+    // Trained, so there is nothing left to do; and a second run may not overwrite it.
+    succeed(folder.path(), &["train", "--resume", "run", "--device", "cpu"]);
+    fail(folder.path(), &arguments, 3, &["run", "exists already"]);
+}
+
+#[test]
+fn inspect_a_run() {
+    let description = json(workshop(), &["inspect", "run", "--json"]);
+    assert_eq!(description["model"], "waa-ta");
+    assert_eq!(description["steps"], 6);
+    assert!(description["test"]["metrics"]["recall@10"].is_number());
+    assert!(succeed(workshop(), &["inspect", "run"]).contains("6 steps"));
+}
+
+#[test]
+fn eval() {
+    for split in ["valid", "test"] {
+        let found = json(workshop(), &["eval", "run", "--split", split, "--json", "--device", "cpu"]);
+        assert_eq!(found["split"], split);
+        assert!(found["learners"].as_u64().unwrap() > 500);
+        for key in ["recall@10", "ndcg@10", "auc/completed", "auc/enrolled"] {
+            let value = found["metrics"][key].as_f64().unwrap_or_else(|| panic!("no {key}: {found}"));
+            assert!((0.0..=1.0).contains(&value), "{key}: {value}");
+        }
+    }
+    // What training wrote is what evaluation finds.
+    let written: Value =
+        serde_json::from_slice(&fs::read(workshop().join("run/metrics.json")).unwrap()).unwrap();
+    assert_eq!(written, json(workshop(), &["eval", "run", "--json", "--device", "cpu"]));
+    let inner = ["eval", "run", "--json", "--set", "eval.k=[7]", "--set", "eval.metric=\"ndcg@7\""];
+    assert!(json(workshop(), &inner)["metrics"]["recall@7"].is_number());
+    fail(workshop(), &["eval", "run", "--set", "train.lr=1"], 2, &["train.lr", "eval."]);
+}
+
+#[test]
+fn recommend() {
+    for learner in ["3", "999"] {
+        let arguments = ["recommend", "run", "--learner", learner, "-k", "3", "--json", "--device", "cpu"];
+        let answer = json(workshop(), &arguments);
+        assert_eq!(answer["learner"], learner);
+        let courses = |key: &str| -> Vec<u64> {
+            answer[key].as_array().unwrap().iter().map(|c| c["course"].as_u64().unwrap()).collect()
+        };
+        let (taken, recommended) = (courses("taken"), courses("recommendations"));
+        assert_eq!(recommended.len(), 3);
+        assert!(!taken.is_empty() && recommended.iter().all(|c| !taken.contains(c)), "{answer}");
+        let each = answer["recommendations"].as_array().unwrap();
+        assert!(each.iter().all(|c| c["name"].as_str().unwrap().starts_with("course ")));
+        assert!(each.windows(2).all(|w| w[0]["score"].as_f64() >= w[1]["score"].as_f64()));
+    }
+    let text = succeed(workshop(), &["recommend", "run", "--learner", "3", "-k", "2"]);
+    assert!(text.contains("learner 3 took") && text.contains("  2.  course "), "{text}");
+    fail(workshop(), &["recommend", "run", "--learner", "nobody"], 2, &["nobody", "ids look like"]);
+    fail(workshop(), &["recommend", "run", "--learner", "3", "-k", "0"], 2, &["-k"]);
+}
+
+#[test]
+fn settings_that_cannot_be_used() {
+    let train = |settings: &[&str], words: &[&str]| {
+        let mut arguments = vec!["train", "--data", SAMPLE, "--out", "new", "--device", "cpu"];
+        settings.iter().for_each(|s| arguments.extend(["--set", s]));
+        fail(workshop(), &arguments, 2, words);
+    };
+    train(&["train.lrr=0.1"], &["train.lrr", "did you mean `train.lr`"]);
+    train(&["model.dim=many"], &["model.dim"]);
+    train(&["model.dim"], &["model.dim"]);
+    train(&["model.dim=0"], &["model.dim"]);
+    train(&["model.name=\"kgat\""], &["kgat", "waa-ta"]);
+    train(&["train.optimizer=\"adamax\""], &["adamax"]);
+    train(&["loss.tasks=[\"passed\"]"], &["passed", "completed"]);
+    train(&["loss.task_weights=[0]"], &["loss.task_weights", "target"]);
+    train(&["loss.ranking=softmax", "loss.ranking_weight=0"], &["loss.ranking_weight", "target"]);
+    train(&["loss.label_smoothing=2"], &["loss.label_smoothing"]);
+    train(&["weighting.relax=-1"], &["weighting.relax"]);
+    train(&["weighting.beta=1"], &["weighting.beta"]);
+    train(&["eval.metric=\"recall@3\""], &["recall@3"]);
+    fail(workshop(), &["train", "--data", SAMPLE, "--out", "new", "--preset", "fast"], 2, &["fast"]);
+    fail(workshop(), &["train", "--data", SAMPLE, "--out", "new", "--device", "tpu"], 2, &["tpu", "cuda"]);
+    fail(workshop(), &["doctor", "--threads", "0"], 2, &["--threads"]);
+    fail(workshop(), &["train", "--epochs"], 2, &[]);
+    fail(workshop(), &["fly"], 2, &[]);
+}
+
+#[test]
+fn data_that_is_not_there() {
+    fail(workshop(), &["train", "--data", "nowhere", "--out", "new"], 3, &["nowhere"]);
+    fail(workshop(), &["prepare", "nowhere", "--out", "new"], 3, &["nowhere"]);
+    fail(workshop(), &["inspect", "nowhere"], 3, &["nowhere"]);
+    fail(workshop(), &["eval", "prep"], 3, &["prep", "run.json"]);
+    fail(workshop(), &["recommend", "nowhere", "--learner", "3"], 3, &["nowhere"]);
+    fail(workshop(), &["train", "--resume", "nowhere"], 3, &["nowhere"]);
+    fail(
+        workshop(),
+        &["train", "--data", SAMPLE, "--config", "none.toml", "--out", "new"],
+        3,
+        &["none.toml"],
+    );
+    fail(workshop(), &["train", "--data", SAMPLE, "--out", "run"], 3, &["run", "exists already"]);
+    fail(workshop(), &["eval", "run", "--data", SAMPLE, "--set", "eval.k=[1]"], 2, &["eval.metric"]);
+}
+
+#[test]
+fn data_with_nothing_to_train_on() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(Path::new(SAMPLE), &folder.path().join("data"));
+    let path = folder.path().join("data/interactions.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines =
+        text.lines().enumerate().map(|(i, l)| format!("{l},{}\n", if i == 0 { "split" } else { "test" }));
+    fs::write(&path, lines.collect::<String>()).unwrap();
+    let arguments = ["train", "--data", "data", "--out", "new", "--device", "cpu"];
+    fail(folder.path(), &arguments, 2, &["no enrolment is in the train part"]);
+}
+
+#[test]
+fn a_device_that_is_not_there() {
+    if json(workshop(), &["doctor", "--json"])["choice"] == "cuda" {
+        println!("skipped: this machine has a usable card");
+        return;
+    }
+    for arguments in [
+        &["train", "--data", SAMPLE, "--out", "new", "--device", "cuda"][..],
+        &["train", "--data", SAMPLE, "--out", "new", "--device", "cuda:3"],
+        &["eval", "run", "--device", "cuda"],
+        &["recommend", "run", "--learner", "3", "--device", "cuda"],
+    ] {
+        fail(workshop(), arguments, 4, &["install", "waata doctor"]);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in list(from) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if from.is_dir() { copy(&from, &to) } else { _ = fs::copy(from, to).unwrap() }
+    }
+}
+
+#[test]
+fn damaged_files() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&workshop().join("prep"), &folder.path().join("prep"));
+    copy(&workshop().join("run"), &folder.path().join("run"));
+    let damage = |file: &Path| {
+        let path = folder.path().join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 4;
+        fs::write(path, bytes).unwrap();
+    };
+    // The run remembers where its data set was; the copy's is given.
+    let eval = ["eval", "run", "--data", "prep", "--device", "cpu"];
+    succeed(folder.path(), &eval);
+    let best = list(&folder.path().join("run/checkpoints")).into_iter().find(|n| n.starts_with("best-"));
+    let best = Path::new("run/checkpoints").join(best.unwrap());
+    damage(&best);
+    fail(folder.path(), &eval, 7, &["best-", "checksum"]);
+    damage(&best);
+    damage(Path::new("run/checkpoints/best.json"));
+    fail(folder.path(), &eval, 7, &["best.json"]);
+    for file in ["data.safetensors", "manifest.json", "names.json"] {
+        damage(&Path::new("prep").join(file));
+        fail(folder.path(), &["inspect", "prep"], 7, &["prep"]);
+        fail(folder.path(), &["train", "--data", "prep", "--out", "new", "--device", "cpu"], 7, &["prep"]);
+        damage(&Path::new("prep").join(file));
+    }
+    succeed(folder.path(), &["inspect", "prep"]);
+}
+
+#[test]
+fn divergence() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["train", "--data", SAMPLE, "--out", "new", "--device", "cpu", "--set", "train.lr=1e30"];
+    let output = waata(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(6));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("not finite at step") && stderr.contains("train.lr"), "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |threads: &str| {
+        let settings = ["--set", "train.max_steps=5", "--set", "train.epochs=2", "--preset", "history"];
+        let arguments =
+            ["train", "--data", SAMPLE, "--out", threads, "--device", "cpu", "--threads", threads];
+        let said = succeed(folder.path(), &[&arguments[..], &settings].concat());
+        let checkpoints = folder.path().join(threads).join("checkpoints");
+        let read = |name: String| (fs::read(checkpoints.join(&name)).unwrap(), name);
+        (
+            said.replace(&format!("saved in {threads}:"), ""),
+            list(&checkpoints).into_iter().map(read).collect::<Vec<_>>(),
+        )
+    };
+    assert!(train("1") == train("2"), "one thread and two wrote different checkpoints");
+}

@@ -1,0 +1,39 @@
+use waata::engine::Philox;
+use waata::ops::BceLoss;
+
+use crate::harness::Case;
+
+fn bits(stream: u64, n: usize) -> Vec<f64> {
+    (0..n).map(|i| (Philox::new(3, stream).u32_at(i as u64) & 1) as f64).collect()
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![];
+    for (b, k) in [(0, 2), (1, 1), (7, 3), (2500, 2)] {
+        for weighted in [false, true] {
+            let weights: Vec<f32> = (0..k).filter(|_| weighted).map(|i| 2.0 + i as f32).collect();
+            let case = move |masked: bool| {
+                let (name, weights) =
+                    (format!("{b}x{k} weights {weights:?} masked {masked}"), weights.clone());
+                let case = Case::new(name, move |_| BceLoss::with_pos_weight(weights.clone()));
+                case.input(b, k).constant(b, k, bits(1, b * k))
+            };
+            cases.push(case(false));
+            cases.push(case(true).constant(b, k, bits(2, b * k)));
+        }
+    }
+    // Logits of either sign against either label, and a label between the two.
+    let z = vec![80.0, 80.0, -80.0, -80.0, 0.0, 3.0];
+    let y = vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.25];
+    cases.push(Case::new("extremes", |_| BceLoss::new()).input_of(6, 1, z).constant(6, 1, y));
+    let mask = vec![0.0, 1.0, 0.0, 1.0];
+    cases.push(
+        Case::new("a task without labels", |_| BceLoss::new())
+            .input(2, 2)
+            .constant(2, 2, vec![1.0; 4])
+            .constant(2, 2, mask),
+    );
+    cases
+}
+
+crate::op_tests!(cases);

@@ -1,0 +1,15 @@
+use waata::ops::Bottom;
+
+use crate::harness::Case;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![];
+    for op in [Bottom::Concat, Bottom::Hadamard, Bottom::ConcatHadamard] {
+        for (n, d) in [(0, 3), (1, 1), (5, 7), (37, 40)] {
+            cases.push(Case::new(format!("{op:?} {n}x{d}"), move |_| op).input(n, d).input(n, d));
+        }
+    }
+    cases
+}
+
+crate::op_tests!(cases);

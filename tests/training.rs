@@ -1,0 +1,275 @@
+//! Runs: the same bits for the same seed, after interruptions and for any number of threads; damage is noticed.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use waata::config::Config;
+use waata::data::{Dataset, Split};
+use waata::engine::Device;
+use waata::eval::Evaluation;
+use waata::train::{EpochLog, Observer, Run};
+use waata::{Error, Result};
+
+use common::tiny;
+
+/// What differs between these is what a checkpoint has to hold: dropout, constant attention, weighting, two optimizers, a
+/// schedule, sampling of positives.
+const CONFIGURATIONS: &[&[&str]] = &[
+    &[],
+    &[
+        "attention.mode=differentiated",
+        "loss.tasks=[\"enrolled\"]",
+        "train.optimizer=\"adamw\"",
+        "train.weight_decay=0.01",
+    ],
+    &["kg.entity_norm=clamp1", "kg.corruption=bern", "kg.shared_state=true", "weighting.combine=metabalance"],
+    &[
+        "model.propagation=history",
+        "model.learner=latest_history",
+        "model.history_dropout=0.2",
+        "attention.mode=differentiated",
+        "attention.edge_bias=recency",
+        "loss.ranking=softmax",
+        "train.schedule=linear",
+        "train.positives_per_learner=2",
+        "train.draw=late",
+        "train.head_lr=0.003",
+        "eval.rank_by=both",
+    ],
+];
+
+fn config(settings: &[&str]) -> Config {
+    let small = [
+        "model.dim=8",
+        "model.layers=[8, 4]",
+        "head.widths=[8, 6]",
+        "train.batch_size=30",
+        "train.epochs=3",
+        "train.lr=0.01",
+        "kg.batch_size=64",
+        "eval.k=[5, 10]",
+        "eval.metric=\"ndcg@5\"",
+    ];
+    let all: Vec<&str> = small.iter().chain(settings).copied().collect();
+    tiny::config(&all).unwrap()
+}
+
+/// Stops after a number of steps; keeps what it is told.
+#[derive(Default)]
+struct Watcher {
+    stop_after: Option<usize>,
+    steps: usize,
+    values: Vec<BTreeMap<String, f64>>,
+    logs: Vec<EpochLog>,
+}
+
+impl Observer for Watcher {
+    fn step(&mut self, _: u64, _: u64, _: u64, values: &BTreeMap<String, f64>) -> bool {
+        self.steps += 1;
+        self.values.push(values.clone());
+        self.stop_after == Some(self.steps)
+    }
+
+    fn epoch(&mut self, log: &EpochLog) {
+        self.logs.push(log.clone());
+    }
+}
+
+type Bits = Vec<(String, Vec<u32>)>;
+
+fn bits(run: &Run) -> Bits {
+    let of = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    run.model().params().iter().map(|p| (p.name.clone(), of(p.value.to_vec().unwrap()))).collect()
+}
+
+/// Everything that a run leaves behind, but for its times.
+#[derive(Debug, PartialEq)]
+struct End {
+    parameters: Bits,
+    log: Vec<String>,
+    best: Option<u64>,
+    test: BTreeMap<String, u64>,
+}
+
+fn end(run: &Run, dir: &Path, best: Option<f64>) -> End {
+    let log = fs::read_to_string(dir.join("log.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut log: EpochLog = serde_json::from_str(line).unwrap();
+        log.seconds = 0.0;
+        format!("{log:?}")
+    };
+    let found: Evaluation = run.evaluate(Split::Test, None, &mut |_, _| {}).unwrap();
+    End {
+        parameters: bits(run),
+        log: log.lines().map(line).collect(),
+        best: best.map(f64::to_bits),
+        test: found.metrics.into_iter().map(|(k, v)| (k, v.to_bits())).collect(),
+    }
+}
+
+/// A run, interrupted after each of the given numbers of steps and taken up again.
+fn train(data: &Dataset, config: &Config, dir: &Path, interruptions: &[usize]) -> Result<End> {
+    let device = Device::Cpu;
+    let mut run = Run::new(data, config, &device, dir)?;
+    for &stop in interruptions {
+        let mut watcher = Watcher { stop_after: Some(stop), ..Default::default() };
+        let error = run.train(&mut watcher).unwrap_err();
+        assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+        assert_eq!(error.exit_code(), 130);
+        let before = bits(&run);
+        run = Run::load(data, config, &device, dir, "last")?;
+        assert_eq!(before, bits(&run), "what was saved is what was loaded");
+    }
+    let outcome = run.train(&mut Watcher::default())?;
+    assert_eq!(outcome.epochs, config.train.epochs as u64);
+    Ok(end(&run, dir, outcome.best.map(|b| b.metric)))
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
+    let data = tiny::synthetic();
+    for settings in CONFIGURATIONS {
+        let config = config(settings);
+        let ends: Vec<End> = [1, 2, 2]
+            .into_iter()
+            .map(|threads| {
+                let folder = tempfile::tempdir().unwrap();
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| train(&data, &config, folder.path(), &[])).unwrap()
+            })
+            .collect();
+        assert_eq!(ends[1], ends[2], "{settings:?}: two runs with two threads");
+        assert_eq!(ends[0], ends[1], "{settings:?}: one thread and two");
+        assert_eq!(ends[0].log.len(), 3);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (config(&[]), config(&["seed=2"]));
+    let first = train(&data, &one, &folder.path().join("1"), &[]).unwrap();
+    assert_ne!(first.parameters, train(&data, &two, &folder.path().join("2"), &[]).unwrap().parameters);
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_bits() {
+    let data = tiny::synthetic();
+    for settings in CONFIGURATIONS {
+        let config = config(settings);
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        let whole = train(&data, &config, &plain, &[]).unwrap();
+        let mut watcher = Watcher::default();
+        Run::new(&data, &config, &Device::Cpu, &folder.path().join("count"))
+            .unwrap()
+            .train(&mut watcher)
+            .unwrap();
+        let epoch = watcher.steps / 3;
+        // In the middle of an epoch; after an epoch's last step but before what ends it; twice in one epoch.
+        for (i, stops) in [&[epoch + epoch / 2][..], &[epoch], &[1, 1, epoch]].into_iter().enumerate() {
+            let dir = folder.path().join(i.to_string());
+            let resumed = train(&data, &config, &dir, stops).unwrap();
+            assert_eq!(whole.parameters, resumed.parameters, "{settings:?}: stopped at {stops:?}");
+            assert_eq!(whole, resumed, "{settings:?}: stopped at {stops:?}");
+        }
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do() {
+    let (data, config) = (tiny::synthetic(), config(&[]));
+    let folder = tempfile::tempdir().unwrap();
+    let whole = train(&data, &config, folder.path(), &[]).unwrap();
+    let mut run = Run::load(&data, &config, &Device::Cpu, folder.path(), "last").unwrap();
+    let mut watcher = Watcher::default();
+    let outcome = run.train(&mut watcher).unwrap();
+    assert_eq!((watcher.steps, outcome.epochs), (0, 3));
+    assert_eq!(end(&run, folder.path(), outcome.best.map(|b| b.metric)), whole);
+}
+
+/// A trained run's folder, and its checkpoint's manifest and tensor file.
+fn trained(data: &Dataset, config: &Config, dir: &Path) -> (PathBuf, PathBuf) {
+    train(data, config, dir, &[]).unwrap();
+    let folder = dir.join("checkpoints");
+    let manifest = folder.join("last.json");
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let tensors = folder.join(text["file"].as_str().unwrap());
+    (manifest, tensors)
+}
+
+#[test]
+fn damage_is_noticed() {
+    let (data, config) = (tiny::synthetic(), config(&["train.epochs=1"]));
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, tensors) = trained(&data, &config, folder.path());
+    let load =
+        || Run::load(&data, &config, &Device::Cpu, folder.path(), "last").map(|run| run.progress().clone());
+    let progress = load().unwrap();
+    for file in [&tensors, &manifest] {
+        let good = fs::read(file).unwrap();
+        let corrupt = |bytes: &[u8], what: &str| {
+            fs::write(file, bytes).unwrap();
+            let error = match load() {
+                Err(error) => error,
+                // The last of seventeen digits may change without changing the number.
+                Ok(same) if same == progress => return,
+                Ok(_) => panic!("{what} of {} went unnoticed", file.display()),
+            };
+            assert!(matches!(error, Error::Corrupt { .. }), "{what}: {error:?}");
+            assert_eq!(error.exit_code(), 7);
+        };
+        let stride = good.len() / 150 + 1;
+        for at in (0..good.len()).step_by(stride) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            corrupt(&bad, &format!("bit {} of byte {at}", at % 8));
+        }
+        for length in [0, 1, 7, 8, good.len() / 2, good.len() - 1] {
+            corrupt(&good[..length], &format!("a cut at {length}"));
+        }
+        corrupt(&[&good[..], b"0"].concat(), "a byte more");
+        fs::write(file, &good).unwrap();
+    }
+    load().unwrap();
+    // A checkpoint of other parameters, and one of another data set.
+    let other = Config::resolve(waata::config::Base::Defaults, &["model.dim=16".into()]).unwrap();
+    assert!(matches!(
+        Run::load(&data, &other, &Device::Cpu, folder.path(), "last").err().unwrap(),
+        Error::Corrupt { .. }
+    ));
+    let mut moved = data.clone();
+    moved.interactions.split[0] = match moved.interactions.split[0] {
+        Split::Test => Split::Train,
+        _ => Split::Test,
+    };
+    assert_eq!(Run::load(&moved, &config, &Device::Cpu, folder.path(), "last").err().unwrap().exit_code(), 2);
+    fs::remove_file(&tensors).unwrap();
+    assert!(load().is_err());
+    fs::remove_file(&manifest).unwrap();
+    assert_eq!(load().unwrap_err().exit_code(), 3);
+}
+
+#[test]
+fn divergence_is_an_error() {
+    let data = tiny::synthetic();
+    for settings in [
+        &["train.lr=1e30"][..],
+        &["train.lr=1e30", "weighting.combine=sum"],
+        &["train.lr=1e30", "train.optimizer=\"sgd\""],
+        &["train.lr=1e30", "train.batch_size=100000", "kg.phase=off"],
+        &["train.lr=1e30", "train.batch_size=100000", "train.epochs=1", "eval.rank_by=inner"],
+        &[
+            "train.lr=1e30",
+            "model.propagation=history",
+            "model.learner=history",
+            "loss.ranking=softmax",
+            "weighting.combine=sum",
+        ],
+    ] {
+        let (folder, config) = (tempfile::tempdir().unwrap(), config(settings));
+        let error = train(&data, &config, folder.path(), &[]).err();
+        let error = error.unwrap_or_else(|| panic!("{settings:?}: trained"));
+        assert!(matches!(error, Error::Diverged { .. }), "{settings:?}: {error:?}");
+        assert_eq!(error.exit_code(), 6);
+    }
+}
