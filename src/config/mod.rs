@@ -718,7 +718,12 @@ impl Config {
             "must not be negative",
             "0 means train.lr",
         )?;
-        refuse(!(a.temperature > 0.0), "attention.temperature", "must be positive", "try 1")?;
+        refuse(
+            a.temperature.is_nan() || a.temperature <= 0.0,
+            "attention.temperature",
+            "must be positive",
+            "try 1",
+        )?;
         let (l, w) = (&self.loss, &self.weighting);
         let smoothing = (0.0..1.0).contains(&l.label_smoothing);
         refuse(!smoothing, "loss.label_smoothing", "must be in [0, 1)", "try 0.1")?;

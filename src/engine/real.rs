@@ -82,7 +82,7 @@ impl Real for f32 {
         let p = p * r + 8.333_452e-3;
         let p = p * r + 4.166_579_6e-2;
         let p = p * r + 1.666_666_5e-1;
-        let p = p * r + 5.000_000_1e-1;
+        let p = p * r + 5e-1;
         let y = p * r * r + r + 1.0;
         // 2^n in two halves: n = 128 has no single-precision 2^n, but e^88.72 is finite.
         let half = (n * 0.5).floor();

@@ -93,8 +93,8 @@ impl Ranker<'_> {
             progress(i * BLOCK, ids.len());
             let learners = learners_for(data, config, block, known);
             let scores = model.score_all(&encoded, &learners)?;
-            let seen = IdSets::new(device, &courses_in(block, masked), data.courses)?;
-            let truth = IdSets::new(&Device::Cpu, &courses_in(block, &[split]), data.courses)?;
+            let seen = IdSets::new(device, courses_in(block, masked), data.courses)?;
+            let truth = IdSets::new(&Device::Cpu, courses_in(block, &[split]), data.courses)?;
             let top = top_k(&scores, &seen, None, depth)?;
             let metrics = ranking_metrics(&top, &truth, &cutoffs, idcg)?;
             counted += metrics.rows.len();

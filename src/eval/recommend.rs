@@ -12,7 +12,7 @@ pub fn top_courses(ranker: &Ranker, learner: u32, k: usize) -> Result<Vec<(u32, 
     let encoded = model.encode()?;
     let learners = learners_for(data, config, &[learner], &Split::ALL);
     let scores = model.score_all(&encoded, &learners)?;
-    let seen = IdSets::new(device, &[data.courses_of(learner as usize)], data.courses)?;
+    let seen = IdSets::new(device, [data.courses_of(learner as usize)], data.courses)?;
     let top = top_k(&scores, &seen, None, k.min(data.courses))?;
     Ok(top.row(0).iter().copied().zip(top.row_scores(0).iter().copied()).collect())
 }

@@ -210,7 +210,7 @@ mod tests {
             let values: Vec<f32> =
                 (0..rows * courses).map(|i| random.below_at(i as u64, 9) as f32 - 4.0).collect();
             let seen: Vec<Vec<u32>> = (0..rows)
-                .map(|b| (0..courses as u32).filter(|c| (c * 7 + b as u32) % 5 == 0).collect())
+                .map(|b| (0..courses as u32).filter(|c| (c * 7 + b as u32).is_multiple_of(5)).collect())
                 .collect();
             let scores = Tensor::new(&Device::Cpu, rows, courses, &values).unwrap();
             let sets = IdSets::new(&Device::Cpu, &seen, courses).unwrap();

@@ -59,7 +59,7 @@ mod tests {
     fn rows_are_sets() {
         let sets = IdSets::new(&Device::Cpu, &[vec![3, 1, 3], vec![], vec![0]], 4).unwrap();
         assert_eq!((sets.row(0), sets.row(1), sets.row(2)), (&[1, 3][..], &[][..], &[0][..]));
-        assert!(IdSets::new(&Device::Cpu, &[[4]], 4).is_err());
+        assert!(IdSets::new(&Device::Cpu, [[4]], 4).is_err());
         assert_eq!(IdSets::none(&Device::Cpu, 2, 4).unwrap().rows(), 2);
     }
 }

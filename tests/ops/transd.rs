@@ -14,7 +14,8 @@ struct Batch {
 
 /// `count` triples of which every third has its head corrupted, one is its own negative, and entity 1 is hot.
 fn batch(count: u32, entities: u32, relations: u32) -> Batch {
-    let entity = |i: u32, of: u32| if (i + of) % 3 == 0 { 1 % entities } else { (i * 7 + of * 5) % entities };
+    let entity =
+        |i: u32, of: u32| if (i + of).is_multiple_of(3) { 1 % entities } else { (i * 7 + of * 5) % entities };
     let column = |f: &dyn Fn(u32) -> u32| (0..count).map(f).collect::<Vec<u32>>();
     let (head, tail) = (|i| entity(i, 0), |i| entity(i, 1));
     let corrupt = |i: u32| if i == 4 { tail(i) } else { (i * 11 + 3) % entities };
