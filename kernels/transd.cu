@@ -163,7 +163,7 @@ extern "C" __global__ void transd_relation_pieces(float* __restrict__ partial, c
 }
 
 // dR, dR_p += upstream * the pieces' sums, in order. A warp per relation; either output may be null.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     transd_relations(float* __restrict__ dr, float* __restrict__ drp, const float* __restrict__ partial,
                      const unsigned long long* __restrict__ pieces, const float* __restrict__ upstream, int relations,
                      int m) {
@@ -192,7 +192,7 @@ __device__ __forceinline__ float use_sum(const float* rows, const float* dots, c
 }
 
 // partial (pieces, k + 1), k = min(n, m). A warp per piece.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     transd_entity_pieces(float* __restrict__ partial, const float* __restrict__ rows, const float* __restrict__ dots,
                          const unsigned* __restrict__ position, const unsigned long long* __restrict__ begin,
                          const unsigned long long* __restrict__ end, int pieces, int n, int m) {
@@ -231,7 +231,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 // scores = -d of triples. A warp per triple.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     transd_score(const float* __restrict__ entities, const float* __restrict__ projections,
                  const float* __restrict__ relations, const float* __restrict__ relation_projections,
                  const unsigned* __restrict__ head, const unsigned* __restrict__ relation,
