@@ -1,9 +1,10 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
 
 use super::check_shape;
-use super::scatter::scatter;
+use super::scatter::{Scattered, scatter};
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Gpu, Op, Tensor, parallel};
+use crate::engine::parallel::{self, axpy};
+use crate::engine::{Gpu, Op, Real, Tensor};
 use crate::graph::Rows;
 use crate::with_real;
 use crate::{Error, Result};
@@ -72,21 +73,35 @@ impl Op for Gather {
             return self.backward_gpu(gpu, dy, dtable);
         }
         with_real!(dy.dtype(), T => {
-            let dy = dy.host::<T>();
-            scatter(
-                &self.rows.segments,
-                d,
-                d,
-                [Some(dtable.host_mut::<T>())],
-                |place, sum| parallel::axpy(1.0, &dy[place * d..][..d], sum),
-                |_, sum, [out]| {
-                    if let Some(out) = out {
-                        parallel::axpy(1.0, sum, out);
-                    }
-                },
-            );
+            let work = AddRows { dy: dy.host::<T>(), d };
+            scatter(&self.rows.segments, d, d, [Some(dtable.host_mut::<T>())], &work);
         });
         Ok(())
+    }
+}
+
+/// Sums of rows of dy (B, d).
+struct AddRows<'a, T> {
+    dy: &'a [T],
+    d: usize,
+}
+
+impl<T: Real> Scattered<T, 1> for AddRows<'_, T> {
+    #[inline(always)]
+    fn add(&self, place: usize, sum: &mut [T]) {
+        axpy(T::one(), &self.dy[place * self.d..][..self.d], sum);
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, place: usize) {
+        parallel::prefetch(&self.dy[place * self.d..][..self.d]);
+    }
+
+    #[inline(always)]
+    fn finish(&self, _row: usize, sum: &[T], [out]: &mut [Option<&mut [T]>; 1]) {
+        if let Some(out) = out {
+            axpy(T::one(), sum, out);
+        }
     }
 }
 

@@ -1,15 +1,31 @@
 //! Deterministic scatter-add on the CPU: sums by sorted segments, written by the one owner of each row.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::engine::{Real, parallel};
+use crate::engine::Real;
+use crate::engine::parallel::{Work, axpy, vectorized_work};
 use crate::graph::Segments;
 
 /// Segments of one task.
 const CHUNK: usize = 256;
 
-/// For every segment: adds its uses to a sum of `width` zeros with `add(place, sum)`, then calls
-/// `finish(row, sum, outs)` with the row's slice of each output (`cols` elements).
+/// What is summed, and what becomes of a sum. Implement all methods as `#[inline(always)]`, without closures, so
+/// that they are compiled for the processor's vector units.
+pub(crate) trait Scattered<T, const K: usize>: Sync {
+    /// Adds the use at `place` of the list of ids to `sum`.
+    fn add(&self, place: usize, sum: &mut [T]);
+
+    /// Asks for what `add` will read.
+    fn prefetch(&self, place: usize);
+
+    /// Adds what follows from the sum of all uses of table row `row` to that row of each output.
+    fn finish(&self, row: usize, sum: &[T], outs: &mut [Option<&mut [T]>; K]);
+}
+
+/// For every segment: adds its uses to a sum of `width` zeros, and finishes it with the row's slice of each output
+/// (`cols` elements).
 ///
 /// Uses are added in their order; segments of many uses are cut into pieces whose sums are added in order.
 pub(crate) fn scatter<T: Real, const K: usize>(
@@ -17,21 +33,14 @@ pub(crate) fn scatter<T: Real, const K: usize>(
     width: usize,
     cols: usize,
     mut outs: [Option<&mut [T]>; K],
-    add: impl Fn(usize, &mut [T]) + Sync,
-    finish: impl Fn(usize, &[T], &mut [Option<&mut [T]>; K]) + Sync,
+    work: &impl Scattered<T, K>,
 ) {
-    let (row, position) = (segments.row.host(), segments.position.host());
+    let row = segments.row.host();
     let (begin, end) = (segments.piece_begin.host(), segments.piece_end.host());
-    let offsets = segments.offsets.host();
-    let pieces = segments.pieces.host();
-
     let mut partial = vec![T::zero(); begin.len() * width];
     partial.par_chunks_mut(width.max(1)).enumerate().for_each(|(p, sum)| {
-        parallel::vectorized(|| {
-            for &place in &position[begin[p] as usize..end[p] as usize] {
-                add(place as usize, sum);
-            }
-        })
+        let uses = &segments.position.host()[begin[p] as usize..end[p] as usize];
+        vectorized_work(Numbered::<_, K>(Piece { work, uses, sum }));
     });
 
     // Rows ascend with the segments, so each task's rows are one stretch of the outputs.
@@ -50,24 +59,86 @@ pub(crate) fn scatter<T: Real, const K: usize>(
         tasks.push((first..last, base, mine));
         base = stop;
     }
-    tasks.into_par_iter().for_each(|(range, base, mut outs)| {
-        let mut sum = vec![T::zero(); width];
-        parallel::vectorized(|| {
-            for s in range {
-                sum.fill(T::zero());
-                if pieces[s] == pieces[s + 1] {
-                    for &place in &position[offsets[s] as usize..offsets[s + 1] as usize] {
-                        add(place as usize, &mut sum);
-                    }
-                } else {
-                    for p in pieces[s] as usize..pieces[s + 1] as usize {
-                        parallel::axpy(T::one(), &partial[p * width..(p + 1) * width], &mut sum);
-                    }
-                }
-                let at = (row[s] as usize - base) * cols;
-                let mut rows = outs.each_mut().map(|out| out.as_mut().map(|out| &mut out[at..at + cols]));
-                finish(row[s] as usize, &sum, &mut rows);
-            }
-        })
+    tasks.into_par_iter().for_each(|(range, base, outs)| {
+        let sum = &mut vec![T::zero(); width][..];
+        vectorized_work(Stretch { work, segments, partial: &partial, cols, range, base, outs, sum });
     });
+}
+
+/// One piece of a long segment.
+struct Piece<'a, T, W> {
+    work: &'a W,
+    uses: &'a [u32],
+    sum: &'a mut [T],
+}
+
+/// Neighbouring segments, and the stretch of the outputs that begins with row `base`.
+struct Stretch<'a, T, W, const K: usize> {
+    work: &'a W,
+    segments: &'a Segments,
+    partial: &'a [T],
+    cols: usize,
+    range: Range<usize>,
+    base: usize,
+    outs: [Option<&'a mut [T]>; K],
+    sum: &'a mut [T],
+}
+
+/// Uses between the request for a row and its addition.
+const AHEAD: usize = 8;
+
+struct Uses<'a, W>(&'a W, &'a [u32]);
+
+impl<W> Uses<'_, W> {
+    /// Adds uses `range` in order; those behind are asked for meanwhile.
+    #[inline(always)]
+    fn add<T, const K: usize>(&self, range: Range<usize>, sum: &mut [T])
+    where
+        W: Scattered<T, K>,
+    {
+        for u in range {
+            if let Some(&place) = self.1.get(u + AHEAD) {
+                self.0.prefetch(place as usize);
+            }
+            self.0.add(self.1[u] as usize, sum);
+        }
+    }
+}
+
+/// The number of outputs has no part in a piece, but names the implementation of `Scattered`.
+struct Numbered<W, const K: usize>(W);
+
+impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Numbered<Piece<'_, T, W>, K> {
+    #[inline(always)]
+    fn run(self) {
+        Uses(self.0.work, self.0.uses).add(0..self.0.uses.len(), self.0.sum);
+    }
+}
+
+impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> {
+    #[inline(always)]
+    fn run(mut self) {
+        let Segments { row, offsets, position, pieces, .. } = self.segments;
+        let (row, offsets, pieces) = (row.host(), offsets.host(), pieces.host());
+        let uses = Uses(self.work, position.host());
+        let width = self.sum.len();
+        for s in self.range {
+            self.sum.fill(T::zero());
+            if pieces[s] == pieces[s + 1] {
+                uses.add(offsets[s] as usize..offsets[s + 1] as usize, self.sum);
+            } else {
+                for p in pieces[s] as usize..pieces[s + 1] as usize {
+                    axpy(T::one(), &self.partial[p * width..(p + 1) * width], self.sum);
+                }
+            }
+            let at = (row[s] as usize - self.base) * self.cols;
+            let mut rows = [const { None }; K];
+            for (out, mine) in rows.iter_mut().zip(&mut self.outs) {
+                if let Some(mine) = mine {
+                    *out = Some(&mut mine[at..at + self.cols]);
+                }
+            }
+            self.work.finish(row[s] as usize, self.sum, &mut rows);
+        }
+    }
 }

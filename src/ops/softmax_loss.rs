@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::loss::{add_upstream, mean};
 use super::{check, check_shape, dense};
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, Trans, axpy};
+use crate::engine::parallel::{self, Trans, Work, axpy};
 use crate::engine::{Device, Gpu, Index, Op, Real, Tensor};
 use crate::graph::IdSets;
 use crate::with_real;
@@ -186,14 +186,16 @@ impl SoftmaxLoss {
                         logits,
                     );
                     let mut dbias = vec![T::zero(); courses];
-                    let loss = parallel::vectorized(|| {
-                        let mut loss = 0.0;
-                        for (b, row) in logits.chunks_exact_mut(courses).enumerate() {
-                            loss += self.row(first + at + b, bias, row);
-                            axpy(T::one(), row, &mut dbias);
-                        }
-                        loss
-                    });
+                    let mut loss = 0.0;
+                    let block = Block {
+                        op: self,
+                        first: first + at,
+                        bias,
+                        logits,
+                        dbias: &mut dbias,
+                        loss: &mut loss,
+                    };
+                    parallel::vectorized_work(block);
                     parallel::matmul_serial(
                         (here, courses, d),
                         logits,
@@ -307,6 +309,26 @@ impl SoftmaxLoss {
             dense::add_column_sums(&logits, &mut saved.dbias)?;
         }
         mean(&losses)
+    }
+}
+
+/// Rows of logits that become gradients, from row `first` of the batch.
+struct Block<'a, T> {
+    op: &'a SoftmaxLoss,
+    first: usize,
+    bias: &'a [T],
+    logits: &'a mut [T],
+    dbias: &'a mut [T],
+    loss: &'a mut f64,
+}
+
+impl<T: Real> Work for Block<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (b, row) in self.logits.chunks_exact_mut(self.op.courses).enumerate() {
+            *self.loss += self.op.row(self.first + b, self.bias, row);
+            axpy(T::one(), row, self.dbias);
+        }
     }
 }
 

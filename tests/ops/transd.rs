@@ -144,3 +144,31 @@ fn wrong_batches_are_refused() {
     assert!(new(&[0], &[1], &[2], &[0], &[3]).is_err());
     assert!(new(&[0], &[1], &[2], &[0], &[]).is_err());
 }
+
+/// Pieces and segments are cut by sizes alone and merged in order: one thread and three give the same bits.
+#[test]
+fn threads_do_not_change_the_bits() {
+    let (entities, q, d) = (700usize, 3usize, 16usize);
+    let random = |rows: usize, stream: u64| {
+        let random = waata::engine::Philox::new(4, stream);
+        let values: Vec<f32> = (0..rows * d).map(|i| random.normal_at(i as u64) as f32).collect();
+        Tensor::new(&Device::Cpu, rows, d, &values).unwrap()
+    };
+    let x = [random(entities, 0), random(entities, 1), random(q, 2), random(q, 3)];
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let batch = batch(4000, entities as u32, q as u32);
+            let op = TransD::new(TransDOptions::default(), triples(&Device::Cpu, &batch, (entities, q)));
+            let mut tape = waata::engine::Tape::new();
+            let vars = x.each_ref().map(|t| tape.parameter(t.clone()));
+            let loss = tape.apply(op, &vars).unwrap();
+            let one = Tensor::new(&Device::Cpu, 1, 1, &[1.0]).unwrap();
+            let grads = tape.backward(&[(loss, one)]).unwrap();
+            let mut bits = tape.value(loss).to_vec().unwrap();
+            vars.iter().for_each(|&v| bits.extend(grads.get(v).unwrap().to_vec().unwrap()));
+            bits.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        })
+    };
+    assert_eq!(run(1), run(3));
+}

@@ -2,9 +2,9 @@ use rayon::prelude::*;
 
 use super::{Distance, ProjNorm, Saved, TransDLoss, TransDOptions, Triples};
 use crate::Result;
-use crate::engine::parallel::{self, axpy, dot};
+use crate::engine::parallel::{Work, axpy, dot, prefetch, vectorized_work};
 use crate::engine::{Real, Tensor};
-use crate::ops::scatter::scatter;
+use crate::ops::scatter::{Scattered, scatter};
 use crate::with_real;
 
 /// Rows of the workspace for each triple: head, tail, corrupted entity.
@@ -150,12 +150,34 @@ pub(super) fn forward(triples: &Triples, options: &TransDOptions, x: &[&Tensor])
         }
         let losses: Vec<f64> = tasks
             .into_par_iter()
-            .map(|task| parallel::vectorized(|| piece(triples, options, &tables, task)))
+            .map(|task| {
+                let mut total = 0.0;
+                vectorized_work(PieceWork { triples, options, x: &tables, task, total: &mut total });
+                total
+            })
             .collect();
         loss.host_mut::<T>()[0] = T::of(losses.into_iter().sum::<f64>() / count as f64);
     });
     Ok((loss, saved))
 }
+
+struct PieceWork<'a, 'b, T> {
+    triples: &'a Triples,
+    options: &'a TransDOptions,
+    x: &'a Tables<'a, T>,
+    task: Task<'b, T>,
+    total: &'a mut f64,
+}
+
+impl<T: Real> Work for PieceWork<'_, '_, T> {
+    #[inline(always)]
+    fn run(self) {
+        *self.total = piece(self.triples, self.options, self.x, self.task);
+    }
+}
+
+/// Triples between the request for rows and their use.
+const AHEAD: usize = 4;
 
 /// Loss and unit gradients of the triples of one piece; returns the sum of the losses.
 #[inline(always)]
@@ -183,7 +205,15 @@ fn piece<T: Real>(triples: &Triples, options: &TransDOptions, x: &Tables<T>, tas
     let r_squared = dot(r, r);
     let mut total = 0.0;
     let places = task.rows.chunks_exact_mut(SLOTS * m).zip(task.dots.chunks_exact_mut(SLOTS));
+    let end = task.range.end;
     for (i, (rows, dots)) in task.range.zip(places) {
+        if i + AHEAD < end {
+            for v in [head[i + AHEAD], tail[i + AHEAD], corrupt[i + AHEAD]] {
+                let (e, p) = x.entity(v);
+                prefetch(e);
+                prefetch(p);
+            }
+        }
         let h = project(x.entity(head[i]), rp, norm, yh);
         let t = project(x.entity(tail[i]), rp, norm, yt);
         let c = project(x.entity(corrupt[i]), rp, norm, yc);
@@ -260,29 +290,52 @@ pub(super) fn backward(
         if de.is_none() && dp.is_none() {
             return Ok(());
         }
-        let (rows, dots) = (saved.rows.host::<T>(), saved.dots.host::<T>());
-        // dh = pad_or_cut(G, n) + (r_p . G) h_p and dh_p = (r_p . G) h: the sum's last element is that of r_p . G.
+        let work = Entities { rows: saved.rows.host::<T>(), dots: saved.dots.host::<T>(), tables, m, k, up };
         scatter(
             &triples.uses,
             k + 1,
             n,
             [de.as_mut().map(|t| t.host_mut::<T>()), dp.as_mut().map(|t| t.host_mut::<T>())],
-            |place, sum| {
-                axpy(1.0, &rows[place * m..place * m + k], &mut sum[..k]);
-                sum[k] += dots[place];
-            },
-            |v, sum, [de, dp]| {
-                let (e, p) = tables.entity(v as u32);
-                let along = up * sum[k];
-                if let Some(de) = de {
-                    axpy(up, &sum[..k], &mut de[..k]);
-                    axpy(along, p, de);
-                }
-                if let Some(dp) = dp {
-                    axpy(along, e, dp);
-                }
-            },
+            &work,
         );
     });
     Ok(())
+}
+
+/// The gradients of entities from those of their projections: dh = pad_or_cut(G, n) + (r_p . G) h_p and
+/// dh_p = (r_p . G) h. All uses of an entity share h and h_p, so G and r_p . G are summed first; the latter is the
+/// last element of the sum.
+struct Entities<'a, T> {
+    rows: &'a [T],
+    dots: &'a [T],
+    tables: Tables<'a, T>,
+    m: usize,
+    k: usize,
+    up: T,
+}
+
+impl<T: Real> Scattered<T, 2> for Entities<'_, T> {
+    #[inline(always)]
+    fn add(&self, place: usize, sum: &mut [T]) {
+        axpy(T::one(), &self.rows[place * self.m..][..self.k], &mut sum[..self.k]);
+        sum[self.k] += self.dots[place];
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, place: usize) {
+        prefetch(&self.rows[place * self.m..][..self.k]);
+    }
+
+    #[inline(always)]
+    fn finish(&self, v: usize, sum: &[T], [de, dp]: &mut [Option<&mut [T]>; 2]) {
+        let (e, p) = self.tables.entity(v as u32);
+        let along = self.up * sum[self.k];
+        if let Some(de) = de {
+            axpy(self.up, &sum[..self.k], &mut de[..self.k]);
+            axpy(along, p, de);
+        }
+        if let Some(dp) = dp {
+            axpy(along, e, dp);
+        }
+    }
 }
