@@ -10,6 +10,7 @@ pub mod parallel;
 mod params;
 pub mod random;
 mod real;
+pub mod simd;
 mod sum;
 mod tape;
 mod tensor;
