@@ -11,14 +11,16 @@ pub mod parallel;
 mod params;
 pub mod random;
 mod real;
+mod rows;
 mod sum;
 mod tape;
 mod tensor;
 
 pub use device::{Device, Gpu, Grid};
 pub use index::Index;
-pub use params::{Owner, Param, ParamId, Params};
+pub use params::{Owner, Param, ParamId, Params, take_gradient};
 pub use random::Philox;
 pub use real::{DType, Real};
+pub use rows::{Gradient, RowSet};
 pub use tape::{Gradients, Op, Tape, Var};
 pub use tensor::Tensor;
