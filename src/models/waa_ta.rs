@@ -101,13 +101,7 @@ impl WaaTa {
         let mut out = self.head.forward(pass, z_u, z_i)?;
         if self.config.head.score_residual {
             let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
-            let (rows, k) = (pass.rows(score), self.tasks.len());
-            let mut columns = vec![score];
-            if k > 1 {
-                columns.push(pass.zeros(rows, k - 1)?);
-            }
-            let padded = pass.tape.apply(ops::Concat, &columns)?;
-            out.logits = pass.tape.apply(Combine::sum(2), &[out.logits, padded])?;
+            out.logits[0] = pass.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
         }
         Ok(out)
     }
@@ -145,8 +139,8 @@ impl WaaTa {
         }
     }
 
-    /// (1, K times) cross-entropies of logits (pairs, K times), every task's label standing `times` times in a row.
-    fn cross_entropy(&self, pass: &mut Pass, logits: Var, batch: &Batch, times: usize) -> Result<Var> {
+    /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
+    fn cross_entropy(&self, pass: &mut Pass, logits: &[Var], batch: &Batch, times: usize) -> Result<Vec<Var>> {
         let k = self.tasks.len();
         let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
             let repeated: Vec<f64> =
@@ -155,11 +149,12 @@ impl WaaTa {
             let t = Tensor::from_f64(&self.device, self.dtype, rows, k * times, &repeated)?;
             Ok(pass.tape.constant(t))
         };
-        let mut inputs = vec![logits, constant(pass, &batch.labels)?];
+        let mut inputs = logits.to_vec();
+        inputs.push(constant(pass, &batch.labels)?);
         if let Some(mask) = &batch.mask {
             inputs.push(constant(pass, mask)?);
         }
-        pass.tape.apply(BceLoss::default(), &inputs)
+        pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
     fn transd(&self, pass: &mut Pass, batch: &TripleBatch) -> Result<Var> {
@@ -214,7 +209,8 @@ impl WaaTa {
         let u = self.gather(pass, z_u, &rows)?;
         let i = self.gather(pass, z_courses, &courses)?;
         let out = self.judge(pass, u, i)?;
-        Ok(pass.tape.value(out.logits).clone())
+        let logits = pass.tape.apply(ops::Concat, &out.logits)?;
+        Ok(pass.tape.value(logits).clone())
     }
 }
 
@@ -267,15 +263,15 @@ impl Model for WaaTa {
         let z_i = self.gather(pass, z_courses, &batch.pair_course)?;
         let out = self.judge(pass, z_u, z_i)?;
         let m = self.config.head.pairs;
-        let bce = self.cross_entropy(pass, out.logits, batch, 1)?;
+        let bce = self.cross_entropy(pass, &out.logits, batch, 1)?;
         for (i, task) in self.tasks.iter().enumerate() {
             let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
             let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
-            add(format!("bce/{task}"), role, bce, i, weight);
+            add(format!("bce/{task}"), role, bce[i], 0, weight);
         }
         if config.aux_weight != 0.0 {
-            let each = self.cross_entropy(pass, out.auxiliary, batch, m)?;
-            let sum = pass.tape.apply(ops::RowSum, &[each])?;
+            let each = self.cross_entropy(pass, &out.auxiliary, batch, m)?;
+            let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
         if config.orth_weight != 0.0 {
