@@ -4,6 +4,7 @@
 mod corrupt;
 mod id_sets;
 mod pieces;
+mod sample;
 mod segments;
 
 use crate::engine::{Device, Index};
@@ -12,6 +13,7 @@ use crate::{Error, Result};
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
 pub use pieces::{PIECE, Pieces, SOLE};
+pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).
