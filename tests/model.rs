@@ -143,7 +143,7 @@ fn evaluate(model: &dyn Model, batch: &Batch) -> (Vec<(String, f64)>, f64, Gradi
     let mut tape = Tape::new();
     let vars = model.params().on_tape(&mut tape);
     // A fixed stream of dropout: the same elements are dropped in every evaluation.
-    let losses = model.losses(&mut tape, &vars, batch, Some(Philox::new(3, 4))).unwrap();
+    let losses = model.losses(&mut tape, &vars, batch, &Default::default(), Some(Philox::new(3, 4))).unwrap();
     let value = |l: &models::Loss| (l.name.clone(), tape.value(l.var).to_f64().unwrap()[l.column]);
     let named = losses.losses.iter().map(value).collect();
     let (total, grads) = tiny::weighted(&tape, &losses, &vars);
