@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["graph", "engine"]),
     ("layers", &["ops", "graph", "engine", "config"]),
     ("models", &["layers", "ops", "graph", "engine", "config", "data"]),
-    ("eval", &["models", "graph", "engine", "config", "data"]),
+    ("eval", &["models", "ops", "graph", "engine", "config", "data"]),
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
     ("cli", &["train", "eval", "models", "engine", "config", "data"]),
 ];
