@@ -4,9 +4,11 @@ mod batch;
 mod graphs;
 mod waa_ta;
 
+use std::sync::Arc;
+
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Params, Philox, RowSet, Tape, Tensor, Var};
 use crate::ops::Scorer;
 use crate::{Error, Result};
 
@@ -61,9 +63,22 @@ pub trait Model {
     /// Places of the multi-task head's parameters, which may learn at a rate of their own.
     fn head_params(&self) -> std::ops::Range<usize>;
 
+    /// The rows of each parameter that a batch's losses read, by the parameter's place: `losses` finds that
+    /// parameter's compact rows on the tape. `None`, or beyond the end: the whole parameter stands there.
+    fn rows(&self, batch: &Batch) -> Vec<Option<Arc<RowSet>>> {
+        let _ = batch;
+        vec![]
+    }
+
     /// All losses of a batch; the target comes first.
     fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>)
     -> Result<Losses>;
+
+    /// As `rows`, for `triple_loss`.
+    fn triple_rows(&self, batch: &TripleBatch) -> Vec<Option<Arc<RowSet>>> {
+        let _ = batch;
+        vec![]
+    }
 
     /// The knowledge graph's loss on a batch of triples, (1, 1).
     fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var>;
