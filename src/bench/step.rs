@@ -4,7 +4,7 @@ use super::{Case, Cost, Inputs};
 use crate::Result;
 use crate::config::{AttentionMode, Config, Logit};
 use crate::engine::optim::Optimizer;
-use crate::engine::{DType, Tape, Tensor};
+use crate::engine::{DType, Gradient, Tape, Tensor};
 use crate::layers::{Builder, Encoder, Pass, Relations};
 use crate::ops::{Bpr, Gather, Rows};
 
@@ -53,7 +53,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             pass.tape.apply(Bpr::new(0.0), &triplet)?
         };
         let mut gradients = tape.backward(&[(loss, one.clone())])?;
-        let gradients: Vec<Option<Tensor>> = vars.iter().map(|v| gradients.take(*v)).collect();
+        let gradients: Vec<Option<Gradient>> =
+            vars.iter().map(|v| gradients.take(*v).map(Gradient::Dense)).collect();
         drop(tape);
         adam.step(&mut params, &gradients)
     };

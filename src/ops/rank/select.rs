@@ -82,6 +82,9 @@ impl Best {
     }
 }
 
+/// Lanes of one strip of groups.
+const STRIP: usize = 16;
+
 /// maxima[g] becomes the largest of the scores g, g + groups, ...; NaN is passed over.
 struct Maxima<'a> {
     scores: &'a [f32],
@@ -91,10 +94,17 @@ struct Maxima<'a> {
 impl Work for Maxima<'_> {
     #[inline(always)]
     fn run(self) {
-        for part in self.scores.chunks(self.maxima.len()) {
-            for (m, &x) in self.maxima.iter_mut().zip(part) {
-                *m = if x > *m { x } else { *m };
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
+        let groups = self.maxima.len();
+        for (g, out) in self.maxima.chunks_exact_mut(STRIP).enumerate() {
+            let mut most = [f32::NEG_INFINITY; STRIP];
+            for part in self.scores[g * STRIP..].chunks(groups) {
+                match part.first_chunk::<STRIP>() {
+                    Some(part) => (0..STRIP).for_each(|i| most[i] = larger(part[i], most[i])),
+                    None => most.iter_mut().zip(part).for_each(|(m, &x)| *m = larger(x, *m)),
+                }
             }
+            out.copy_from_slice(&most);
         }
     }
 }
@@ -109,32 +119,46 @@ struct Collect<'a> {
 
 /// Scores that are held against the bar at once: by far most have none that passes.
 const WIDE: usize = 32;
-const NARROW: usize = 8;
 
 impl Work for Collect<'_> {
     #[inline(always)]
     fn run(self) {
         let Collect { scores, first, seen, best } = self;
         let bar = best.bar;
-        let passes = |x: f32| !(x < bar);
-        let mut at = first;
-        for wide in scores.chunks(WIDE) {
-            if wide.iter().fold(false, |any, &x| any | passes(x)) {
-                for narrow in wide.chunks(NARROW) {
-                    if narrow.iter().fold(false, |any, &x| any | passes(x)) {
-                        for (id, &x) in (at..).zip(narrow) {
-                            if passes(x) {
-                                best.push(x, id, seen);
-                            }
-                        }
-                    }
-                    at += narrow.len() as u32;
-                }
-            } else {
-                at += wide.len() as u32;
+        let (wide, rest) = scores.as_chunks::<WIDE>();
+        for (i, wide) in wide.iter().enumerate() {
+            let mut passing = not_below(wide, bar);
+            while passing != 0 {
+                let lane = passing.trailing_zeros() as usize;
+                best.push(wide[lane], first + (i * WIDE + lane) as u32, seen);
+                passing &= passing - 1;
             }
         }
+        for (id, &x) in (first + (scores.len() - rest.len()) as u32..).zip(rest) {
+            best.push(x, id, seen);
+        }
     }
+}
+
+/// Bit i is set where x[i] is not below the bar.
+#[inline(always)]
+fn not_below(x: &[f32; WIDE], bar: f32) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the feature was just found on this processor.
+        return unsafe { not_below_avx2(x, bar) };
+    }
+    x.iter().enumerate().fold(0, |bits, (i, &x)| bits | ((!(x < bar)) as u32) << i)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn not_below_avx2(x: &[f32; WIDE], bar: f32) -> u32 {
+    use std::arch::x86_64::{__m256, _CMP_NLT_UQ, _mm256_cmp_ps, _mm256_movemask_ps, _mm256_set1_ps};
+    let x: [__m256; 4] = bytemuck::cast(*x);
+    let bits = |i: usize| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[i], _mm256_set1_ps(bar))) as u32;
+    bits(0) | bits(1) << 8 | bits(2) << 16 | bits(3) << 24
 }
 
 impl Best {
@@ -142,7 +166,7 @@ impl Best {
     fn push(&mut self, score: f32, id: u32, seen: &[u32]) {
         if score.is_nan() {
             self.valid = false;
-        } else if score > f32::NEG_INFINITY || seen.binary_search(&id).is_err() {
+        } else if score >= self.bar && (score > f32::NEG_INFINITY || seen.binary_search(&id).is_err()) {
             self.keys.push(key(score, id));
         }
     }
