@@ -22,6 +22,7 @@ mod mix;
 mod normalize;
 mod orthogonality;
 mod penalty;
+mod planted;
 mod query;
 mod relation_mix;
 mod row_dot;

@@ -68,12 +68,14 @@ fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
             start(kernels::ADAM_STEP, kernels::ADAM_STEP_ROWS, 2),
             vec![s.beta1, s.rate1, s.beta2, s.rate2, s.size, s.root2, s.eps, s.decay, s.shrink],
         ),
-        Scalars::Sgd(s) => {
-            (start(kernels::SGD_STEP, kernels::SGD_STEP_ROWS, 1), vec![s.lr, s.keep, s.rate, s.nesterov, s.decay])
-        }
-        Scalars::Scaled(s) => {
-            (start(kernels::SCALED_STEP, kernels::SCALED_STEP_ROWS, 1), vec![s.lr, s.keep, s.rate, s.eps, s.decay])
-        }
+        Scalars::Sgd(s) => (
+            start(kernels::SGD_STEP, kernels::SGD_STEP_ROWS, 1),
+            vec![s.lr, s.keep, s.rate, s.nesterov, s.decay],
+        ),
+        Scalars::Scaled(s) => (
+            start(kernels::SCALED_STEP, kernels::SCALED_STEP_ROWS, 1),
+            vec![s.lr, s.keep, s.rate, s.eps, s.decay],
+        ),
     };
     scalars.into_iter().fold(launch, |launch, s| launch.value(s as f32)).run()
 }
