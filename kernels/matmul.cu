@@ -29,7 +29,9 @@ __device__ void gemm(const float *a, const float *b, float *c, const float *bias
     __shared__ float as[SLAB][TILE + 4];
     __shared__ float bs[SLAB][TILE + 4];
     int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-    int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+    // Along x alone, whose limit is 2^31: that of y is 65535, which is 4 million rows.
+    int across = (n + TILE - 1) / TILE;
+    int row0 = blockIdx.x / across * TILE, col0 = blockIdx.x % across * TILE;
     int slabs = (k + SLAB - 1) / SLAB;
     int per_split = (slabs + splits - 1) / splits * SLAB;
     int k_begin = blockIdx.z * per_split, k_end = min(k, k_begin + per_split);

@@ -15,7 +15,7 @@ trap 'rm -f "$LOG"' EXIT
 # The path of a test program of this build.
 program() {
     "$CARGO" test --release --test "$1" --no-run --message-format=json 2>/dev/null |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
+        grep '"kind":\["test"\]' | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
 }
 
 build() {

@@ -29,6 +29,7 @@ fn one_dimensional(kernel: &str, grid: u32, block: u32, order: Order) -> Launch<
         order,
         host_memory: true,
         barriers: None,
+        end_blocks: None,
     }
 }
 
@@ -170,6 +171,7 @@ fn every_thread_of_every_block_runs_once() {
                 order,
                 host_memory: true,
                 barriers: None,
+                end_blocks: None,
             },
             &[&output(&mut out)],
         )

@@ -22,7 +22,16 @@ fn output<T>(values: &mut [T]) -> [u8; 8] {
 
 fn one_dimensional(kernel: &str, grid: u32, block: u32, order: Order) -> Launch<'_> {
     let (grid, block) = ([grid, 1, 1], [block, 1, 1]);
-    Launch { kernel, grid, block, shared_bytes: 0, order, host_memory: true, barriers: None }
+    Launch {
+        kernel,
+        grid,
+        block,
+        shared_bytes: 0,
+        order,
+        host_memory: true,
+        barriers: None,
+        end_blocks: None,
+    }
 }
 
 /// Runs a kernel whose pointers hold what this grid touches, but for the planted fault, which the executor stops.

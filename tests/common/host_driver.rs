@@ -1,6 +1,6 @@
 //! The driver of the tests: device memory is host memory, and kernels run through the executor of tests/host.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use waata::engine::device::{DeviceInfo, Driver, Grid, Kernel};
 use waata::{Error, Result};
@@ -12,19 +12,30 @@ pub struct HostDriver {
     barriers: Option<Arc<Barriers>>,
     /// A kernel, and the one that runs in its place.
     replaced: Option<(&'static str, &'static str)>,
+    /// Blocks at each end of a grid that run, and the list of allocations.
+    sparse: Option<(u64, Allocations)>,
 }
+
+/// Address and bytes, in the order in which they were made; freed ones stay.
+pub type Allocations = Arc<Mutex<Vec<(u64, usize)>>>;
 
 impl HostDriver {
     /// `order`: in which order the threads of a block run between barriers.
     pub fn new(order: Order) -> HostDriver {
         let info =
             DeviceInfo { name: "host executor".into(), capability: (0, 0), memory_bytes: 1 << 34, driver: 0 };
-        HostDriver { info, order, barriers: None, replaced: None }
+        HostDriver { info, order, barriers: None, replaced: None, sparse: None }
     }
 
     /// Notes the barriers that kernels meet, and leaves one out.
     pub fn with_barriers(self, barriers: Arc<Barriers>) -> HostDriver {
         HostDriver { barriers: Some(barriers), ..self }
+    }
+
+    /// For tables beyond the machine's memory: memory is zero at first, and only the first and last `blocks` blocks of
+    /// each grid run. Notes every allocation.
+    pub fn sparse(self, blocks: u64, allocations: Allocations) -> HostDriver {
+        HostDriver { sparse: Some((blocks, allocations)), ..self }
     }
 
     /// Launches a planted fault where the op asks for a kernel.
@@ -44,7 +55,13 @@ unsafe impl Driver for HostDriver {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
-        waata_host::allocate(bytes).map_err(failed)
+        let address = waata_host::allocate(bytes).map_err(failed)?;
+        if let Some((_, allocations)) = &self.sparse {
+            allocations.lock().expect("a test panicked").push((address, bytes));
+            // SAFETY: the whole of a new allocation.
+            unsafe { self.zero(address, bytes)? };
+        }
+        Ok(address)
     }
 
     unsafe fn free(&self, address: u64, _bytes: usize) {
@@ -81,6 +98,7 @@ unsafe impl Driver for HostDriver {
             order: self.order,
             host_memory: false,
             barriers: self.barriers.as_deref(),
+            end_blocks: self.sparse.as_ref().map(|(blocks, _)| *blocks),
         };
         // SAFETY: the caller's promise; counts and sizes are checked against the C++ signature, accesses against
         // the memory of this driver.

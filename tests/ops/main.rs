@@ -13,6 +13,7 @@ mod bpr;
 mod common;
 mod concat;
 mod dropout;
+mod far;
 mod gate;
 mod gather;
 mod graphs;

@@ -311,7 +311,8 @@ std::string check(const unsigned* sizes, unsigned count) {
     return {};
 }
 
-void run_grid(unsigned shared_bytes, Order order, std::uint64_t seed) {
+// Of blocks in between than the first and last `end_blocks` nothing runs.
+void run_grid(unsigned shared_bytes, std::uint64_t end_blocks, Order order, std::uint64_t seed) {
     Generator random{seed};
     const std::uint64_t blocks = std::uint64_t{grid_size.x} * grid_size.y * grid_size.z;
     // Shuffled blocks: i * step + start (mod blocks), a permutation because step and blocks share no factor.
@@ -323,6 +324,10 @@ void run_grid(unsigned shared_bytes, Order order, std::uint64_t seed) {
     const unsigned count = block_size.x * block_size.y * block_size.z;
     std::uint64_t block = order == Order::Reverse ? blocks - 1 : start;
     for (std::uint64_t i = 0; i < blocks && failure.empty(); ++i) {
+        if (i == end_blocks && blocks > 2 * end_blocks) {
+            i = blocks - end_blocks;
+            block = order == Order::Forward ? i : block;
+        }
         const std::uint64_t plane = std::uint64_t{grid_size.x} * grid_size.y;
         block_index = {static_cast<unsigned>(block % grid_size.x), static_cast<unsigned>(block % plane / grid_size.x),
                        static_cast<unsigned>(block / plane)};
@@ -413,7 +418,7 @@ bool waata_host_barrier(unsigned index, char* text, std::size_t capacity) {
 
 // Each of `given` points at the bytes of one argument. On failure, false and a message in `text`.
 bool waata_host_launch(const Entry* kernel, const unsigned* grid, const unsigned* block, unsigned shared_bytes,
-                       bool host_memory, const char* without, int order, std::uint64_t seed, const unsigned char* const* given, const unsigned* sizes,
+                       bool host_memory, const char* without, std::uint64_t end_blocks, int order, std::uint64_t seed, const unsigned char* const* given, const unsigned* sizes,
                        unsigned count, char* text, std::size_t capacity) {
     entry = kernel;
     grid_size = {grid[0], grid[1], grid[2]};
@@ -439,7 +444,7 @@ bool waata_host_launch(const Entry* kernel, const unsigned* grid, const unsigned
         arguments = pointers.data();
         failed_at = failed_earlier = 0;
         launch_begins(*kernel, shared_bytes, host_memory);
-        run_grid(shared_bytes, static_cast<Order>(order), seed);
+        run_grid(shared_bytes, end_blocks, static_cast<Order>(order), seed);
         if (failed_at) failure += " (" + source_line(failed_at) + ")";
         if (failed_earlier) failure += "; the other access: " + source_line(failed_earlier);
     }

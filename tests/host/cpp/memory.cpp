@@ -49,7 +49,7 @@ namespace {
 
 constexpr std::size_t PAGE = 4096;
 // Address space, not memory: pages exist once they are touched.
-constexpr std::size_t ARENA_BYTES = std::size_t{256} << 30;
+constexpr std::size_t ARENA_BYTES = std::size_t{2} << 40;
 // Between two allocations, so that an index that is off lands in no other one.
 constexpr std::size_t GAP = 64 * 1024;
 // Freed blocks of one size that wait before the oldest is used again.
@@ -74,12 +74,17 @@ enum class Kind { Read, Write, Atomic };
 unsigned char* arena;
 Cell* arena_cells;
 std::size_t arena_used;
-std::map<std::uintptr_t, std::size_t> allocations;
+struct Allocation {
+    std::size_t bytes;
+    bool written;  // The whole of a sparse one, by clearing it.
+};
+std::map<std::uintptr_t, Allocation> allocations;
 std::map<std::size_t, std::deque<std::uintptr_t>> freed;
 
 // The allocation of a page, by the low bits of its number: the checks of a kernel find theirs here.
 struct Found {
     std::uintptr_t page, begin, end;
+    bool written;
 } found[1024];
 
 const Entry* entry;
@@ -116,14 +121,15 @@ auto allocation_before(std::uintptr_t address) {
     return next == allocations.begin() ? allocations.end() : std::prev(next);
 }
 
-bool inside(std::uintptr_t address, std::size_t bytes) {
+// Null where the range is not inside one allocation.
+const Found* inside(std::uintptr_t address, std::size_t bytes) {
     Found& known = found[address / PAGE % 1024];
     if (known.page != address / PAGE) {
         const auto holder = allocation_before(address);
-        if (holder == allocations.end() || address - holder->first >= holder->second) return false;
-        known = {address / PAGE, holder->first, holder->first + holder->second};
+        if (holder == allocations.end() || address - holder->first >= holder->second.bytes) return nullptr;
+        known = {address / PAGE, holder->first, holder->first + holder->second.bytes, holder->second.written};
     }
-    return address >= known.begin && address + bytes <= known.end;
+    return address >= known.begin && address + bytes <= known.end ? &known : nullptr;
 }
 
 std::uint32_t site_of(void* instruction) {
@@ -148,14 +154,14 @@ const char* verb(Kind kind) { return kind == Kind::Read ? "read" : kind == Kind:
     char where[160];
     if (!in_arena(address)) {
         std::snprintf(where, sizeof where, "at %#zx, which is no device memory", static_cast<std::size_t>(address));
-    } else if (holder != allocations.end() && address - holder->first < holder->second + GAP / 2) {
+    } else if (holder != allocations.end() && address - holder->first < holder->second.bytes + GAP / 2) {
         std::snprintf(where, sizeof where, "at byte %zu of an allocation of %zu bytes",
-                      static_cast<std::size_t>(address - holder->first), holder->second);
+                      static_cast<std::size_t>(address - holder->first), holder->second.bytes);
     } else {
         const auto next = allocations.upper_bound(address);
         if (next != allocations.end() && next->first - address <= GAP / 2) {
             std::snprintf(where, sizeof where, "%zu bytes before an allocation of %zu bytes",
-                          static_cast<std::size_t>(next->first - address), next->second);
+                          static_cast<std::size_t>(next->first - address), next->second.bytes);
         } else {
             std::snprintf(where, sizeof where, "in no allocation (freed, or far off)");
         }
@@ -235,11 +241,11 @@ void note_write(Cell& cell, unsigned self, std::uint8_t mask, bool atomic, void*
 }
 
 template <Kind kind>
-void check(Cell& cell, std::uint8_t mask, bool shared, void* instruction) {
+void check(Cell& cell, std::uint8_t mask, bool shared, bool written, void* instruction) {
     const unsigned self = running_thread();
     // Shared memory starts afresh with each block.
     if (shared && cell.write_interval < first_of_block) cell.written = 0;
-    if (kind != Kind::Write && (cell.written & mask) != mask) not_written(shared, instruction);
+    if (kind != Kind::Write && !written && (cell.written & mask) != mask) not_written(shared, instruction);
     const bool both_atomic = kind == Kind::Atomic && (cell.flags & ATOMIC);
     if ((cell.write_mask & mask) && !both_atomic &&
         !(shared && cell.write_interval < first_of_block) &&
@@ -259,11 +265,13 @@ template <Kind kind>
 [[gnu::always_inline]] inline void access(const void* pointer, std::size_t bytes, void* instruction) {
     const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(pointer);
     Cell* cell;
-    bool shared = true;
+    bool shared = true, written = false;
     if (in_arena(address)) {
-        if (!inside(address, bytes)) out_of_bounds(kind, static_cast<unsigned>(bytes), address, instruction);
+        const Found* const holder = inside(address, bytes);
+        if (!holder) out_of_bounds(kind, static_cast<unsigned>(bytes), address, instruction);
         cell = arena_cell(address);
         shared = false;
+        written = holder->written;
     } else if (address - reinterpret_cast<std::uintptr_t>(entry->shared_begin) <
                static_cast<std::size_t>(entry->shared_end - entry->shared_begin)) {
         cell = static_cells + (address - reinterpret_cast<std::uintptr_t>(entry->shared_begin)) / 4;
@@ -285,7 +293,7 @@ template <Kind kind>
     std::size_t first = address % 4;
     for (std::size_t left = bytes; left > 0; ++cell) {
         const std::size_t part = left < 4 - first ? left : 4 - first;
-        check<kind>(*cell, static_cast<std::uint8_t>(((1u << part) - 1) << first), shared, instruction);
+        check<kind>(*cell, static_cast<std::uint8_t>(((1u << part) - 1) << first), shared, written, instruction);
         left -= part;
         first = 0;
     }
@@ -349,7 +357,7 @@ std::uint64_t waata_host_allocate(std::size_t bytes) {
     const std::size_t size = pages(bytes);
     auto& waiting = freed[size];
     std::uintptr_t address;
-    if (waiting.size() > QUARANTINE) {
+    if (waiting.size() > (bytes > FILLED_BYTES ? 0 : QUARANTINE)) {
         address = waiting.front();
         waiting.pop_front();
     } else {
@@ -357,7 +365,7 @@ std::uint64_t waata_host_allocate(std::size_t bytes) {
         address = reinterpret_cast<std::uintptr_t>(arena) + arena_used + GAP;
         arena_used += size + GAP;
     }
-    allocations[address] = bytes;
+    allocations[address] = {bytes, false};
     if (bytes <= FILLED_BYTES) std::memset(reinterpret_cast<void*>(address), POISON, bytes);
     return address;
 }
@@ -365,7 +373,7 @@ std::uint64_t waata_host_allocate(std::size_t bytes) {
 void waata_host_free(std::uint64_t address) {
     const auto known = allocations.find(address);
     if (known == allocations.end()) std::abort();
-    const std::size_t size = pages(known->second);
+    const std::size_t size = pages(known->second.bytes);
     madvise(reinterpret_cast<void*>(address), size, MADV_DONTNEED);
     madvise(arena_cell(address), size / 4 * sizeof(Cell), MADV_DONTNEED);
     allocations.erase(known);
@@ -374,9 +382,24 @@ void waata_host_free(std::uint64_t address) {
 }
 
 // Whether a copy by the driver stays inside one allocation.
-bool waata_host_holds(std::uint64_t address, std::size_t bytes) { return in_arena(address) && inside(address, bytes); }
+bool waata_host_holds(std::uint64_t address, std::size_t bytes) {
+    return bytes == 0 || (in_arena(address) && inside(address, bytes));
+}
 
 void waata_host_written(std::uint64_t address, std::size_t bytes) { mark_written(address, bytes); }
+
+// The whole of a sparse allocation becomes zero without being touched.
+void waata_host_zero(std::uint64_t address, std::size_t bytes) {
+    const auto holder = allocations.find(address);
+    if (bytes > FILLED_BYTES && holder != allocations.end() && holder->second.bytes == bytes) {
+        madvise(reinterpret_cast<void*>(address), pages(bytes), MADV_DONTNEED);
+        holder->second.written = true;
+        std::memset(found, 0, sizeof found);
+        return;
+    }
+    std::memset(reinterpret_cast<void*>(address), 0, bytes);
+    mark_written(address, bytes);
+}
 
 // A copy holds values where its source does.
 void waata_host_copied(std::uint64_t to, std::uint64_t from, std::size_t bytes) {
@@ -414,6 +437,9 @@ std::uint64_t waata_host_allocate(std::size_t bytes) {
 void waata_host_free(std::uint64_t address) { std::free(reinterpret_cast<void*>(address)); }
 bool waata_host_holds(std::uint64_t, std::size_t) { return true; }
 void waata_host_written(std::uint64_t, std::size_t) {}
+void waata_host_zero(std::uint64_t address, std::size_t bytes) {
+    std::memset(reinterpret_cast<void*>(address), 0, bytes);
+}
 void waata_host_copied(std::uint64_t, std::uint64_t, std::size_t) {}
 
 #endif

@@ -48,6 +48,8 @@ pub struct Launch<'a> {
     /// The kernel may also access memory that is not of `allocate`, unchecked.
     pub host_memory: bool,
     pub barriers: Option<&'a Barriers>,
+    /// Only so many blocks at each end of the grid run, for tables that are too large to be run over.
+    pub end_blocks: Option<u64>,
 }
 
 #[repr(C)]
@@ -72,6 +74,7 @@ unsafe extern "C" {
         shared_bytes: u32,
         host_memory: bool,
         without: *const c_char,
+        end_blocks: u64,
         order: c_int,
         seed: u64,
         arguments: *const *const u8,
@@ -85,6 +88,7 @@ unsafe extern "C" {
     fn waata_host_free(address: u64);
     fn waata_host_holds(address: u64, bytes: usize) -> bool;
     fn waata_host_written(address: u64, bytes: usize);
+    fn waata_host_zero(address: u64, bytes: usize);
     fn waata_host_copied(to: u64, from: u64, bytes: usize);
 }
 
@@ -155,6 +159,7 @@ pub unsafe fn launch(launch: &Launch, arguments: &[&[u8]]) -> Result<(), String>
             launch.shared_bytes,
             launch.host_memory,
             without.as_ref().map_or(std::ptr::null(), |site| site.as_ptr()),
+            launch.end_blocks.unwrap_or(u64::MAX),
             order,
             seed,
             pointers.as_ptr(),
@@ -274,9 +279,6 @@ pub unsafe fn zero(to: u64, bytes: usize) -> Result<(), String> {
     let _locked = lock();
     held(to, bytes)?;
     // SAFETY: the range is inside a live allocation.
-    unsafe {
-        (to as *mut u8).write_bytes(0, bytes);
-        waata_host_written(to, bytes);
-    }
+    unsafe { waata_host_zero(to, bytes) };
     Ok(())
 }
