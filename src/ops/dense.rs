@@ -316,7 +316,7 @@ fn launch(
         None => (None, 1),
     };
     let (code, slope) = act.code();
-    let blocks = [n.div_ceil(TILE) as u32, m.div_ceil(TILE) as u32, splits as u32];
+    let blocks = [(n.div_ceil(TILE) * m.div_ceil(TILE)) as u32, 1, splits as u32];
     gpu.launch(kernel, Grid { blocks, threads: [256, 1, 1], shared: 0 })
         .tensor(a)
         .tensor(b)
