@@ -5,6 +5,7 @@ mod bits;
 mod buffer;
 pub mod device;
 mod index;
+mod matmul;
 pub mod optim;
 pub mod parallel;
 mod params;

@@ -24,7 +24,7 @@ pub trait Real: Float + NumAssign + bytemuck::Pod + Default + Debug + Send + Syn
     /// tanh(x). In f32 a rational function (below 8 ulp) that compilers vectorise.
     fn fast_tanh(self) -> Self;
 
-    /// `c = alpha * a b + beta * c` over row and column strides (in elements).
+    /// `c = a b + beta c` over row and column strides (in elements).
     ///
     /// # Safety
     /// The pointers must be valid for the strided extents m x k, k x n and m x n; `c` must not overlap the others.
@@ -33,7 +33,6 @@ pub trait Real: Float + NumAssign + bytemuck::Pod + Default + Debug + Send + Syn
         m: usize,
         k: usize,
         n: usize,
-        alpha: Self,
         a: *const Self,
         stride_a: (isize, isize),
         b: *const Self,
@@ -55,6 +54,50 @@ pub trait Real: Float + NumAssign + bytemuck::Pod + Default + Debug + Send + Syn
     #[inline(always)]
     fn softplus(self) -> Self {
         self.max(Self::zero()) + (-self.abs()).fast_exp().ln_1p()
+    }
+}
+
+/// The library's product on one thread, for the types that it knows.
+///
+/// # Safety
+/// As for `Real::gemm`.
+#[allow(clippy::too_many_arguments)]
+unsafe fn serial_gemm<T: Real>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: *const T,
+    (rsa, csa): (isize, isize),
+    b: *const T,
+    (rsb, csb): (isize, isize),
+    beta: T,
+    c: *mut T,
+    (rsc, csc): (isize, isize),
+) {
+    let (read_c, serial) = (beta != T::zero(), gemm::Parallelism::None);
+    // SAFETY: the caller's promise; T is f32 or f64, which the library has kernels for.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c,
+            csc,
+            rsc,
+            read_c,
+            a,
+            csa,
+            rsa,
+            b,
+            csb,
+            rsb,
+            beta,
+            T::one(),
+            false,
+            false,
+            false,
+            serial,
+        )
     }
 }
 
@@ -122,7 +165,6 @@ impl Real for f32 {
         m: usize,
         k: usize,
         n: usize,
-        alpha: f32,
         a: *const f32,
         (rsa, csa): (isize, isize),
         b: *const f32,
@@ -131,8 +173,8 @@ impl Real for f32 {
         c: *mut f32,
         (rsc, csc): (isize, isize),
     ) {
-        // SAFETY: the caller's promise is the one that sgemm asks for.
-        unsafe { matrixmultiply::sgemm(m, k, n, alpha, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc) }
+        // SAFETY: the caller's promise is the one that the library asks for.
+        unsafe { serial_gemm(m, k, n, a, (rsa, csa), b, (rsb, csb), beta, c, (rsc, csc)) }
     }
 }
 
@@ -163,7 +205,6 @@ impl Real for f64 {
         m: usize,
         k: usize,
         n: usize,
-        alpha: f64,
         a: *const f64,
         (rsa, csa): (isize, isize),
         b: *const f64,
@@ -172,8 +213,8 @@ impl Real for f64 {
         c: *mut f64,
         (rsc, csc): (isize, isize),
     ) {
-        // SAFETY: the caller's promise is the one that dgemm asks for.
-        unsafe { matrixmultiply::dgemm(m, k, n, alpha, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc) }
+        // SAFETY: the caller's promise is the one that the library asks for.
+        unsafe { serial_gemm(m, k, n, a, (rsa, csa), b, (rsb, csb), beta, c, (rsc, csc)) }
     }
 }
 

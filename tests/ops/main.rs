@@ -19,6 +19,7 @@ mod graphs;
 mod harness;
 mod linear;
 mod mix;
+mod mlp_bank;
 mod normalize;
 mod orthogonality;
 mod penalty;
