@@ -7,8 +7,6 @@ use std::sync::Arc;
 use waata::engine::{
     DType, Device, Gpu, Gradient, Op, Owner, Params, Philox, RowSet, Tensor, optim::Optimizer,
 };
-use waata::eval::top_k;
-use waata::graph::IdSets;
 use waata::ops::{Activation, Bottom, Concat, Gather, L2Normalize, Linear, RowDot, Rows, ScaleRows};
 
 use crate::common::{Allocations, HostDriver, Order};
@@ -182,28 +180,5 @@ fn optimizers_beyond_32_bits() {
             Optimizer::new(name, 0.1, 0.01).unwrap().step(&mut params, &[Some(gradient)]).unwrap();
             close(&format!("{name}, sparse: {sparse}"), &far.rows(address, cols), &near);
         }
-    }
-}
-
-#[test]
-fn ranking_beyond_32_bits() {
-    let (rows, courses, k) = ((1usize << 20) + 2, 4100usize, 3);
-    let far = Far::new();
-    let scores = Tensor::zeros(&far.device, DType::F32, rows, courses).unwrap();
-    let address = *far.addresses(rows * courses).last().unwrap();
-    let best = [4097u32, 5, 4099];
-    for row in [0, rows - 1] {
-        for (place, course) in best.iter().enumerate() {
-            let at = address + 4 * (row * courses + *course as usize) as u64;
-            let value = (row + 10 - place) as f32;
-            // SAFETY: inside the scores.
-            unsafe { waata_host::upload(at, &value.to_ne_bytes()) }.unwrap();
-        }
-    }
-    let seen = IdSets::none(&far.device, rows, courses).unwrap();
-    let top = top_k(&scores, &seen, None, k).unwrap();
-    for row in [0, rows - 1] {
-        assert_eq!(top.row(row), best, "row {row}");
-        assert_eq!(top.row_scores(row), [10, 9, 8].map(|x| (row + x) as f32), "row {row}");
     }
 }
