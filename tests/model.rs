@@ -5,7 +5,8 @@ mod common;
 use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Gpu, Philox, Tape, Tensor};
-use waata::models::{self, Batch, Model, TrainGraph, learners_for, triples_for_training};
+use waata::graph::IdSets;
+use waata::models::{self, Batch, Learners, Model, TrainGraph, learners_for, triples_for_training};
 use waata::train::{Stepper, TripleSampler};
 
 use common::{HostDriver, Order, tiny};
@@ -245,6 +246,49 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     }
 }
 
+/// Scores of all courses for each learner, out of the ranking's lists.
+fn ranked(model: &dyn Model, learners: &Learners) -> Tensor {
+    let encoded = model.encode().unwrap();
+    let z_u = model.represent_learners(&encoded, learners).unwrap();
+    let scorer = model.scorer(&encoded).unwrap();
+    let (rows, courses, device) = (learners.rows(), scorer.courses(), z_u.device());
+    let top = scorer.rank(&z_u, &IdSets::none(&device, rows, courses).unwrap(), courses).unwrap();
+    let mut scores = vec![f32::NAN; rows * courses];
+    for row in 0..rows {
+        for (id, score) in top.row(row).iter().zip(top.row_scores(row)) {
+            scores[row * courses + *id as usize] = *score;
+        }
+    }
+    Tensor::new(&Device::Cpu, rows, courses, &scores).unwrap()
+}
+
+/// The same pair by pair: the first task's logit of the head as it trains, the match score (8), or their sum.
+fn scores(model: &dyn Model, rank_by: &str, config: &Config, learners: &Learners) -> Tensor {
+    let encoded = model.encode().unwrap();
+    let (rows, courses) = (learners.rows(), encoded.z_courses.rows());
+    let pairs: Vec<(u32, u32)> =
+        (0..rows as u32).flat_map(|u| (0..courses as u32).map(move |i| (u, i))).collect();
+    let logits = model.logits(&encoded, learners, &pairs).unwrap().to_f64().unwrap();
+    let (z_u, z_i) = (model.represent_learners(&encoded, learners).unwrap(), &encoded.z_courses);
+    let (d, z_u, z_i) = (z_i.cols(), z_u.to_f64().unwrap(), z_i.to_f64().unwrap());
+    let bias = model.params().find("course_bias").map(|id| model.params().get(id).value.to_f64().unwrap());
+    let softmax = config.loss.ranking == waata::config::Ranking::Softmax;
+    let scale = if softmax { config.loss.softmax_scale } else { 1.0 };
+    let score = |(at, &(u, i)): (usize, &(u32, u32))| {
+        let (u, i) = (u as usize, i as usize);
+        let dot: f64 = z_u[u * d..(u + 1) * d].iter().zip(&z_i[i * d..(i + 1) * d]).map(|(a, b)| a * b).sum();
+        let score = scale * dot + bias.as_ref().map_or(0.0, |bias| bias[i]);
+        let head = logits[at * model.tasks().len()];
+        match rank_by {
+            "head" => head,
+            "inner" => score,
+            _ => head + score,
+        }
+    };
+    let scores: Vec<f64> = pairs.iter().enumerate().map(score).collect();
+    Tensor::from_f64(&Device::Cpu, DType::F64, rows, courses, &scores).unwrap()
+}
+
 fn executor() -> Device {
     Device::Gpu(Gpu::new(HostDriver::new(Order::Shuffle(5))))
 }
@@ -253,8 +297,7 @@ fn executor() -> Device {
 fn kernels_agree_with_the_cpu() {
     let data = tiny::dataset();
     for (name, settings) in CONFIGURATIONS {
-        let settings: Vec<&str> = settings.iter().copied().chain(["eval.rank_by=both"]).collect();
-        let config = config(&settings);
+        let config = config(settings);
         let (exact, graph) = model(&config, &data, &Device::Cpu, DType::F64);
         let batch = batch(&config, &data, &*exact, &graph);
         let (wanted, _, wanted_grads) = evaluate(&*exact, &batch);
@@ -286,8 +329,17 @@ fn kernels_agree_with_the_cpu() {
             let logits = model.logits(&encoded, &learners, &pairs).unwrap();
             let want = exact.logits(&exact_encoded, &learners, &pairs).unwrap();
             close(&what("logits"), &logits, &want, 1e-4);
-            let scores = model.score_all(&encoded, &learners).unwrap();
-            close(&what("scores"), &scores, &exact.score_all(&exact_encoded, &learners).unwrap(), 1e-4);
+            for rank_by in ["head", "inner", "both"] {
+                let settings: Vec<String> = settings
+                    .iter()
+                    .map(|s| s.to_string())
+                    .chain([format!("eval.rank_by={rank_by}")])
+                    .collect();
+                let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+                let (model, _) = self::model(&self::config(&settings), &data, &device, DType::F32);
+                let want = scores(&*model, rank_by, &config, &learners);
+                close(&what(rank_by), &ranked(&*model, &learners), &want, 1e-5);
+            }
         }
     }
 }

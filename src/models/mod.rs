@@ -8,6 +8,7 @@ mod waa_ta;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
+use crate::ops::Scorer;
 use crate::{Error, Result};
 
 pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
@@ -99,8 +100,11 @@ pub trait Model {
 
     fn encode(&self) -> Result<Encoded>;
 
-    /// Scores of all courses for a block of learners, (rows, courses), as `eval.rank_by` says.
-    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
+    /// What ranks all courses, as `eval.rank_by` says, for rows of `represent_learners`.
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer>;
+
+    /// Z of a block of learners, (rows, D).
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
 
     /// Logits of all tasks for pairs (row of `learners`, course), (pairs, K).
     fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor>;

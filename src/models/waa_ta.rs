@@ -10,8 +10,8 @@ use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, RowSet, T
 use crate::graph::Blocks;
 use crate::layers::{Builder, Encoder, Head, Pass};
 use crate::ops::{
-    self, BceLoss, Bpr, Combine, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, SoftmaxLoss,
-    SoftmaxOptions, TransD, TransDOptions,
+    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
+    SoftmaxLoss, SoftmaxOptions, TransD, TransDOptions,
 };
 use crate::{Error, Result};
 
@@ -159,13 +159,7 @@ impl WaaTa {
         let mut out = self.head.forward(pass, z_u, z_i)?;
         if self.config.head.score_residual {
             let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
-            let (rows, k) = (pass.rows(score), self.tasks.len());
-            let mut columns = vec![score];
-            if k > 1 {
-                columns.push(pass.zeros(rows, k - 1)?);
-            }
-            let padded = pass.tape.apply(ops::Concat, &columns)?;
-            out.logits = pass.tape.apply(Combine::sum(2), &[out.logits, padded])?;
+            out.logits[0] = pass.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
         }
         Ok(out)
     }
@@ -197,8 +191,8 @@ impl WaaTa {
         }
     }
 
-    /// (1, K times) cross-entropies of logits (pairs, K times), every task's label standing `times` times in a row.
-    fn cross_entropy(&self, pass: &mut Pass, logits: Var, batch: &Batch, times: usize) -> Result<Var> {
+    /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
+    fn cross_entropy(&self, pass: &mut Pass, logits: &[Var], batch: &Batch, times: usize) -> Result<Vec<Var>> {
         let k = self.tasks.len();
         let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
             let repeated: Vec<f64> =
@@ -207,11 +201,12 @@ impl WaaTa {
             let t = Tensor::from_f64(&self.device, self.dtype, rows, k * times, &repeated)?;
             Ok(pass.tape.constant(t))
         };
-        let mut inputs = vec![logits, constant(pass, &batch.labels)?];
+        let mut inputs = logits.to_vec();
+        inputs.push(constant(pass, &batch.labels)?);
         if let Some(mask) = &batch.mask {
             inputs.push(constant(pass, mask)?);
         }
-        pass.tape.apply(BceLoss::default(), &inputs)
+        pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
     fn transd(&self, pass: &mut Pass, batch: &TripleBatch, plan: &Plan) -> Result<Var> {
@@ -266,12 +261,10 @@ impl WaaTa {
         let u = self.gather(pass, z_u, &rows)?;
         let i = self.gather(pass, z_courses, &courses)?;
         let out = self.judge(pass, u, i)?;
-        Ok(pass.tape.value(out.logits).clone())
+        let logits = pass.tape.apply(ops::Concat, &out.logits)?;
+        Ok(pass.tape.value(logits).clone())
     }
 }
-
-/// Pairs that the head judges at once when ranking: bounds the memory, not the result.
-const HEAD_BLOCK: usize = 16 * 1024;
 
 impl Model for WaaTa {
     fn name(&self) -> &'static str {
@@ -337,15 +330,15 @@ impl Model for WaaTa {
         let z_i = self.gather(pass, z.z_courses, &z.places(&batch.pair_course))?;
         let out = self.judge(pass, z_u, z_i)?;
         let m = self.config.head.pairs;
-        let bce = self.cross_entropy(pass, out.logits, batch, 1)?;
+        let bce = self.cross_entropy(pass, &out.logits, batch, 1)?;
         for (i, task) in self.tasks.iter().enumerate() {
             let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
             let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
-            add(format!("bce/{task}"), role, bce, i, weight);
+            add(format!("bce/{task}"), role, bce[i], 0, weight);
         }
         if config.aux_weight != 0.0 {
-            let each = self.cross_entropy(pass, out.auxiliary, batch, m)?;
-            let sum = pass.tape.apply(ops::RowSum, &[each])?;
+            let each = self.cross_entropy(pass, &out.auxiliary, batch, m)?;
+            let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
         if config.orth_weight != 0.0 {
@@ -454,49 +447,26 @@ impl Model for WaaTa {
         })
     }
 
-    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
-        let (rows, courses) = (learners.rows(), self.courses);
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer> {
+        let (rank_by, loss) = (self.config.eval.rank_by, &self.config.loss);
+        let courses = encoded.z_courses.clone();
+        let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
+        let scale = if loss.ranking == Ranking::Softmax { loss.softmax_scale as f32 } else { 1.0 };
+        let mut dot = (rank_by != RankBy::Head).then_some(Dot { scale, bias });
+        let mut head = None;
+        if rank_by != RankBy::Inner {
+            head = Some(self.head.first_task(&self.params, courses.cols())?);
+            if self.config.head.score_residual {
+                dot.get_or_insert(Dot { scale: 0.0, bias: None }).scale += 1.0;
+            }
+        }
+        Scorer::new(courses, dot, head)
+    }
+
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
         self.inference(|pass| {
             let z_u = self.learners_from(pass, encoded, learners)?;
-            let rank_by = self.config.eval.rank_by;
-            let mut scores = None;
-            if rank_by != RankBy::Head {
-                let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
-                let scale = match self.config.loss.ranking {
-                    Ranking::Softmax => self.config.loss.softmax_scale,
-                    _ => 1.0,
-                };
-                let z_u = pass.tape.value(z_u);
-                scores = Some(ops::match_scores(z_u, &encoded.z_courses, bias.as_ref(), scale)?);
-            }
-            if rank_by != RankBy::Inner {
-                let mut values = Vec::with_capacity(rows * courses);
-                let block = (HEAD_BLOCK / courses.max(1)).max(1);
-                for first in (0..rows).step_by(block) {
-                    let block_rows = first as u32..((first + block).min(rows)) as u32;
-                    let row = block_rows.clone().flat_map(|r| std::iter::repeat_n(r, courses)).collect();
-                    let course = block_rows.flat_map(|_| 0..courses as u32).collect();
-                    // A tape of its own, so that a block's memory goes before the next one's comes.
-                    let z_u = pass.tape.value(z_u).clone();
-                    let logits = self.inference(|pass| {
-                        let z_u = pass.tape.constant(z_u);
-                        self.pair_logits(pass, encoded, z_u, row, course)
-                    })?;
-                    values.extend(logits.to_vec()?.chunks_exact(self.tasks.len()).map(|z| z[0]));
-                }
-                let head = Tensor::from_f64(
-                    &self.device,
-                    self.dtype,
-                    rows,
-                    courses,
-                    &values.into_iter().map(f64::from).collect::<Vec<_>>(),
-                )?;
-                match &mut scores {
-                    Some(scores) => scores.add_scaled(1.0, &head)?,
-                    none => *none = Some(head),
-                }
-            }
-            scores.ok_or_else(|| Error::shape("score", "a way to rank", "none"))
+            Ok(pass.tape.value(z_u).clone())
         })
     }
 
