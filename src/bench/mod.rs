@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Device, Tape, Tensor, Var};
 use crate::{Error, Result};
 
-pub use inputs::Inputs;
+pub use inputs::{Inputs, save};
 pub use limits::Limits;
 pub use measure::Timing;
 pub use report::{CaseReport, Change, DeviceFacts, Report, compare, heading, row, title};

@@ -30,17 +30,17 @@ impl Batch {
     }
 }
 
+/// Heads, relations, tails and corrupted tails of a batch.
+pub(super) fn ids(inputs: &Inputs) -> [Vec<u32>; 4] {
+    let (count, entities) = (inputs.sizes.triples, inputs.sizes.learners);
+    [(entities, 0), (RELATIONS, 1), (entities, 2), (entities, 3)].map(|(n, list)| inputs.ids(count, n, list))
+}
+
 /// The loss and its gradients from the ids on, then its parts: sorting the ids, and the rest with sorted ids.
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let (count, entities, d) = (inputs.sizes.triples, inputs.sizes.learners, inputs.sizes.dim);
-    let batch = Batch {
-        device: inputs.device.clone(),
-        entities,
-        heads: inputs.ids(count, entities, 0),
-        relations: inputs.ids(count, RELATIONS, 1),
-        tails: inputs.ids(count, entities, 2),
-        corrupted: inputs.ids(count, entities, 3),
-    };
+    let [heads, relations, tails, corrupted] = ids(inputs);
+    let batch = Batch { device: inputs.device.clone(), entities, heads, relations, tails, corrupted };
     let table = |rows: usize, table: u64| inputs.random(rows, d, 0.3, table);
     let tables = [table(entities, 10)?, table(entities, 11)?, table(RELATIONS, 12)?, table(RELATIONS, 13)?];
     let seed = Tensor::new(&inputs.device, 1, 1, &[1.0])?;

@@ -12,11 +12,12 @@ mod params;
 pub mod random;
 mod real;
 mod rows;
+pub mod simd;
 mod sum;
 mod tape;
 mod tensor;
 
-pub use device::{Device, Gpu, Grid};
+pub use device::{Device, Gpu, Grid, MatrixUnit};
 pub use index::Index;
 pub use params::{Owner, Param, ParamId, Params, take_gradient};
 pub use random::Philox;

@@ -6,6 +6,8 @@ mod aggregate;
 mod attend;
 mod attend_cpu;
 mod attend_gpu;
+mod attend_stream;
+mod attend_stream_backward;
 mod bce;
 mod bi_interaction;
 mod bottom;
