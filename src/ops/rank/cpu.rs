@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::head::{Logits, Packed};
 use super::select::Best;
-use super::tile::{self, COLUMNS, Group, Panel};
+use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
 use super::{Dot, PairHead, Scorer, TopK};
 use crate::Result;
 use crate::engine::parallel::{Work, vectorized_work};
@@ -216,18 +216,23 @@ struct Products<'a> {
 impl Work for Products<'_> {
     #[inline(always)]
     fn run(self) {
+        match Avx2::found() {
+            Some(unit) => self.with(unit),
+            None => self.with(Portable),
+        }
+    }
+}
+
+impl Products<'_> {
+    #[inline(always)]
+    fn with(self, unit: impl Unit) {
         for (p, panel) in self.courses.chunks_exact(self.dim).enumerate() {
             let start = self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]);
             let at = p * COLUMNS;
-            tile::multiply(
-                self.rows,
-                self.groups,
-                panel,
-                |_| start,
-                |row, sums: Panel| {
-                    self.out[row * self.stride + at..][..COLUMNS].copy_from_slice(&sums);
-                },
-            );
+            let store = |row: usize, sums: Panel| {
+                self.out[row * self.stride + at..][..COLUMNS].copy_from_slice(&sums);
+            };
+            tile::multiply(unit, self.rows, self.groups, panel, |_| start, store);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! learner and each course. The third is (W_h diag(u)) i: for one learner a product of scaled weights with all
 //! courses, so that no pair's input is ever formed. What follows runs on panels of sixteen courses that stay in cache.
 
-use super::tile::{self, COLUMNS, Group, Panel};
+use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
 use crate::engine::parallel::Work;
 use crate::engine::{Real, Tensor};
 use crate::ops::{Activation, Bottom};
@@ -228,12 +228,12 @@ fn each<const N: usize>(x: [&Panel; N], f: impl Fn([f32; N]) -> f32) -> Panel {
 
 impl Logits<'_> {
     #[inline(always)]
-    fn step(step: &Step, groups: &[Group], slab: &mut [Panel]) {
+    fn step(unit: impl Unit, step: &Step, groups: &[Group], slab: &mut [Panel]) {
         match *step {
             Step::Dense { from, inputs, to, outputs, ref b, act, .. } => {
                 let (x, y) = slab.split_at_mut(to);
                 let (x, y) = (&x[from..from + inputs], &mut y[..outputs]);
-                tile::multiply(outputs, groups, x, |r| [b[r]; COLUMNS], |r, z| y[r] = activate(act, z));
+                tile::multiply(unit, outputs, groups, x, |r| [b[r]; COLUMNS], |r, z| y[r] = activate(act, z));
             }
             Step::Mean { from, parts, width, to } => {
                 let (x, y) = slab.split_at_mut(to);
@@ -273,6 +273,16 @@ impl Logits<'_> {
 impl Work for Logits<'_> {
     #[inline(always)]
     fn run(self) {
+        match Avx2::found() {
+            Some(unit) => self.with(unit),
+            None => self.with(Portable),
+        }
+    }
+}
+
+impl Logits<'_> {
+    #[inline(always)]
+    fn with(self, unit: impl Unit) {
         let Packed { head, ref dense, .. } = *self.packed;
         let width = if self.scaled.is_empty() { 0 } else { head.dim };
         for (p, out) in self.out.chunks_exact_mut(COLUMNS).enumerate() {
@@ -290,9 +300,9 @@ impl Work for Logits<'_> {
             };
             let first = &mut self.slab[..head.hidden];
             let store = |r: usize, z| first[r] = activate(head.activation, z);
-            tile::multiply(head.hidden, self.scaled, courses, start, store);
+            tile::multiply(unit, head.hidden, self.scaled, courses, start, store);
             for (step, groups) in head.steps.iter().zip(dense) {
-                Self::step(step, groups, self.slab);
+                Self::step(unit, step, groups, self.slab);
             }
             let logits = self.slab[head.rows - 1];
             for (out, z) in out.iter_mut().zip(logits) {

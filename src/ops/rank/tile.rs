@@ -46,26 +46,59 @@ pub(super) fn groups(rows: usize, width: usize, at: impl Fn(usize, usize) -> f32
     }
 }
 
-/// sums += a^T b: R rows of a group times a panel.
-#[inline(always)]
-fn product<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: both features were just found on this processor.
-        return unsafe { product_avx2(a, b, sums) };
-    }
-    for (a, b) in a.iter().zip(b) {
-        for (sums, a) in sums.iter_mut().zip(a) {
-            sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+/// How a product of R rows of a group with a panel is made.
+pub(super) trait Unit: Copy {
+    /// sums + a^T b
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], sums: [Panel; R]) -> [Panel; R];
+}
+
+/// Plain code.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Unit for Portable {
+    #[inline(always)]
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], mut sums: [Panel; R]) -> [Panel; R] {
+        for (a, b) in a.iter().zip(b) {
+            for (sums, a) in sums.iter_mut().zip(a) {
+                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+            }
         }
+        sums
     }
 }
 
-/// The same with sums in registers: left to itself, the compiler takes apart what does not fit its patterns.
+/// A processor with AVX2 and FMA: there is a value of this only where they were found.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    #[inline(always)]
+    pub fn found() -> Option<Avx2> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Some(Avx2(()));
+        }
+        None
+    }
+}
+
+impl Unit for Avx2 {
+    #[inline(always)]
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], sums: [Panel; R]) -> [Panel; R] {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `self` exists only where both features were found.
+        return unsafe { product_avx2(a, b, sums) };
+        #[cfg(not(target_arch = "x86_64"))]
+        Portable.product(a, b, sums)
+    }
+}
+
+/// Sums in registers: left to itself, the compiler takes apart what does not fit its patterns.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R]) {
+fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], sums: [Panel; R]) -> [Panel; R] {
     use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps};
     let mut kept: [[__m256; 2]; R] = sums.map(bytemuck::cast);
     for (a, b) in a.iter().zip(b) {
@@ -76,7 +109,7 @@ fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R])
             kept[1] = _mm256_fmadd_ps(a, b1, kept[1]);
         }
     }
-    *sums = kept.map(bytemuck::cast);
+    kept.map(bytemuck::cast)
 }
 
 /// Calls `store(row, sums)` for each of `rows` rows, with `start(row)` added to its product with the panel.
@@ -84,6 +117,7 @@ fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R])
 /// `a` has the groups of these rows, `b` one panel; both `b.len()` long.
 #[inline(always)]
 pub(super) fn multiply(
+    unit: impl Unit,
     rows: usize,
     a: &[Group],
     b: &[Panel],
@@ -100,7 +134,7 @@ pub(super) fn multiply(
                 for r in 0..$R {
                     sums[r] = start(row + r);
                 }
-                product::<$R>(a, b, &mut sums);
+                let sums = unit.product::<$R>(a, b, sums);
                 for r in 0..$R {
                     store(row + r, sums[r]);
                 }
