@@ -248,11 +248,13 @@ impl Tensor {
         let Some(gpu) = tensors.first().and_then(|t| t.gpu()) else {
             return tensors.iter().map(|t| t.to_f64()).collect();
         };
-        let buffer = |t: &&Tensor| match &*t.data {
-            Data::Gpu(buffer) => Ok(buffer),
-            _ => Err(Error::shape("read", "tensors of one device", "some on the CPU")),
-        };
-        let parts = tensors.iter().map(buffer).collect::<Result<Vec<_>>>()?;
+        let mut parts = vec![];
+        for t in tensors {
+            match &*t.data {
+                Data::Gpu(buffer) => parts.push(buffer),
+                _ => return Err(Error::shape("read", "tensors of one device", "some on the CPU")),
+            }
+        }
         let all: Vec<f32> = GpuBuffer::concatenated(gpu, &parts)?.read()?;
         let mut rest = &all[..];
         let cut = |t: &&Tensor| {
