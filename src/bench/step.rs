@@ -1,10 +1,12 @@
-//! A whole training step of the attentive encoder: BPR on a batch of triplets, gradients, dense Adam.
+//! A whole training step: BPR on a batch of triplets, gradients, Adam. On the whole graph here, on samples in sampled.rs.
+
+mod sampled;
 
 use super::{Case, Cost, Inputs};
 use crate::Result;
 use crate::config::{AttentionMode, Config, Logit};
 use crate::engine::optim::Optimizer;
-use crate::engine::{DType, Gradient, Tape, Tensor};
+use crate::engine::{DType, Device, Gradient, Tape, Tensor, Var};
 use crate::layers::{Builder, Encoder, Pass, Relations};
 use crate::ops::{Bpr, Gather, Rows};
 
@@ -19,15 +21,42 @@ pub(super) fn triplets(inputs: &Inputs) -> [Vec<u32>; 3] {
     [(learners, 20), (courses, 21), (courses, 22)].map(|(n, list)| inputs.ids(BATCH, n, list))
 }
 
-/// Every node of the graph, attention differentiated, all parameters moved.
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
-    let (d, learners, courses) = (inputs.sizes.dim, inputs.sizes.learners, inputs.sizes.courses);
+    Ok(vec![whole(inputs)?, sampled::plain(inputs)?, sampled::encoder(inputs)?])
+}
+
+/// Nodes of the triplets.
+fn batch(inputs: &Inputs) -> [Vec<u32>; 3] {
+    let [own, taken, other] = triplets(inputs);
+    let courses = |ids: Vec<u32>| ids.iter().map(|&c| inputs.sizes.learners as u32 + c).collect();
+    [own, courses(taken), courses(other)]
+}
+
+/// Settings of the attentive encoder, nothing dropped.
+fn config(d: usize, layers: &[usize]) -> Config {
     let mut config = Config::default();
     config.model.dim = d;
-    config.model.layers = LAYERS.to_vec();
+    config.model.layers = layers.to_vec();
     config.model.message_dropout = 0.0;
     config.attention.mode = AttentionMode::Differentiated;
     config.attention.logit = Logit::KgatTanh;
+    config
+}
+
+/// BPR on rows of `z`, which are those of the triplets at these places.
+fn bpr(tape: &mut Tape, device: &Device, z: Var, places: [Vec<u32>; 3]) -> Result<Var> {
+    let rows = tape.value(z).rows();
+    let mut triplet = vec![];
+    for ids in places {
+        triplet.push(tape.apply(Gather::new(Rows::new(device, ids, rows)?), &[z])?);
+    }
+    tape.apply(Bpr::new(0.0), &triplet)
+}
+
+/// Every node of the graph, attention differentiated, all parameters moved.
+fn whole(inputs: &Inputs) -> Result<Case> {
+    let (d, learners, courses) = (inputs.sizes.dim, inputs.sizes.learners, inputs.sizes.courses);
+    let config = config(d, &LAYERS);
     let device = inputs.device.clone();
     let relations = Relations { kg: 0, self_loop: false };
     let mut b = Builder::new(&device, DType::F32, SEED);
@@ -36,9 +65,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let mut params = b.params;
     let mut adam = Optimizer::new("adam", 1e-3, 0.0)?;
     let (nodes, edges) = (inputs.nodes(), edges.len());
-    let shifted = |ids: Vec<u32>| ids.iter().map(|&c| learners as u32 + c).collect::<Vec<u32>>();
-    let [own, taken, other] = triplets(inputs);
-    let batch = [own, shifted(taken), shifted(other)];
+    let batch = batch(inputs);
     let one = Tensor::new(&device, 1, 1, &[1.0])?;
     let work = move || {
         let mut tape = Tape::new();
@@ -48,12 +75,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
                 &mut Pass { tape: &mut tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
             let states = encoder.nodes(pass)?;
             let z = encoder.stack(pass, &states)?;
-            let mut of = |ids: &Vec<u32>| -> Result<_> {
-                let rows = Rows::new(pass.device, ids.clone(), nodes)?;
-                pass.tape.apply(Gather::new(rows), &[z])
-            };
-            let triplet = [of(&batch[0])?, of(&batch[1])?, of(&batch[2])?];
-            pass.tape.apply(Bpr::new(0.0), &triplet)?
+            bpr(pass.tape, &device, z, batch.clone())?
         };
         let mut gradients = tape.backward(&[(loss, one.clone())])?;
         let gradients: Vec<Option<Gradient>> =
@@ -61,7 +83,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         drop(tape);
         adam.step(&mut params, &gradients)
     };
-    Ok(vec![Case::new("step/full-graph", full_graph(nodes, edges, d), work)])
+    Ok(Case::new("step/full-graph", full_graph(nodes, edges, d), work))
 }
 
 fn full_graph(nodes: usize, edges: usize, d: usize) -> Cost {

@@ -47,8 +47,12 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let options =
         TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
     let loss = move |tape: &mut Tape, triples: Triples| {
-        let vars = tables.each_ref().map(|t| tape.parameter(t.clone()));
-        tape.apply(TransD::new(options, triples), &vars)
+        // The gradients of E and P are of the rows that the batch has.
+        let [e, p, r, r_p] = tables.each_ref().map(Tensor::clone);
+        let rows = triples.rows().clone();
+        let (e, p) = (tape.parameter_of_rows(e, &rows)?, tape.parameter_of_rows(p, &rows)?);
+        let (r, r_p) = (tape.parameter(r), tape.parameter(r_p));
+        tape.apply(TransD::new(options, triples), &[e, p, r, r_p])
     };
 
     // Rows of E and P are read once for every distinct entity, and their gradients written; four ids a triple.

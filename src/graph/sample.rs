@@ -133,7 +133,8 @@ impl Blocks {
             let heads = &levels[hop];
             let drawn = draw(graph, device, heads.ids(), k, random, hop)?;
             let tail = graph.tail.host();
-            let tails: Vec<u32> = drawn.edge.par_iter().with_min_len(4096).map(|&e| tail[e as usize]).collect();
+            let tails: Vec<u32> =
+                drawn.edge.par_iter().with_min_len(4096).map(|&e| tail[e as usize]).collect();
             let more = if hop + 1 == fan_out.len() { extra } else { &[] };
             let level = Level::new(n, &[heads.ids(), &tails, more]);
             blocks.push(block(graph, device, heads, &level, drawn, &tails)?);
@@ -195,8 +196,7 @@ fn block(
             }
         }
     });
-    let local =
-        Graph::from_sorted(device, heads.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
+    let local = Graph::from_sorted(device, heads.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
     Ok(Block { graph: Arc::new(local), edge: drawn.edge, stands_for })
 }
 
