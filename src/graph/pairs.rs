@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::pieces::Pieces;
 use super::Groups;
+use super::pieces::Pieces;
 use crate::Result;
 use crate::engine::Device;
 
@@ -86,8 +86,7 @@ impl Pairs {
             let own = group_offsets[group] as usize..group_offsets[group + 1] as usize;
             let pairs = own.clone().filter(|&e| paired(e)).count();
             if pairs == 0 {
-                let ranges: &mut Vec<Range<u64>> =
-                    &mut of_head[g.groups.head.host()[group] as usize - rows];
+                let ranges: &mut Vec<Range<u64>> = &mut of_head[g.groups.head.host()[group] as usize - rows];
                 match ranges.last_mut().filter(|last| last.end == own.start as u64) {
                     Some(last) => last.end = own.end as u64,
                     None => ranges.push(own.start as u64..own.end as u64),

@@ -389,8 +389,13 @@ impl Attend {
         parallel::for_rows_work(logit.host_mut::<T>(), 1, 8, &weights);
         let out = &mut alpha.host_mut::<T>()[pairs.edges..];
         let head = &g.head.host()[pairs.edges..];
-        let weights =
-            ColumnWeights { row_edge: &pairs.row_edge, head, first: rows, merged: &merged, pair: logit.host() };
+        let weights = ColumnWeights {
+            row_edge: &pairs.row_edge,
+            head,
+            first: rows,
+            merged: &merged,
+            pair: logit.host(),
+        };
         parallel::for_rows_work(out, 1, 8, &weights);
         Ok((agg, Paired { alpha: logit }))
     }

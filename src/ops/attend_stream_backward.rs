@@ -381,8 +381,13 @@ impl Attend {
             inner: vec![],
         };
         let mut inner = vec![T::zero(); self.graph.heads - pairs.rows];
-        let work =
-            Inner { g: &self.graph, rows: pairs.rows, agg: above.y[0].host(), n: above.y[0].cols(), up: &upstream };
+        let work = Inner {
+            g: &self.graph,
+            rows: pairs.rows,
+            agg: above.y[0].host(),
+            n: above.y[0].cols(),
+            up: &upstream,
+        };
         parallel::for_rows_work(&mut inner, 1, 4 * work.n.max(64), &work);
         upstream.inner = inner;
         upstream
