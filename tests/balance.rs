@@ -4,16 +4,17 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use waata::engine::balance::{Balancer, Combine, CosineKind, Granularity, Options, Strategy};
-use waata::engine::{DType, Device, Gpu, Philox, Tensor};
+use waata::engine::{DType, Device, Gpu, Gradient, Philox, RowSet, Tensor};
 
 use common::{HostDriver, Order, golden};
 
-type Grads = Vec<Vec<Option<Tensor>>>;
+type Grads = Vec<Vec<Option<Gradient>>>;
 
-fn row(values: &[f64]) -> Option<Tensor> {
-    Some(Tensor::from_f64(&Device::Cpu, DType::F64, 1, values.len(), values).unwrap())
+fn row(values: &[f64]) -> Option<Gradient> {
+    Some(Tensor::from_f64(&Device::Cpu, DType::F64, 1, values.len(), values).unwrap().into())
 }
 
 fn options(combine: Combine) -> Options {
@@ -22,7 +23,7 @@ fn options(combine: Combine) -> Options {
 
 fn combine(options: Options, grads: Grads) -> Vec<Option<Vec<f64>>> {
     let (combined, _) = Balancer::new(options).combine(grads).unwrap();
-    combined.into_iter().map(|g| g.map(|g| g.to_f64().unwrap())).collect()
+    combined.into_iter().map(|g| g.map(|g| g.tensor().to_f64().unwrap())).collect()
 }
 
 fn close(got: &[f64], want: &[f64]) {
@@ -162,7 +163,7 @@ fn values_of_torch_rechub() {
                 close(&balancer.moving_norms()[3 * t..3 * t + 3], &m);
                 // The class gives the target, too, its factor, which is 1 but for eps.
                 let factor = relax * m[0] / (m[0] + eps) + 1.0 - relax;
-                let mut got = got.as_ref().unwrap().to_f64().unwrap();
+                let mut got = got.as_ref().unwrap().tensor().to_f64().unwrap();
                 got.iter_mut().zip(of(0, t)).for_each(|(g, target)| *g += (factor - 1.0) * target);
                 close(&got, &golden::numbers(&want["combined"][t]));
             }
@@ -201,7 +202,7 @@ fn gradients(device: &Device, dtype: DType) -> Grads {
         let values: Vec<f64> =
             (0..rows * cols).map(|k| random.normal_at(k as u64) * (i + 1) as f64 + 0.3).collect();
         let absent = (t, i) == (3, 0) || (t, i) == (1, 2) || t == 4;
-        (!absent).then(|| Tensor::from_f64(device, dtype, rows, cols, &values).unwrap())
+        (!absent).then(|| Tensor::from_f64(device, dtype, rows, cols, &values).unwrap().into())
     };
     (0..shapes.len()).map(|t| (0..6).map(|i| grad(t, i)).collect()).collect()
 }
@@ -233,11 +234,42 @@ fn kernels_agree_with_the_cpu() {
                         assert!(got.is_none() && want.is_none());
                         continue;
                     };
-                    for (g, w) in got.to_f64().unwrap().iter().zip(want.to_f64().unwrap()) {
+                    let (got, want) = (got.tensor().to_f64().unwrap(), want.tensor().to_f64().unwrap());
+                    for (g, w) in got.iter().zip(want) {
                         assert!((g - w).abs() <= 1e-4, "{rule:?} on {}: {g}, want {w}", device.name());
                     }
                 }
             }
         }
     }
+}
+
+/// Row-sparse gradients weigh as the dense ones that they stand for, and their sum has their rows.
+#[test]
+fn row_sparse_gradients() {
+    let rows = Arc::new(RowSet::new(&Device::Cpu, vec![1, 4], 6).unwrap());
+    let of = |values: [f64; 4]| {
+        let tensor = Tensor::from_f64(&Device::Cpu, DType::F64, 2, 2, &values).unwrap();
+        let mut dense = vec![0.0; 12];
+        dense[2..4].copy_from_slice(&values[..2]);
+        dense[8..10].copy_from_slice(&values[2..]);
+        let dense = Tensor::from_f64(&Device::Cpu, DType::F64, 6, 2, &dense).unwrap();
+        (Some(Gradient::Rows(rows.clone(), tensor)), Some(Gradient::Dense(dense)))
+    };
+    let (target, dense_target) = of([3.0, 4.0, 1.0, -2.0]);
+    let (other, dense_other) = of([6.0, 1.0, -1.0, 5.0]);
+    for rule in [Combine::Sum, Combine::MetaBalance, Combine::Cosine, Combine::MetaBalanceCosine] {
+        let run = |grads| Balancer::new(options(rule)).combine(vec![grads]).unwrap();
+        let (got, log) = run(vec![target.clone(), other.clone()]);
+        let (want, want_log) = run(vec![dense_target.clone(), dense_other.clone()]);
+        assert_eq!(log, want_log);
+        let (got, want) = (got[0].as_ref().unwrap(), want[0].as_ref().unwrap());
+        assert_eq!(got.rows().unwrap().ids().host(), [1, 4]);
+        let (got, want) = (got.tensor().to_f64().unwrap(), want.tensor().to_f64().unwrap());
+        assert_eq!(got, [&want[2..4], &want[8..10]].concat());
+    }
+    let elsewhere = Arc::new(RowSet::new(&Device::Cpu, vec![1, 5], 6).unwrap());
+    let odd = Gradient::Rows(elsewhere, other.as_ref().unwrap().tensor().clone());
+    let mixed = [vec![target.clone(), Some(odd)], vec![target, dense_other]];
+    assert!(mixed.into_iter().all(|g| Balancer::new(options(Combine::Sum)).combine(vec![g]).is_err()));
 }

@@ -9,6 +9,7 @@ mod moments;
 use std::collections::BTreeMap;
 
 use super::bits;
+use super::rows::Gradient;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -151,8 +152,13 @@ impl Balancer {
     ///
     /// A tensor that the target does not reach has nothing to be measured against: its gradients keep the factor 1
     /// of every rule that is applied tensor by tensor. A loss that misses a tensor keeps its moving average there.
-    /// Fails where tensors or losses are not as many, or gradients not of the shapes, of the step before.
-    pub fn combine(&mut self, grads: Vec<Vec<Option<Tensor>>>) -> Result<(Vec<Option<Tensor>>, BalanceLog)> {
+    /// Row-sparse gradients of a tensor must all speak of the same rows; lengths and cosines are those of the dense
+    /// gradients that they stand for. Fails where they do not, and where tensors or losses are not as many, or
+    /// gradients not of the shapes, of the step before.
+    pub fn combine(
+        &mut self,
+        grads: Vec<Vec<Option<Gradient>>>,
+    ) -> Result<(Vec<Option<Gradient>>, BalanceLog)> {
         let losses = grads.first().map_or(0, Vec::len);
         let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
         if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
@@ -272,12 +278,11 @@ fn log_of(moments: &[Vec<Moments>], total: &[Moments], by_tensor: Vec<Vec<f64>>)
 }
 
 /// G = sum_i w_i G_i over the losses that reach the tensor.
-fn sum(grads: &[Option<Tensor>], weights: &[f64]) -> Result<Option<Tensor>> {
+fn sum(grads: &[Option<Gradient>], weights: &[f64]) -> Result<Option<Gradient>> {
     let reached = weights.iter().zip(grads).filter_map(|(&w, g)| Some((w, g.as_ref()?)));
-    let terms: Vec<(f64, &Tensor)> = reached.clone().filter(|(w, _)| *w != 0.0).collect();
-    match reached.map(|(_, g)| g).next() {
-        None => Ok(None),
-        Some(first) if terms.is_empty() => first.zeros_like().map(Some),
-        Some(_) => Tensor::weighted_sum(&terms).map(Some),
-    }
+    let terms: Vec<(f64, &Tensor)> =
+        reached.clone().filter(|(w, _)| *w != 0.0).map(|(w, g)| (w, g.tensor())).collect();
+    let Some((_, first)) = reached.clone().next() else { return Ok(None) };
+    let sum = if terms.is_empty() { first.tensor().zeros_like()? } else { Tensor::weighted_sum(&terms)? };
+    Ok(Some(first.with(sum)))
 }

@@ -1,12 +1,15 @@
-//! Optimisers: what a gradient does to a parameter. The updates are torch's, dense: a row without gradient still
-//! moves by what its moments remember.
+//! Optimisers: what a gradient does to a parameter. The updates are torch's. Under a dense gradient a row whose
+//! gradient is zero still moves by what its moments remember; under a row-sparse one only its rows move, and only
+//! their state changes, as torch's SparseAdam has it.
 
+mod gpu;
 mod update;
 
 use std::collections::BTreeMap;
 
 use super::bits;
 use super::params::Params;
+use super::rows::Gradient;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -94,7 +97,10 @@ impl Optimizer {
 
     /// Moves every parameter that has a gradient; one without (`None`) keeps its value and state, as in torch.
     /// `grads` are in the order of `params` and of their shapes.
-    pub fn step(&mut self, params: &mut Params, grads: &[Option<Tensor>]) -> Result<()> {
+    ///
+    /// A row-sparse gradient moves its rows alone: weight decay, too, concerns no other row. A parameter counts its
+    /// steps as a whole, whichever rows they moved, and bias corrections follow that count.
+    pub fn step(&mut self, params: &mut Params, grads: &[Option<Gradient>]) -> Result<()> {
         if grads.len() != params.len() {
             let (expected, got) = (format!("{} gradients", params.len()), format!("{}", grads.len()));
             return Err(Error::shape("optimizer", expected, got));
@@ -103,13 +109,9 @@ impl Optimizer {
         let mut updates = vec![];
         for ((param, grad), state) in params.iter_mut().zip(grads).zip(&mut self.states) {
             let Some(grad) = grad else { continue };
-            if grad.shape() != param.value.shape() {
-                let (expected, got) = (format!("{:?}", param.value.shape()), format!("{:?}", grad.shape()));
-                return Err(Error::shape(
-                    "optimizer",
-                    format!("gradient of {} as {expected}", param.name),
-                    got,
-                ));
+            if grad.shape() != param.value.shape() || !grad.whole() {
+                let expected = format!("gradient of {} as {:?}", param.name, param.value.shape());
+                return Err(Error::shape("optimizer", expected, grad.describe()));
             }
             while state.tensors.len() < self.rule.state_names().len() {
                 state.tensors.push(self.rule.start(&param.value)?);
@@ -119,7 +121,7 @@ impl Optimizer {
             for tensor in &mut state.tensors {
                 tensor.unshare()?;
             }
-            if !grad.is_empty() {
+            if !grad.tensor().is_empty() {
                 let value = &mut param.value;
                 updates.push(update::Update { steps: state.steps, value, grad, state: &mut state.tensors });
             }

@@ -1,7 +1,10 @@
 //! Named parameters, in one fixed order.
 
+use std::sync::Arc;
+
 use super::device::Device;
-use super::tape::{Tape, Var};
+use super::rows::{Gradient, RowSet};
+use super::tape::{Gradients, Tape, Var};
 use super::tensor::Tensor;
 use crate::Result;
 
@@ -75,8 +78,34 @@ impl Params {
         self.list.iter().map(|p| tape.parameter(p.value.clone())).collect()
     }
 
+    /// As `on_tape`, but where `rows[i]` is a set, parameter i stands on the tape as its rows alone, a compact tensor
+    /// (U, cols). `rows` may be shorter than the list: what it does not reach stands there in full.
+    pub fn rows_on_tape(&self, tape: &mut Tape, rows: &[Option<Arc<RowSet>>]) -> Result<Vec<Var>> {
+        let leaf = |(i, p): (usize, &Param)| {
+            let value = match rows.get(i).and_then(Option::as_ref) {
+                Some(rows) => rows.gather(&p.value)?,
+                None => p.value.clone(),
+            };
+            Ok(tape.parameter(value))
+        };
+        self.list.iter().enumerate().map(leaf).collect()
+    }
+
     pub fn to_device(&self, device: &Device) -> Result<Params> {
         let list = self.list.iter().map(|p| Ok(Param { value: p.value.to_device(device)?, ..p.clone() }));
         Ok(Params { list: list.collect::<Result<_>>()? })
     }
+}
+
+/// The gradient of parameter i, which stands on the tape as `var`, after `Params::rows_on_tape` with these `rows`.
+pub fn take_gradient(
+    grads: &mut Gradients,
+    (i, var): (usize, Var),
+    rows: &[Option<Arc<RowSet>>],
+) -> Option<Gradient> {
+    let grad = grads.take(var)?;
+    Some(match rows.get(i).and_then(Option::as_ref) {
+        Some(rows) => Gradient::Rows(rows.clone(), grad),
+        None => Gradient::Dense(grad),
+    })
 }

@@ -5,6 +5,7 @@ mod corrupt;
 mod id_sets;
 mod pairs;
 mod pieces;
+mod sample;
 mod segments;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
 pub use pairs::{Pairs, UNPAIRED};
 pub use pieces::{PIECE, Pieces, SOLE};
+pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).

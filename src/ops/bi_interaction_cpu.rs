@@ -9,7 +9,8 @@ use super::Dropout;
 use super::attend_stream::split;
 use super::attend_stream_backward::{put, take};
 use crate::engine::Real;
-use crate::engine::parallel::{Trans, axpy, matmul_serial};
+use crate::engine::matmul::{Trans, matmul_serial};
+use crate::engine::parallel::axpy;
 use crate::engine::simd::{self, SimdWork};
 
 /// Rows of a block, a multiple of four: with 64 columns all that a block needs fits the L2 cache.

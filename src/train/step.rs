@@ -1,11 +1,12 @@
 //! One optimizer step: losses, each task's gradient, their weighted sum, the update.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::{self, Combine, Config, Granularity, Schedule};
 use crate::engine::balance::{self, Balancer};
 use crate::engine::optim::Optimizer;
-use crate::engine::{Gradients, Owner, Philox, Tape, Tensor, Var};
+use crate::engine::{Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
 use crate::models::{Batch, Loss, Model, Role, TripleBatch};
 use crate::{Error, Result};
 
@@ -91,13 +92,15 @@ impl Stepper {
     /// One step on enrolments.
     pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
         let mut tape = Tape::new();
-        let vars = model.params().on_tape(&mut tape);
-        let dropout = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
-        let losses = model.losses(&mut tape, &vars, batch, Some(dropout))?;
+        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let plan = model.plan(batch, Some(random))?;
+        let rows = &plan.rows;
+        let vars = model.params().rows_on_tape(&mut tape, rows)?;
+        let losses = model.losses(&mut tape, &vars, batch, &plan, Some(random))?;
         let mut log = StepLog::default();
-        let mut rows: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for loss in &losses.losses {
-            let value = value_of(&tape, loss, &mut rows)?;
+            let value = value_of(&tape, loss, &mut values)?;
             self.finite(&format!("loss {}", loss.name), value)?;
             log.values.insert(format!("loss/{}", loss.name), value);
         }
@@ -106,20 +109,20 @@ impl Stepper {
             log.values
                 .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
         }
-        let mut grads: Vec<Option<Tensor>> = match self.config.weighting.combine {
+        let mut grads: Vec<Option<Gradient>> = match self.config.weighting.combine {
             Combine::Sum => {
                 let all: Vec<&Loss> = losses.losses.iter().collect();
                 let mut grads = gradients(&tape, &all)?;
-                vars.iter().map(|v| grads.take(*v)).collect()
+                vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), rows)).collect()
             }
-            _ => self.weigh(model, &tape, &vars, &losses.losses, &mut log)?,
+            _ => self.weigh(model, &tape, (&vars, rows), &losses.losses, &mut log)?,
         };
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
         log.values.insert("lr".into(), lr);
         let head_lr = self.scheduled(self.config.train.head_lr);
         if let Some(head) = &mut self.head {
-            let own: Vec<Option<Tensor>> = (0..grads.len())
+            let own: Vec<Option<Gradient>> = (0..grads.len())
                 .map(|i| if model.head_params().contains(&i) { grads[i].take() } else { None })
                 .collect();
             head.set_lr(head_lr);
@@ -138,10 +141,10 @@ impl Stepper {
         &mut self,
         model: &dyn Model,
         tape: &Tape,
-        vars: &[Var],
+        (vars, rows): (&[Var], &[Option<Arc<RowSet>>]),
         losses: &[Loss],
         log: &mut StepLog,
-    ) -> Result<Vec<Option<Tensor>>> {
+    ) -> Result<Vec<Option<Gradient>>> {
         let weighted: Vec<&Loss> = losses.iter().filter(|l| l.role != Role::Constraint).collect();
         let constraints: Vec<&Loss> = losses.iter().filter(|l| l.role == Role::Constraint).collect();
         let mut by_loss = weighted.iter().map(|l| gradients(tape, &[l])).collect::<Result<Vec<_>>>()?;
@@ -149,10 +152,11 @@ impl Stepper {
             true => None,
             false => Some(gradients(tape, &constraints)?),
         };
-        let mut out: Vec<Option<Tensor>> = vec![];
+        let mut out: Vec<Option<Gradient>> = vec![];
         let (mut shared, mut shared_grads) = (vec![], vec![]);
         for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
-            let own: Vec<Option<Tensor>> = by_loss.iter_mut().map(|g| g.take(*var)).collect();
+            let own: Vec<Option<Gradient>> =
+                by_loss.iter_mut().map(|g| take_gradient(g, (i, *var), rows)).collect();
             match param.owner {
                 Owner::Shared => {
                     shared.push(i);
@@ -171,8 +175,8 @@ impl Stepper {
             out[i] = grad;
         }
         if let Some(plain) = &mut plain {
-            for (slot, var) in out.iter_mut().zip(vars) {
-                if let Some(grad) = plain.take(*var) {
+            for (i, (slot, var)) in out.iter_mut().zip(vars).enumerate() {
+                if let Some(grad) = take_gradient(plain, (i, *var), rows) {
                     add(slot, grad)?;
                 }
             }
@@ -191,13 +195,15 @@ impl Stepper {
     /// One step on triples, in a phase of their own.
     pub fn triples(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
         let mut tape = Tape::new();
-        let vars = model.params().on_tape(&mut tape);
-        let loss = model.triple_loss(&mut tape, &vars, batch)?;
+        let plan = model.triple_plan(batch)?;
+        let vars = model.params().rows_on_tape(&mut tape, &plan.rows)?;
+        let loss = model.triple_loss(&mut tape, &vars, batch, &plan)?;
         let value = tape.value(loss).scalar()?;
         self.finite("loss kg", value)?;
         let seed = one_hot(&tape, loss, 0, 1.0)?;
         let mut grads = tape.backward(&[(loss, seed)])?;
-        let grads: Vec<Option<Tensor>> = vars.iter().map(|v| grads.take(*v)).collect();
+        let grads: Vec<Option<Gradient>> =
+            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &plan.rows)).collect();
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
         let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
@@ -281,9 +287,9 @@ fn one_hot(tape: &Tape, var: Var, column: usize, weight: f64) -> Result<Tensor> 
     Tensor::from_f64(&value.device(), value.dtype(), value.rows(), value.cols(), &seed)
 }
 
-fn add(sum: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
+fn add(sum: &mut Option<Gradient>, grad: Gradient) -> Result<()> {
     match sum {
-        Some(sum) => sum.add_scaled(1.0, &grad),
+        Some(sum) => sum.add(&grad),
         none => {
             *none = Some(grad);
             Ok(())

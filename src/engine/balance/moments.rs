@@ -3,6 +3,7 @@
 use std::iter::Sum;
 
 use crate::engine::device::{Gpu, Grid, kernels};
+use crate::engine::rows::Gradient;
 use crate::engine::{Real, Tensor, parallel};
 use crate::with_real;
 use crate::{Error, Result};
@@ -29,18 +30,22 @@ const SLOTS: usize = 8;
 const RUN: usize = 16;
 
 /// `result[t][i]` for gradient i of tensor t; 0 where it is absent.
-pub(super) fn measure(grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Moments>>> {
+pub(super) fn measure(grads: &[Vec<Option<Gradient>>]) -> Result<Vec<Vec<Moments>>> {
     for tensor in grads {
-        let mut shapes = tensor.iter().flatten().map(Tensor::shape);
-        if let Some(first) = shapes.next()
-            && let Some(odd) = shapes.find(|s| *s != first)
+        let mut present = tensor.iter().flatten();
+        if let Some(first) = present.next()
+            && let Some(odd) = present.find(|g| !g.matches(first))
         {
-            return Err(Error::shape("gradient weighting", format!("{first:?}"), format!("{odd:?}")));
+            return Err(Error::shape("gradient weighting", first.describe(), odd.describe()));
         }
     }
+    // Rows that are not there are zero: they add nothing to a length or an inner product.
+    let tensors =
+        |g: &Vec<Option<Gradient>>| g.iter().map(|g| g.as_ref().map(|g| g.tensor().clone())).collect();
+    let grads: Vec<Vec<Option<Tensor>>> = grads.iter().map(tensors).collect();
     let first = grads.iter().flatten().flatten().next();
     if let Some(gpu) = first.and_then(Tensor::gpu) {
-        return measure_gpu(gpu, grads);
+        return measure_gpu(gpu, &grads);
     }
     Ok(grads.iter().map(|g| measure_host(g)).collect())
 }

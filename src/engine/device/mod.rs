@@ -6,7 +6,7 @@ pub mod kernels;
 mod launch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytemuck::Pod;
 
@@ -53,6 +53,16 @@ impl Device {
     }
 }
 
+/// What multiplies matrices on a GPU. Sums are float in any case; `Tf32` and `Bf16` round the operands of the dense
+/// layers, to 10 and 7 bits of mantissa, for the matrix units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatrixUnit {
+    #[default]
+    F32,
+    Tf32,
+    Bf16,
+}
+
 /// A handle on one GPU, shared by everything that lives on it.
 #[derive(Clone)]
 pub struct Gpu(Arc<Inner>);
@@ -61,6 +71,7 @@ struct Inner {
     driver: Box<dyn Driver>,
     in_use: AtomicU64,
     peak: AtomicU64,
+    matrix_unit: AtomicU8,
 }
 
 impl PartialEq for Gpu {
@@ -77,7 +88,8 @@ impl std::fmt::Debug for Gpu {
 
 impl Gpu {
     pub fn new(driver: impl Driver + 'static) -> Gpu {
-        Gpu(Arc::new(Inner { driver: Box::new(driver), in_use: AtomicU64::new(0), peak: AtomicU64::new(0) }))
+        let (in_use, peak, matrix_unit) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU8::new(0));
+        Gpu(Arc::new(Inner { driver: Box::new(driver), in_use, peak, matrix_unit }))
     }
 
     pub fn info(&self) -> &DeviceInfo {
@@ -91,6 +103,19 @@ impl Gpu {
     /// Bytes that tensors hold now, and the most they have held.
     pub fn memory_in_use(&self) -> (u64, u64) {
         (self.0.in_use.load(Ordering::Relaxed), self.0.peak.load(Ordering::Relaxed))
+    }
+
+    /// What multiplies matrices from now on.
+    pub fn set_matrix_unit(&self, unit: MatrixUnit) {
+        self.0.matrix_unit.store(unit as u8, Ordering::Relaxed);
+    }
+
+    pub fn matrix_unit(&self) -> MatrixUnit {
+        match self.0.matrix_unit.load(Ordering::Relaxed) {
+            1 => MatrixUnit::Tf32,
+            2 => MatrixUnit::Bf16,
+            _ => MatrixUnit::F32,
+        }
     }
 
     /// Starts the arguments of a launch: `gpu.launch(kernels::X, grid).tensor(&a).tensor_mut(&mut b).run()`.

@@ -1,12 +1,14 @@
-//! The update rules on either device: one pass over parameter, state and gradient.
+//! The update rules, and how the CPU runs them: one pass over parameter, state and gradient.
+
+use std::mem::take;
 
 use rayon::prelude::*;
 
-use super::Rule;
+use super::{Rule, gpu};
 use crate::Result;
-use crate::engine::device::{Gpu, Grid, kernels};
-use crate::engine::sum::POINTERS;
-use crate::engine::{Real, Tensor, parallel};
+use crate::engine::parallel::{self, Work, vectorized_work};
+use crate::engine::rows::Gradient;
+use crate::engine::{Real, Tensor};
 use crate::with_real;
 
 /// One parameter that has a gradient in this step. All tensors are unshared and not empty.
@@ -14,14 +16,9 @@ pub(super) struct Update<'a> {
     /// Which step of this parameter it is, from 1.
     pub steps: u64,
     pub value: &'a mut Tensor,
-    pub grad: &'a Tensor,
+    pub grad: &'a Gradient,
     pub state: &'a mut [Tensor],
 }
-
-/// Tensors of more elements than this get a launch of their own.
-const LARGE: usize = 1 << 18;
-/// Elements of a task on the CPU.
-const CHUNK: usize = 16 * 1024;
 
 impl Rule {
     /// State before the first step, for a parameter like `value`.
@@ -36,18 +33,25 @@ impl Rule {
     }
 
     /// The rule's scalars at a parameter's step `k`.
-    fn scalars(self, lr: f64, decay: f64, k: u64) -> Scalars {
+    pub(super) fn scalars(self, lr: f64, decay: f64, k: u64) -> Scalars {
         let k = k as f64;
         match self {
             Rule::Sgd { momentum, dampening, nesterov } => {
                 let (keep, rate) = if k == 1.0 { (0.0, 1.0) } else { (momentum, 1.0 - dampening) };
-                Scalars::Sgd { lr, keep, rate, nesterov: if nesterov { momentum } else { 0.0 }, decay }
+                Scalars::Sgd(SgdScalars {
+                    lr,
+                    keep,
+                    rate,
+                    nesterov: if nesterov { momentum } else { 0.0 },
+                    decay,
+                })
             }
             Rule::Adagrad { lr_decay, eps, .. } => {
-                Scalars::Scaled { lr: lr / (1.0 + (k - 1.0) * lr_decay), keep: 1.0, rate: 1.0, eps, decay }
+                let lr = lr / (1.0 + (k - 1.0) * lr_decay);
+                Scalars::Scaled(ScaledScalars { lr, keep: 1.0, rate: 1.0, eps, decay })
             }
             Rule::RmsProp { alpha, eps } => {
-                Scalars::Scaled { lr, keep: alpha, rate: 1.0 - alpha, eps, decay }
+                Scalars::Scaled(ScaledScalars { lr, keep: alpha, rate: 1.0 - alpha, eps, decay })
             }
             Rule::Adam { beta1, beta2, eps } | Rule::AdamW { beta1, beta2, eps } => {
                 let decoupled = matches!(self, Rule::AdamW { .. });
@@ -69,163 +73,206 @@ impl Rule {
 
 /// As the kernels of optim.cu take them.
 #[derive(Clone, Copy)]
-enum Scalars {
-    Sgd { lr: f64, keep: f64, rate: f64, nesterov: f64, decay: f64 },
-    Scaled { lr: f64, keep: f64, rate: f64, eps: f64, decay: f64 },
+pub(super) enum Scalars {
+    Sgd(SgdScalars),
+    Scaled(ScaledScalars),
     Adam(AdamScalars),
 }
 
 #[derive(Clone, Copy)]
-struct AdamScalars {
-    beta1: f64,
-    rate1: f64,
-    beta2: f64,
-    rate2: f64,
-    size: f64,
-    root2: f64,
-    eps: f64,
-    decay: f64,
-    shrink: f64,
+pub(super) struct SgdScalars {
+    pub lr: f64,
+    pub keep: f64,
+    pub rate: f64,
+    pub nesterov: f64,
+    pub decay: f64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct ScaledScalars {
+    pub lr: f64,
+    pub keep: f64,
+    pub rate: f64,
+    pub eps: f64,
+    pub decay: f64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct AdamScalars {
+    pub beta1: f64,
+    pub rate1: f64,
+    pub beta2: f64,
+    pub rate2: f64,
+    pub size: f64,
+    pub root2: f64,
+    pub eps: f64,
+    pub decay: f64,
+    pub shrink: f64,
 }
 
 pub(super) fn run(rule: Rule, lr: f64, decay: f64, mut updates: Vec<Update>) -> Result<()> {
-    let Some(gpu) = updates.first().and_then(|u| u.value.gpu().cloned()) else {
-        for update in &mut updates {
-            let scalars = rule.scalars(lr, decay, update.steps);
-            with_real!(update.value.dtype(), T => run_host::<T>(scalars, update));
-        }
-        return Ok(());
-    };
-    // Small tensors of the same step go together: a model has dozens, and a launch costs more than their update.
-    let (mut groups, mut group): (Vec<Vec<Update>>, Vec<Update>) = (vec![], vec![]);
-    for update in updates {
-        if update.value.len() > LARGE {
-            groups.push(vec![update]);
-            continue;
-        }
-        if group.len() == POINTERS || group.first().is_some_and(|u| u.steps != update.steps) {
-            groups.push(std::mem::take(&mut group));
-        }
-        group.push(update);
+    if let Some(gpu) = updates.first().and_then(|u| u.value.gpu().cloned()) {
+        return gpu::run(&gpu, rule, lr, decay, updates);
     }
-    groups.push(group);
-    for mut group in groups.into_iter().filter(|g| !g.is_empty()) {
-        run_gpu(&gpu, rule.scalars(lr, decay, group[0].steps), &mut group)?;
+    for update in &mut updates {
+        let scalars = rule.scalars(lr, decay, update.steps);
+        with_real!(update.value.dtype(), T => match &scalars {
+            Scalars::Adam(s) => apply::<T, 2>(s, update),
+            Scalars::Scaled(s) => apply::<T, 1>(s, update),
+            Scalars::Sgd(s) if update.state.is_empty() => apply::<T, 0>(s, update),
+            Scalars::Sgd(s) => apply::<T, 1>(s, update),
+        });
     }
     Ok(())
 }
 
-fn run_host<T: Real>(scalars: Scalars, update: &mut Update) {
-    let g = update.grad.host::<T>();
-    let p = update.value.host_mut::<T>().par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
-    match (scalars, &mut *update.state) {
-        (Scalars::Adam(s), [m, v]) => {
-            let state = m.host_mut::<T>().par_chunks_mut(CHUNK).zip(v.host_mut::<T>().par_chunks_mut(CHUNK));
-            p.zip(state).for_each(|((p, g), (m, v))| parallel::vectorized(|| adam(&s, p, g, m, v)));
+/// An update of some elements, with the K parts of the rule's state. `#[inline(always)]`, without closures.
+trait Elements<T, const K: usize>: Sync {
+    fn update(&self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
+}
+
+impl<T: Real> Elements<T, 2> for AdamScalars {
+    #[inline(always)]
+    fn update(&self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
+        let [beta1, rate1, beta2, rate2] = [self.beta1, self.rate1, self.beta2, self.rate2].map(T::of);
+        let [size, root2, eps, decay] = [self.size, self.root2, self.eps, self.decay].map(T::of);
+        let shrink = T::of(self.shrink);
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g + decay * *p;
+            *m = beta1 * *m + rate1 * g;
+            *v = beta2 * *v + rate2 * g * g;
+            *p = shrink * *p - size * *m / (v.sqrt() / root2 + eps);
         }
-        (Scalars::Sgd { lr, rate, nesterov, keep, decay }, [b]) => {
-            let [lr, keep, rate, nesterov, decay] = [lr, keep, rate, nesterov, decay].map(T::of);
-            p.zip(b.host_mut::<T>().par_chunks_mut(CHUNK)).for_each(|((p, g), b)| {
-                parallel::vectorized(|| {
-                    for ((p, &g), b) in p.iter_mut().zip(g).zip(b) {
-                        let g = g + decay * *p;
-                        *b = keep * *b + rate * g;
-                        *p -= lr * if nesterov > T::zero() { g + nesterov * *b } else { *b };
-                    }
-                })
-            });
-        }
-        (Scalars::Sgd { lr, decay, .. }, _) => {
-            let [lr, decay] = [lr, decay].map(T::of);
-            p.for_each(|(p, g)| {
-                parallel::vectorized(|| p.iter_mut().zip(g).for_each(|(p, &g)| *p -= lr * (g + decay * *p)))
-            });
-        }
-        (Scalars::Scaled { lr, keep, rate, eps, decay }, [s]) => {
-            let [lr, keep, rate, eps, decay] = [lr, keep, rate, eps, decay].map(T::of);
-            p.zip(s.host_mut::<T>().par_chunks_mut(CHUNK)).for_each(|((p, g), s)| {
-                parallel::vectorized(|| {
-                    for ((p, &g), s) in p.iter_mut().zip(g).zip(s) {
-                        let g = g + decay * *p;
-                        *s = keep * *s + rate * g * g;
-                        *p -= lr * g / (s.sqrt() + eps);
-                    }
-                })
-            });
-        }
-        _ => unreachable!("a rule has as many state tensors as it names"),
     }
 }
 
-#[inline(always)]
-fn adam<T: Real>(s: &AdamScalars, p: &mut [T], g: &[T], m: &mut [T], v: &mut [T]) {
-    let [beta1, rate1, beta2, rate2] = [s.beta1, s.rate1, s.beta2, s.rate2].map(T::of);
-    let [size, root2, eps, decay, shrink] = [s.size, s.root2, s.eps, s.decay, s.shrink].map(T::of);
-    for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-        let g = g + decay * *p;
-        *m = beta1 * *m + rate1 * g;
-        *v = beta2 * *v + rate2 * g * g;
-        *p = shrink * *p - size * *m / (v.sqrt() / root2 + eps);
+impl<T: Real> Elements<T, 1> for SgdScalars {
+    #[inline(always)]
+    fn update(&self, p: &mut [T], g: &[T], [b]: [&mut [T]; 1]) {
+        let [lr, keep, rate, nesterov, decay] =
+            [self.lr, self.keep, self.rate, self.nesterov, self.decay].map(T::of);
+        for ((p, &g), b) in p.iter_mut().zip(g).zip(b) {
+            let g = g + decay * *p;
+            *b = keep * *b + rate * g;
+            *p -= lr * if nesterov > T::zero() { g + nesterov * *b } else { *b };
+        }
     }
 }
 
-/// One launch for up to `POINTERS` tensors of the same step.
-fn run_gpu(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
-    let (mut values, mut grads, mut counts) = ([0u64; POINTERS], [0u64; POINTERS], [0u64; POINTERS]);
-    let mut state = [[0u64; POINTERS]; 2];
-    let mut longest = 0;
-    for (i, update) in group.iter_mut().enumerate() {
-        values[i] = update.value.address_mut();
-        grads[i] = update.grad.address();
-        counts[i] = update.value.len() as u64;
-        longest = longest.max(update.value.len());
-        for (places, tensor) in state.iter_mut().zip(update.state.iter_mut()) {
-            places[i] = tensor.address_mut();
+impl<T: Real> Elements<T, 0> for SgdScalars {
+    #[inline(always)]
+    fn update(&self, p: &mut [T], g: &[T], _: [&mut [T]; 0]) {
+        let [lr, decay] = [self.lr, self.decay].map(T::of);
+        for (p, &g) in p.iter_mut().zip(g) {
+            *p -= lr * (g + decay * *p);
         }
     }
-    let columns = Grid::cover(longest, 256);
-    let grid = Grid { blocks: [columns.blocks[0], group.len() as u32, 1], ..columns };
-    match scalars {
-        Scalars::Adam(s) => gpu
-            .launch(kernels::ADAM_STEP, grid)
-            .value(values)
-            .value(state[0])
-            .value(state[1])
-            .value(grads)
-            .value(counts)
-            .value(s.beta1 as f32)
-            .value(s.rate1 as f32)
-            .value(s.beta2 as f32)
-            .value(s.rate2 as f32)
-            .value(s.size as f32)
-            .value(s.root2 as f32)
-            .value(s.eps as f32)
-            .value(s.decay as f32)
-            .value(s.shrink as f32)
-            .run(),
-        Scalars::Sgd { lr, keep, rate, nesterov, decay } => gpu
-            .launch(kernels::SGD_STEP, grid)
-            .value(values)
-            .value(state[0])
-            .value(grads)
-            .value(counts)
-            .value(lr as f32)
-            .value(keep as f32)
-            .value(rate as f32)
-            .value(nesterov as f32)
-            .value(decay as f32)
-            .run(),
-        Scalars::Scaled { lr, keep, rate, eps, decay } => gpu
-            .launch(kernels::SCALED_STEP, grid)
-            .value(values)
-            .value(state[0])
-            .value(grads)
-            .value(counts)
-            .value(lr as f32)
-            .value(keep as f32)
-            .value(rate as f32)
-            .value(eps as f32)
-            .value(decay as f32)
-            .run(),
+}
+
+impl<T: Real> Elements<T, 1> for ScaledScalars {
+    #[inline(always)]
+    fn update(&self, p: &mut [T], g: &[T], [s]: [&mut [T]; 1]) {
+        let [lr, keep, rate, eps, decay] = [self.lr, self.keep, self.rate, self.eps, self.decay].map(T::of);
+        for ((p, &g), s) in p.iter_mut().zip(g).zip(s) {
+            let g = g + decay * *p;
+            *s = keep * *s + rate * g * g;
+            *p -= lr * g / (s.sqrt() + eps);
+        }
+    }
+}
+
+/// Elements of a task under a dense gradient, and rows of one under a row-sparse gradient.
+const CHUNK: usize = 16 * 1024;
+const ROWS: usize = 256;
+/// Rows between the request for one and its update.
+const AHEAD: usize = 6;
+
+/// Parameter and state, from the same element on.
+struct Part<'a, T, const K: usize> {
+    p: &'a mut [T],
+    state: [&'a mut [T]; K],
+}
+
+impl<'a, T, const K: usize> Part<'a, T, K> {
+    /// Cuts the first `n` elements off.
+    fn split(&mut self, n: usize) -> Part<'a, T, K> {
+        let cut = |slice: &mut &'a mut [T]| {
+            let (first, rest) = take(slice).split_at_mut(n);
+            *slice = rest;
+            first
+        };
+        Part { p: cut(&mut self.p), state: self.state.each_mut().map(cut) }
+    }
+}
+
+fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Update) {
+    let Ok(state) = <&mut [Tensor; K]>::try_from(&mut *update.state) else {
+        unreachable!("a rule has as many state tensors as it names");
+    };
+    let state = state.each_mut().map(|t| t.host_mut::<T>());
+    let cols = update.value.cols();
+    let mut rest = Part { p: update.value.host_mut::<T>(), state };
+    let g = update.grad.tensor().host::<T>();
+    let Some(rows) = update.grad.rows() else {
+        let mut tasks = Vec::with_capacity(g.len().div_ceil(CHUNK));
+        for g in g.chunks(CHUNK) {
+            tasks.push(Stretch { rule, g, part: rest.split(g.len()) });
+        }
+        return tasks.into_par_iter().for_each(vectorized_work);
+    };
+    // Rows ascend, so each task's rows lie in one stretch of the table.
+    let mut tasks = Vec::with_capacity(rows.len().div_ceil(ROWS));
+    let mut base = 0;
+    for (ids, g) in rows.ids().host().chunks(ROWS).zip(g.chunks(ROWS * cols)) {
+        let stop = ids[ids.len() - 1] as usize + 1;
+        tasks.push(Scattered { rule, g, ids, base, cols, part: rest.split((stop - base) * cols) });
+        base = stop;
+    }
+    tasks.into_par_iter().for_each(vectorized_work);
+}
+
+struct Stretch<'a, T, R, const K: usize> {
+    rule: &'a R,
+    g: &'a [T],
+    part: Part<'a, T, K>,
+}
+
+impl<T: Real, R: Elements<T, K>, const K: usize> Work for Stretch<'_, T, R, K> {
+    #[inline(always)]
+    fn run(self) {
+        self.rule.update(self.part.p, self.g, self.part.state);
+    }
+}
+
+/// Rows `ids` of a stretch that begins with row `base`.
+struct Scattered<'a, T, R, const K: usize> {
+    rule: &'a R,
+    /// (ids, cols)
+    g: &'a [T],
+    ids: &'a [u32],
+    base: usize,
+    cols: usize,
+    part: Part<'a, T, K>,
+}
+
+impl<T: Real, R: Elements<T, K>, const K: usize> Work for Scattered<'_, T, R, K> {
+    #[inline(always)]
+    fn run(self) {
+        let Scattered { rule, g, ids, base, cols, part: Part { p, mut state } } = self;
+        for (k, (&id, g)) in ids.iter().zip(g.chunks_exact(cols)).enumerate() {
+            if let Some(&next) = ids.get(k + AHEAD) {
+                let at = (next as usize - base) * cols;
+                parallel::prefetch(&p[at..at + cols]);
+                for s in &state {
+                    parallel::prefetch(&s[at..at + cols]);
+                }
+            }
+            let at = (id as usize - base) * cols;
+            let mut parts = [const { None }; K];
+            for (part, s) in parts.iter_mut().zip(&mut state) {
+                *part = Some(&mut s[at..at + cols]);
+            }
+            rule.update(&mut p[at..at + cols], g, parts.map(Option::unwrap_or_default));
+        }
     }
 }

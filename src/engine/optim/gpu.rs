@@ -1,0 +1,81 @@
+//! The update rules on a GPU: small parameters of the same step share a launch.
+
+use super::Rule;
+use super::update::{Scalars, Update};
+use crate::Result;
+use crate::engine::device::{Gpu, Grid, Kernel, Launch, kernels};
+use crate::engine::sum::POINTERS;
+
+/// Parameters with more moving elements than this get a launch of their own.
+const LARGE: usize = 1 << 18;
+
+/// What may go into one launch.
+fn kind(update: &Update) -> (u64, bool) {
+    (update.steps, update.grad.rows().is_some())
+}
+
+pub(super) fn run(gpu: &Gpu, rule: Rule, lr: f64, decay: f64, updates: Vec<Update>) -> Result<()> {
+    // A model has dozens of small tensors, and a launch costs more than their update.
+    let (mut groups, mut open): (Vec<Vec<Update>>, Vec<Vec<Update>>) = (vec![], vec![]);
+    for update in updates {
+        if update.grad.tensor().len() > LARGE {
+            groups.push(vec![update]);
+            continue;
+        }
+        match open.iter_mut().find(|g| g.len() < POINTERS && kind(&g[0]) == kind(&update)) {
+            Some(group) => group.push(update),
+            None => open.push(vec![update]),
+        }
+    }
+    groups.extend(open);
+    for mut group in groups {
+        let scalars = rule.scalars(lr, decay, group[0].steps);
+        launch(gpu, scalars, &mut group)?;
+    }
+    Ok(())
+}
+
+/// One launch for up to `POINTERS` tensors of the same kind.
+fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
+    let none = [0u64; POINTERS];
+    let (mut values, mut grads, mut ids, mut state) = (none, none, none, [none; 2]);
+    let (mut counts, mut cols) = (none, [0u32; POINTERS]);
+    let (sparse, mut longest) = (group[0].grad.rows().is_some(), 0);
+    for (i, update) in group.iter_mut().enumerate() {
+        values[i] = update.value.address_mut();
+        grads[i] = update.grad.tensor().address();
+        counts[i] = update.grad.tensor().len() as u64;
+        longest = longest.max(update.grad.tensor().len());
+        for (places, tensor) in state.iter_mut().zip(update.state.iter_mut()) {
+            places[i] = tensor.address_mut();
+        }
+        if let Some(rows) = update.grad.rows() {
+            ids[i] = rows.ids().address();
+            counts[i] = rows.len() as u64;
+            cols[i] = update.value.cols() as u32;
+        }
+    }
+    let columns = Grid::cover(longest.div_ceil(4), 256);
+    let grid = Grid { blocks: [columns.blocks[0], group.len() as u32, 1], ..columns };
+    let start = |dense: Kernel, rows: Kernel, states: usize| -> Launch {
+        let launch = gpu.launch(if sparse { rows } else { dense }, grid).value(values);
+        let launch = state[..states].iter().fold(launch, |launch, s| launch.value(*s)).value(grads);
+        let launch = launch.value(counts);
+        if sparse { launch.value(ids).value(cols) } else { launch }
+    };
+    let (launch, scalars) = match &scalars {
+        Scalars::Adam(s) => (
+            start(kernels::ADAM_STEP, kernels::ADAM_STEP_ROWS, 2),
+            vec![s.beta1, s.rate1, s.beta2, s.rate2, s.size, s.root2, s.eps, s.decay, s.shrink],
+        ),
+        Scalars::Sgd(s) => (
+            start(kernels::SGD_STEP, kernels::SGD_STEP_ROWS, 1),
+            vec![s.lr, s.keep, s.rate, s.nesterov, s.decay],
+        ),
+        Scalars::Scaled(s) => (
+            start(kernels::SCALED_STEP, kernels::SCALED_STEP_ROWS, 1),
+            vec![s.lr, s.keep, s.rate, s.eps, s.decay],
+        ),
+    };
+    scalars.into_iter().fold(launch, |launch, s| launch.value(s as f32)).run()
+}
