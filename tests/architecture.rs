@@ -31,6 +31,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/matmul.rs", 1),
     ("engine/parallel.rs", 3),
     ("engine/real.rs", 7),
+    ("engine/simd.rs", 6),
     ("ops/rank/select.rs", 1),
     ("ops/rank/tile.rs", 1),
 ];

@@ -217,6 +217,16 @@ impl Op for Attend {
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
+        let projected = Attend::is_projected(x);
+        let (p_none, r_none);
+        let mut x = x.to_vec();
+        if !projected && x[0].gpu().is_some() {
+            // The kernels read them, times sums that are zero.
+            p_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.tails, x[2].cols())?;
+            r_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.relations, x[0].cols())?;
+            (x[3], x[4]) = (&p_none, &r_none);
+        }
+        let x = &x[..];
         if let (Some(pairs), Some(paired)) = (self.pairs(x), &saved.paired) {
             let above = Above { y, d_agg: dy[0], d_alpha: dy[1], d_log_sum: dy[2] };
             return with_real!(x[0].dtype(), T => with_stream!((x[2].cols(), x[0].cols()), W, FIXED => {
@@ -246,7 +256,6 @@ impl Op for Attend {
         if let Some(d_o) = d_o {
             d_o.add_scaled(1.0, &head_side.sum)?;
         }
-        let projected = Attend::is_projected(x);
         if let Some(d_r_p) = d_r_p.as_mut().filter(|_| projected) {
             let entry = Some(&g.groups.by_relation);
             let terms = Terms { entry, column: None, weight: Some(&head_side.sum_s), x: x[0] };
