@@ -27,7 +27,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/device/cuda.rs", 23),
     ("engine/device/driver.rs", 7),
     ("engine/device/launch.rs", 1),
-    ("engine/device/mod.rs", 5),
+    ("engine/device/mod.rs", 6),
     ("engine/matmul.rs", 1),
     ("engine/parallel.rs", 3),
     ("engine/real.rs", 7),

@@ -243,6 +243,26 @@ impl Tensor {
         })
     }
 
+    /// The values of several tensors of one device, in one transfer: a GPU finishes all its work before each.
+    pub fn read_all(tensors: &[&Tensor]) -> Result<Vec<Vec<f64>>> {
+        let Some(gpu) = tensors.first().and_then(|t| t.gpu()) else {
+            return tensors.iter().map(|t| t.to_f64()).collect();
+        };
+        let buffer = |t: &&Tensor| match &*t.data {
+            Data::Gpu(buffer) => Ok(buffer),
+            _ => Err(Error::shape("read", "tensors of one device", "some on the CPU")),
+        };
+        let parts = tensors.iter().map(buffer).collect::<Result<Vec<_>>>()?;
+        let all: Vec<f32> = GpuBuffer::concatenated(gpu, &parts)?.read()?;
+        let mut rest = &all[..];
+        let cut = |t: &&Tensor| {
+            let (values, after) = rest.split_at(t.len());
+            rest = after;
+            values.iter().map(|&x| f64::from(x)).collect()
+        };
+        Ok(tensors.iter().map(cut).collect())
+    }
+
     /// The value of a 1 x 1 tensor.
     pub fn scalar(&self) -> Result<f64> {
         Self::check_len(1, 1, self.len())?;

@@ -186,6 +186,18 @@ impl GpuBuffer {
         unsafe { self.gpu.driver().zero(self.address, self.bytes) }
     }
 
+    /// Copies of whole buffers, one after the other.
+    pub fn concatenated(gpu: &Gpu, parts: &[&GpuBuffer]) -> Result<GpuBuffer> {
+        let all = gpu.allocate(parts.iter().map(|part| part.bytes).sum())?;
+        let mut to = all.address;
+        for part in parts.iter().filter(|part| part.bytes > 0) {
+            // SAFETY: `all` is as long as the parts together.
+            unsafe { gpu.driver().copy(to, part.address, part.bytes)? };
+            to += part.bytes as u64;
+        }
+        Ok(all)
+    }
+
     pub fn duplicate(&self) -> Result<GpuBuffer> {
         let copy = self.gpu.allocate(self.bytes)?;
         if self.bytes > 0 {
