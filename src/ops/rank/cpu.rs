@@ -12,9 +12,9 @@ use crate::engine::{DType, Device, Tensor};
 use crate::graph::IdSets;
 use crate::ops::dense::{self, Activation};
 
-/// Learners of a tile under the match score: four groups. With `TILE_COURSES` the scores take at most half of a
+/// Learners of a tile under the match score: two groups. With `TILE_COURSES` the scores take at most a quarter of a
 /// second-level cache of 1 MB.
-const TILE: usize = 24;
+const TILE: usize = 12;
 /// Learners of a tile under a head, whose work per pair is many times that of a match score: one group.
 const HEAD_TILE: usize = 6;
 /// Courses of a tile.
@@ -227,12 +227,11 @@ impl Products<'_> {
     #[inline(always)]
     fn with(self, unit: impl Unit) {
         for (p, panel) in self.courses.chunks_exact(self.dim).enumerate() {
-            let start = self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]);
-            let at = p * COLUMNS;
-            let store = |row: usize, sums: Panel| {
-                self.out[row * self.stride + at..][..COLUMNS].copy_from_slice(&sums);
-            };
-            tile::multiply(unit, self.rows, self.groups, panel, |_| start, store);
+            let mut sums = [self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]); TILE];
+            tile::multiply(unit, self.groups, panel, &mut sums[..self.rows]);
+            for (row, sums) in sums[..self.rows].iter().enumerate() {
+                self.out[row * self.stride + p * COLUMNS..][..COLUMNS].copy_from_slice(sums);
+            }
         }
     }
 }
