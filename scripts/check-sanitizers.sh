@@ -54,7 +54,7 @@ build address
 finds libasan.so fault_read_global "heap-buffer-overflow"
 finds libasan.so fault_write_global "heap-buffer-overflow"
 finds libasan.so fault_read_shared "global-buffer-overflow"
-finds libasan.so fault_write_shared "global-buffer-overflow"
+finds libasan.so fault_write_shared "insufficient space\|global-buffer-overflow"
 finds libasan.so fault_dynamic_shared "use-after-poison"
 finds libasan.so fault_array_bounds "out of bounds"
 finds libasan.so fault_overflow "signed integer overflow"
