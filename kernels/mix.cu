@@ -1,68 +1,97 @@
-// Mixture of experts by a softmax gate: w = softmax(logits) row by row, y = sum_e w_e x_e.
+// Mixtures of experts by softmax gates, one for each task: w_k = softmax(logits_k) row by row, y_k = sum_e w_ke x_e.
 //
-// Layout: logits, w, dw (rows, experts); x_e, y (rows, d). Experts come eight at a time: `count` of them, the first
-//   one being number `first`.
+// Layout: logits, w, dw (rows, experts) and y (rows, d) of each task; x_e (rows, d). Tasks come eight at a time, and
+//   so do experts: `count` of them, the first one being number `first`. An expert's row is read from memory once for
+//   all tasks.
 // Schedule: one warp per row. The softmax loops lanes over experts; the sums over d are warp sums.
-// Order: experts are added in their order, so the bits do not depend on the schedule.
+// Order: experts and tasks are added in their order, so the bits do not depend on the schedule.
 #include "common.cuh"
 
-extern "C" __global__ void mix_softmax(float *w, const float *logits, int rows, int experts) {
+extern "C" __global__ void mix_softmax(const __grid_constant__ Pointers w, const __grid_constant__ Pointers logits,
+                                       int rows, int experts, int tasks) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
         size_t at = (size_t)row * experts;
-        float top = -INFINITY;
-        for (int e = lane; e < experts; e += WARP) top = fmaxf(top, logits[at + e]);
-        top = warp_max(top);
-        float sum = 0.0f;
-        for (int e = lane; e < experts; e += WARP) sum += expf(logits[at + e] - top);
-        sum = warp_sum(sum);
-        for (int e = lane; e < experts; e += WARP) w[at + e] = expf(logits[at + e] - top) / sum;
-    }
-}
-
-// y = (first > 0 ? y : 0) + sum over these experts of w_e x_e
-extern "C" __global__ void mix_fwd(float *y, const float *w, const __grid_constant__ Pointers x, int first,
-                                   int count, int experts, int rows, int d) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
-        const float *weight = w + (size_t)row * experts + first;
-        for (int c = lane; c < d; c += WARP) {
-            size_t at = (size_t)row * d + c;
-            float sum = first > 0 ? y[at] : 0.0f;
-            for (int e = 0; e < count; e++) sum = fmaf(weight[e], x.at[e][at], sum);
-            y[at] = sum;
+        for (int k = 0; k < tasks; k++) {
+            const float *z = logits.at[k] + at;
+            float top = -INFINITY;
+            for (int e = lane; e < experts; e += WARP) top = fmaxf(top, z[e]);
+            top = warp_max(top);
+            float sum = 0.0f;
+            for (int e = lane; e < experts; e += WARP) sum += expf(z[e] - top);
+            sum = warp_sum(sum);
+            for (int e = lane; e < experts; e += WARP) w.at[k][at + e] = expf(z[e] - top) / sum;
         }
     }
 }
 
-// dw_e = <dy, x_e>; dx_e += w_e dy where it is wanted (not null).
-extern "C" __global__ void mix_bwd(float *dw, const __grid_constant__ Pointers dx, const float *dy, const float *w,
+// y_k = (first > 0 ? y_k : 0) + sum over these experts of w_ke x_e
+extern "C" __global__ void mix_fwd(const __grid_constant__ Pointers y, const __grid_constant__ Pointers w,
                                    const __grid_constant__ Pointers x, int first, int count, int experts, int rows,
-                                   int d) {
+                                   int d, int tasks) {
+    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
+    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+        for (int c = lane; c < d; c += WARP) {
+            size_t at = (size_t)row * d + c;
+            float value[8];
+#pragma unroll
+            for (int e = 0; e < 8; e++) value[e] = e < count ? x.at[e][at] : 0.0f;
+            for (int k = 0; k < tasks; k++) {
+                const float *weight = w.at[k] + (size_t)row * experts + first;
+                float sum = first > 0 ? y.at[k][at] : 0.0f;
+#pragma unroll
+                for (int e = 0; e < 8; e++)
+                    if (e < count) sum = fmaf(weight[e], value[e], sum);
+                y.at[k][at] = sum;
+            }
+        }
+    }
+}
+
+// dw_ke = <dy_k, x_e>; dx_e += sum_k w_ke dy_k where it is wanted (not null).
+extern "C" __global__ void mix_bwd(const __grid_constant__ Pointers dw, const __grid_constant__ Pointers dx,
+                                   const __grid_constant__ Pointers dy, const __grid_constant__ Pointers w,
+                                   const __grid_constant__ Pointers x, int first, int count, int experts, int rows,
+                                   int d, int tasks) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
         size_t begin = (size_t)row * d, gate = (size_t)row * experts + first;
         for (int e = 0; e < count; e++) {
-            float inner = 0.0f, weight = w[gate + e];
+            float inner[8] = {};
             for (int c = lane; c < d; c += WARP) {
-                float up = dy[begin + c];
-                inner = fmaf(up, x.at[e][begin + c], inner);
-                if (dx.at[e]) dx.at[e][begin + c] += weight * up;
+                float value = x.at[e][begin + c], sum = 0.0f;
+#pragma unroll
+                for (int k = 0; k < 8; k++) {
+                    if (k >= tasks) continue;
+                    float up = dy.at[k][begin + c];
+                    inner[k] = fmaf(up, value, inner[k]);
+                    sum = fmaf(w.at[k][gate + e], up, sum);
+                }
+                if (dx.at[e]) dx.at[e][begin + c] += sum;
             }
-            inner = warp_sum(inner);
-            if (lane == 0) dw[gate + e] = inner;
+#pragma unroll
+            for (int k = 0; k < 8; k++) {
+                if (k >= tasks) continue;
+                float total = warp_sum(inner[k]);
+                if (lane == 0) dw.at[k][gate + e] = total;
+            }
         }
     }
 }
 
-// dlogits += w (dw - <w, dw>)
-extern "C" __global__ void mix_softmax_bwd(float *dlogits, const float *dw, const float *w, int rows, int experts) {
+// dlogits_k += w_k (dw_k - <w_k, dw_k>) where it is wanted.
+extern "C" __global__ void mix_softmax_bwd(const __grid_constant__ Pointers dlogits, const __grid_constant__ Pointers dw,
+                                           const __grid_constant__ Pointers w, int rows, int experts, int tasks) {
     int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
         size_t at = (size_t)row * experts;
-        float inner = 0.0f;
-        for (int e = lane; e < experts; e += WARP) inner = fmaf(w[at + e], dw[at + e], inner);
-        inner = warp_sum(inner);
-        for (int e = lane; e < experts; e += WARP) dlogits[at + e] += w[at + e] * (dw[at + e] - inner);
+        for (int k = 0; k < tasks; k++) {
+            if (!dlogits.at[k]) continue;
+            float inner = 0.0f;
+            for (int e = lane; e < experts; e += WARP) inner = fmaf(w.at[k][at + e], dw.at[k][at + e], inner);
+            inner = warp_sum(inner);
+            for (int e = lane; e < experts; e += WARP)
+                dlogits.at[k][at + e] += w.at[k][at + e] * (dw.at[k][at + e] - inner);
+        }
     }
 }

@@ -38,6 +38,10 @@ pub enum Error {
     #[error("{}: {why}\n  {remedy}", path.display())]
     Corrupt { path: PathBuf, why: String, remedy: String },
 
+    /// What was measured does not meet what was asked for.
+    #[error("threshold not met: {why}\n  {remedy}")]
+    Threshold { why: String, remedy: String },
+
     /// The run was interrupted after its state had been saved.
     #[error("interrupted: {why}\n  {remedy}")]
     Interrupted { why: String, remedy: String },
@@ -87,6 +91,7 @@ impl Error {
             Error::Memory { .. } => 5,
             Error::Diverged { .. } => 6,
             Error::Corrupt { .. } => 7,
+            Error::Threshold { .. } => 8,
             Error::Interrupted { .. } => 130,
         }
     }

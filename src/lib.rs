@@ -1,6 +1,7 @@
 //! waata: hand-written kernels that train and serve WAA-TA, a course recommender that joins a knowledge
 //! graph with multi-task learning.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

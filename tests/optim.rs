@@ -32,39 +32,52 @@ fn golden_optimizer(variant: &Value) -> Optimizer {
             eps: number("eps"),
         },
         "RMSprop" => Rule::RmsProp { alpha: number("alpha"), eps: number("eps") },
-        "Adam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
+        "Adam" | "SparseAdam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
         "AdamW" => Rule::AdamW { beta1: beta(0), beta2: beta(1), eps: number("eps") },
         other => panic!("{other}"),
     };
-    Optimizer::with_rule(rule, number("lr"), number("weight_decay"))
+    // SparseAdam has no weight decay.
+    Optimizer::with_rule(rule, number("lr"), settings["weight_decay"].as_f64().unwrap_or(0.0))
+}
+
+/// Runs every variant of a golden file; `grads[k]` is the gradient of step k + 1.
+fn follow(golden: &Value, grads: &[Gradient]) {
+    for variant in golden["variants"].as_array().unwrap() {
+        let mut optimizer = golden_optimizer(variant);
+        let mut params = Params::default();
+        let id = params.add("w", Owner::Shared, tensor(&golden["start"]));
+        let mut kept = variant["after"].as_array().unwrap().iter();
+        let mut next = kept.next();
+        for (k, grad) in grads.iter().enumerate() {
+            optimizer.step(&mut params, &[Some(grad.clone())]).unwrap();
+            let Some(want) = next.filter(|n| n["step"].as_u64() == Some(k as u64 + 1)) else { continue };
+            let want = tensor(&want["params"]);
+            for (got, want) in params.get(id).value.host::<f64>().iter().zip(want.host::<f64>()) {
+                assert!((got - want).abs() <= 1e-13, "{variant:.80}: step {}: {got}, torch {want}", k + 1);
+            }
+            next = kept.next();
+        }
+        assert!(next.is_none());
+    }
 }
 
 #[test]
 fn trajectories_are_torchs() {
     for file in ["adam.json", "optimizers.json"] {
         let golden = golden::read(file);
-        for variant in golden["variants"].as_array().unwrap() {
-            let mut optimizer = golden_optimizer(variant);
-            let mut params = Params::default();
-            let id = params.add("w", Owner::Shared, tensor(&golden["start"]));
-            let mut kept = variant["after"].as_array().unwrap().iter();
-            let mut next = kept.next();
-            for (k, grad) in golden["step_gradients"].as_array().unwrap().iter().enumerate() {
-                optimizer.step(&mut params, &[Some(tensor(grad).into())]).unwrap();
-                let Some(want) = next.filter(|n| n["step"].as_u64() == Some(k as u64 + 1)) else { continue };
-                let want_values = tensor(&want["params"]);
-                for (got, want) in params.get(id).value.host::<f64>().iter().zip(want_values.host::<f64>()) {
-                    assert!(
-                        (got - want).abs() <= 1e-13,
-                        "{variant:.80}: step {}: {got}, torch {want}",
-                        k + 1
-                    );
-                }
-                next = kept.next();
-            }
-            assert!(next.is_none());
-        }
+        let grads = golden["step_gradients"].as_array().unwrap();
+        follow(&golden, &grads.iter().map(|g| tensor(g).into()).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn row_sparse_trajectories_are_torchs() {
+    let golden = golden::read("sparse_optimizers.json");
+    let (rows, _) = golden::shape(&golden["start"]);
+    let sets = golden["rows"].as_array().unwrap().iter();
+    let sets = sets.map(|ids| Arc::new(RowSet::new(&Device::Cpu, golden::ids(ids), rows).unwrap()));
+    let grads = golden["step_gradients"].as_array().unwrap().iter().map(tensor);
+    follow(&golden, &sets.zip(grads).map(|(rows, g)| Gradient::Rows(rows, g)).collect::<Vec<_>>());
 }
 
 fn rules() -> Vec<(Rule, f64)> {

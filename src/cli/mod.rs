@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod bench;
 mod doctor;
 mod eval;
 mod inspect;
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// Trains and serves WAA-TA, a course recommender that joins a knowledge graph with multi-task learning.
 ///
 /// Exit codes: 0 ok, 1 other, 2 usage or settings, 3 bad input data, 4 device or driver, 5 memory, 6 diverged,
-/// 7 corrupt checkpoint or store, 130 interrupted after saving.
+/// 7 corrupt checkpoint or store, 8 threshold not met, 130 interrupted after saving.
 #[derive(Parser)]
 #[command(name = "waata", version, max_term_width = 100)]
 struct Cli {
@@ -47,6 +48,8 @@ enum Command {
     Eval(eval::Args),
     /// Recommend courses to one learner
     Recommend(recommend::Args),
+    /// Time the kernels and a training step against the limits of the device
+    Bench(bench::Args),
 }
 
 pub fn run() -> Result<()> {
@@ -68,6 +71,7 @@ pub fn run() -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Recommend(args) => recommend::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+pub use super::matmul::{Trans, View, gemm, matmul, matmul_serial};
 use super::real::Real;
 
 /// Elements that make a chunk worth a task of its own.
@@ -184,85 +185,4 @@ pub fn prefetch<T>(row: &[T]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = row;
-}
-
-/// Which operand of a product is read transposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trans {
-    No,
-    Yes,
-}
-
-/// `c = op(a) op(b) + beta c`, with op(a) m x k, op(b) k x n, all row-major and dense.
-///
-/// Rows of `c` are cut into fixed blocks; each element is one sequential sum over k.
-#[allow(clippy::too_many_arguments)]
-pub fn matmul<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    a: &[T],
-    ta: Trans,
-    b: &[T],
-    tb: Trans,
-    beta: T,
-    c: &mut [T],
-) {
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() == m * n, "matmul: {m} x {k} x {n}");
-    if m == 0 || n == 0 {
-        return;
-    }
-    // Two million multiply-adds are some 50 us of one core: enough to pay for a task.
-    let block = (2_000_000 / (k * n).max(1)).clamp(16, 256).next_multiple_of(16);
-    let run = |i: usize, c: &mut [T]| product((m, k, n), a, ta, b, tb, beta, i * block, c);
-    if m <= block {
-        run(0, c);
-    } else {
-        c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| run(i, c));
-    }
-}
-
-/// As `matmul`, on the calling thread alone: for products inside a parallel task.
-#[allow(clippy::too_many_arguments)]
-pub fn matmul_serial<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    a: &[T],
-    ta: Trans,
-    b: &[T],
-    tb: Trans,
-    beta: T,
-    c: &mut [T],
-) {
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() == m * n, "matmul: {m} x {k} x {n}");
-    if m > 0 && n > 0 {
-        product((m, k, n), a, ta, b, tb, beta, 0, c);
-    }
-}
-
-/// The rows of the product from `first` that `c` holds. The operands have the sizes that m, k, n say.
-#[allow(clippy::too_many_arguments)]
-fn product<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    a: &[T],
-    ta: Trans,
-    b: &[T],
-    tb: Trans,
-    beta: T,
-    first: usize,
-    c: &mut [T],
-) {
-    if k == 0 {
-        return c.iter_mut().for_each(|c| *c = if beta == T::zero() { T::zero() } else { *c * beta });
-    }
-    let strides = |t: Trans, rows: usize, cols: usize| match t {
-        Trans::No => (cols as isize, 1),
-        Trans::Yes => (1, rows as isize),
-    };
-    let (sa, sb) = (strides(ta, m, k), strides(tb, k, n));
-    let rows = c.len() / n;
-    assert!(first + rows <= m && a.len() >= m * k && b.len() >= k * n);
-    // SAFETY: rows first .. first + rows lie inside the m rows of op(a), and all extents inside the slices, as
-    // just checked; `c` is exclusively borrowed.
-    unsafe {
-        let a = a.as_ptr().offset(sa.0 * first as isize);
-        T::gemm(rows, k, n, T::one(), a, sa, b.as_ptr(), sb, beta, c.as_mut_ptr(), (n as isize, 1));
-    }
 }

@@ -41,9 +41,16 @@ impl Tensor {
     }
 
     pub fn zeros(device: &Device, dtype: DType, rows: usize, cols: usize) -> Result<Tensor> {
-        let mut t = Tensor::empty(device, dtype, rows, cols)?;
-        t.fill_zero()?;
-        Ok(t)
+        let data = match (device, dtype) {
+            (Device::Cpu, DType::F32) => Data::F32(Buffer::zeros(rows * cols)),
+            (Device::Cpu, DType::F64) => Data::F64(Buffer::zeros(rows * cols)),
+            (Device::Gpu(_), _) => {
+                let mut t = Tensor::empty(device, dtype, rows, cols)?;
+                t.fill_zero()?;
+                return Ok(t);
+            }
+        };
+        Ok(Tensor { data: Arc::new(data), rows, cols })
     }
 
     /// `values` in row-major order.
@@ -158,9 +165,37 @@ impl Tensor {
         }
     }
 
+    /// As `host_mut`, for who can write instead of adding: true says that the tensor is zero and that its values are
+    /// undefined here, so that all of them must be written.
+    pub fn host_overwrite<T: Real>(&mut self) -> (&mut [T], bool) {
+        self.unshare_host();
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) if T::DTYPE == DType::F32 => {
+                let (values, fresh) = v.overwrite();
+                (bytemuck::cast_slice_mut(values), fresh)
+            }
+            Some(Data::F64(v)) if T::DTYPE == DType::F64 => {
+                let (values, fresh) = v.overwrite();
+                (bytemuck::cast_slice_mut(values), fresh)
+            }
+            _ => panic!("host_overwrite() with another type or device than the tensor's"),
+        }
+    }
+
+    /// Whether these are zeros in host memory that nobody has written or looked at. False says nothing.
+    pub fn is_untouched(&self) -> bool {
+        match &*self.data {
+            Data::F32(v) => v.is_zero(),
+            Data::F64(v) => v.is_zero(),
+            Data::Gpu(_) => false,
+        }
+    }
+
     fn unshare_host(&mut self) {
         if Arc::get_mut(&mut self.data).is_none() {
             let copy = match &*self.data {
+                Data::F32(v) if v.is_zero() => Data::F32(Buffer::zeros(self.len())),
+                Data::F64(v) if v.is_zero() => Data::F64(Buffer::zeros(self.len())),
                 Data::F32(v) => Data::F32(Buffer::from_slice(v.as_slice())),
                 Data::F64(v) => Data::F64(Buffer::from_slice(v.as_slice())),
                 Data::Gpu(_) => return,
@@ -238,20 +273,25 @@ impl Tensor {
     }
 
     pub fn fill_zero(&mut self) -> Result<()> {
+        if let Data::F32(_) | Data::F64(_) = &*self.data {
+            *self = self.zeros_like()?;
+            return Ok(());
+        }
         self.unshare()?;
         match Arc::get_mut(&mut self.data) {
-            Some(Data::F32(v)) => v.as_mut_slice().fill(0.0),
-            Some(Data::F64(v)) => v.as_mut_slice().fill(0.0),
-            Some(Data::Gpu(buffer)) => buffer.fill_zero()?,
-            None => unreachable!("unshared above"),
+            Some(Data::Gpu(buffer)) => buffer.fill_zero(),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// self += alpha * other, element by element.
     pub fn add_scaled(&mut self, alpha: f64, other: &Tensor) -> Result<()> {
         if self.len() != other.len() {
             return Err(Error::shape("add", format!("{:?}", self.shape()), format!("{:?}", other.shape())));
+        }
+        if alpha == 1.0 && self.is_untouched() && self.dtype() == other.dtype() {
+            *self = other.reshape(self.rows, self.cols)?;
+            return Ok(());
         }
         self.unshare()?;
         if let Some(gpu) = self.gpu().cloned() {

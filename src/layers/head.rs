@@ -8,25 +8,25 @@ use crate::engine::{Owner, ParamId, Var};
 use crate::ops::{Activation, Bottom, Combine, Concat, Gate, Linear, SoftmaxMix};
 
 pub struct Head {
-    config: HeadConfig,
+    pub(super) config: HeadConfig,
     tasks: usize,
     /// S^m: one for all tasks when M = 1, else one for each task and pair, task by task.
-    shared: Vec<Mlp>,
+    pub(super) shared: Vec<Mlp>,
     /// T_k^m, task by task.
-    specific: Vec<Mlp>,
+    pub(super) specific: Vec<Mlp>,
     /// Joins the pairs' outputs when `pair_merge = concat_project`: of S, then of each task.
-    projections: Vec<Mlp>,
-    gates: Vec<(ParamId, ParamId)>,
-    towers: Vec<Mlp>,
+    pub(super) projections: Vec<Mlp>,
+    pub(super) gates: Vec<(ParamId, ParamId)>,
+    pub(super) towers: Vec<Mlp>,
     /// One linear head for each specific MLP (15).
     auxiliary: Vec<Mlp>,
 }
 
 pub struct HeadOutput {
-    /// (B, K)
-    pub logits: Var,
-    /// (B, K M), task by task: logits of (15).
-    pub auxiliary: Var,
+    /// (B, 1) of each task.
+    pub logits: Vec<Var>,
+    /// (B, 1) of each task and pair, task by task: logits of (15).
+    pub auxiliary: Vec<Var>,
     /// (S_k^m, T_k^m), each (B, d): what (14) keeps apart.
     pub pairs: Vec<(Var, Var)>,
     /// Gate values of each task, (B, d) or (B, 1); none without a sigmoid gate.
@@ -129,18 +129,17 @@ impl Head {
         };
         let bottom = pass.tape.apply(bottom, &[z_u, z_i])?;
         let m = self.config.pairs;
-        let s: Vec<Var> = self.shared.iter().map(|mlp| mlp.forward(pass, bottom)).collect::<Result<_>>()?;
-        let t: Vec<Var> = self.specific.iter().map(|mlp| mlp.forward(pass, bottom)).collect::<Result<_>>()?;
-        let s_all = self.merge(pass, &s, 0)?;
-        let (mut logits, mut gates, mut pairs, mut auxiliary) = (vec![], vec![], vec![], vec![]);
+        let s_and_t = Mlp::bank(pass, self.shared.iter().chain(&self.specific), &[bottom])?;
+        let (s, t) = s_and_t.split_at(self.shared.len());
+        let s_all = self.merge(pass, s, 0)?;
+        let (mut fused, mut gates, mut pairs) = (vec![], vec![], vec![]);
         for k in 0..self.tasks {
             let own = &t[k * m..(k + 1) * m];
             for (i, &t) in own.iter().enumerate() {
                 pairs.push((if m == 1 { s[0] } else { s[k * m + i] }, t));
-                auxiliary.push(self.auxiliary[k * m + i].forward(pass, t)?);
             }
-            let fused = if self.config.fusion == Fusion::FdnConcat {
-                let parts: Vec<Var> = own.iter().chain(&s).copied().collect();
+            fused.push(if self.config.fusion == Fusion::FdnConcat {
+                let parts: Vec<Var> = own.iter().chain(s).copied().collect();
                 pass.tape.apply(Concat, &parts)?
             } else {
                 let t_k = self.merge(pass, own, 1 + k)?;
@@ -156,11 +155,10 @@ impl Head {
                     gates.push(outputs[1]);
                     outputs[0]
                 }
-            };
-            logits.push(self.towers[k].forward(pass, fused)?);
+            });
         }
-        let logits = pass.tape.apply(Concat, &logits)?;
-        let auxiliary = pass.tape.apply(Concat, &auxiliary)?;
+        let logits = Mlp::bank(pass, &self.towers, &fused)?;
+        let auxiliary = Mlp::bank(pass, &self.auxiliary, t)?;
         Ok(HeadOutput { logits, auxiliary, pairs, gates })
     }
 

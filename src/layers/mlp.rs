@@ -3,11 +3,11 @@
 use super::{Builder, Pass};
 use crate::Result;
 use crate::engine::{Owner, ParamId, Var};
-use crate::ops::{Activation, Linear};
+use crate::ops::{Activation, Linear, MlpBank};
 
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    layers: Vec<(ParamId, ParamId)>,
+    pub(super) layers: Vec<(ParamId, ParamId)>,
     hidden: Activation,
     last: Activation,
 }
@@ -42,6 +42,22 @@ impl Mlp {
             x = pass.tape.apply(Linear { activation }, &inputs)?;
         }
         Ok(x)
+    }
+
+    /// All of `mlps`, which have the same widths and activations, over one input or one input each: one output each.
+    pub fn bank<'a>(
+        pass: &mut Pass,
+        mlps: impl IntoIterator<Item = &'a Mlp>,
+        inputs: &[Var],
+    ) -> Result<Vec<Var>> {
+        let mlps: Vec<&Mlp> = mlps.into_iter().collect();
+        let Some(first) = mlps.first() else { return Ok(vec![]) };
+        let bank = MlpBank::new(mlps.len(), first.layers.len(), first.hidden, first.last);
+        let mut all = inputs.to_vec();
+        for (w, b) in mlps.iter().flat_map(|mlp| &mlp.layers) {
+            all.extend([pass.param(*w), pass.param(*b)]);
+        }
+        pass.tape.apply_all(bank, &all)
     }
 
     /// The weight matrices, without biases.

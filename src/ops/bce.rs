@@ -1,18 +1,25 @@
 //! Binary cross-entropy with logits, per task: the terms of formulas (15) and (16).
 
+use rayon::prelude::*;
+
 use super::{check, check_shape, saved};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
+use crate::engine::parallel::{Work, for_rows_work, vectorized_work};
+use crate::engine::{Gpu, Op, Real, Tensor, parallel};
 use crate::with_real;
 
 /// loss_k = sum_b w (p_k y softplus(-z) + (1 - y) softplus(z)) / sum_b w, with w the mask.
 ///
 /// Inputs logits z (B, K), labels y (B, K) in [0, 1], and optionally a mask (B, K), 1 where a label counts and 0 where
-/// it does not; output (1, K). Labels and mask are constants: they get no gradient. A task whose mask is all zero has
-/// loss 0.
-#[derive(Clone, Debug, Default)]
+/// it does not; output (1, K). Or the logits in several tensors of equal width, which make K columns together: as many
+/// outputs, and a tensor whose losses have no gradient costs nothing in the backward pass. Labels and mask are constants:
+/// they get no gradient. A task whose mask is all zero has loss 0.
+///
+/// One pass computes the losses and their gradients; the backward pass only scales.
+#[derive(Clone, Debug)]
 pub struct BceLoss {
+    parts: usize,
     /// Weight p_k of the positives of each task; empty means 1 for all.
     pos_weight: Vec<f32>,
     saved: Option<Saved>,
@@ -22,74 +29,272 @@ pub struct BceLoss {
 struct Saved {
     /// 1 / sum_b w, (1, K)
     inverse: Tensor,
-    /// (1, K), where it is not 1.
-    pos_weight: Option<Tensor>,
+    /// d (loss_k sum_b w) / dz of each tensor of logits.
+    slopes: Vec<Tensor>,
 }
 
 /// Rows of one partial sum (`CHUNK` of bce.cu).
 const CHUNK: usize = 1024;
+/// Tasks of one launch (`Pointers` of common.cuh).
+const POINTERS: usize = 8;
 
-fn zeros(beside: &Tensor, tasks: usize) -> Result<Tensor> {
-    Tensor::zeros(&beside.device(), beside.dtype(), 1, tasks)
+impl Default for BceLoss {
+    fn default() -> Self {
+        BceLoss::new()
+    }
 }
 
-/// Loss and weight of each task over a range of rows.
-fn partial<T: Real>(z: &[T], y: &[T], mask: Option<&[T]>, p: &[f32], tasks: usize) -> Vec<(f64, f64)> {
-    let mut sums = vec![(0.0, 0.0); tasks];
-    for (at, (&z, &y)) in z.iter().zip(y).enumerate() {
-        let (loss, weight) = &mut sums[at % tasks];
-        let w = mask.map_or(1.0, |mask| mask[at].f64());
-        let p = T::of(p.get(at % tasks).map_or(1.0, |&p| p as f64));
-        *loss += w * (p * y * (-z).softplus() + (T::one() - y) * z.softplus()).f64();
-        *weight += w;
+/// Losses, weights and slopes of up to CHUNK rows.
+struct Rows<'a, T> {
+    z: &'a [T],
+    y: &'a [T],
+    mask: Option<&'a [T]>,
+    slope: &'a mut [T],
+    /// Columns of the logits here, the first of them among all, and all.
+    cols: usize,
+    first: usize,
+    tasks: usize,
+    pos_weight: &'a [f32],
+    /// Loss and weight of each column here.
+    sums: &'a mut [(f64, f64)],
+}
+
+/// A column of a row-major matrix.
+#[inline(always)]
+fn column<T: Real>(x: &[T], col: usize, cols: usize, to: &mut [T]) {
+    to.iter_mut().zip(x.chunks_exact(cols)).for_each(|(to, row)| *to = row[col]);
+}
+
+#[inline(always)]
+fn sum<T: Real>(values: &[T]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    for eight in values.chunks(8) {
+        lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += x.f64());
     }
-    sums
+    lanes.iter().sum()
+}
+
+impl<T: Real> Work for Rows<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let (rows, one) = (self.z.len() / self.cols, T::one());
+        let mut buffers = [[T::zero(); CHUNK]; 3];
+        let [z, y, w] = &mut buffers;
+        let (z, y, w) = (&mut z[..rows], &mut y[..rows], &mut w[..rows]);
+        for col in 0..self.cols {
+            let task = self.first + col;
+            let p = T::of(self.pos_weight.get(task).map_or(1.0, |&p| p as f64));
+            column(self.z, col, self.cols, z);
+            column(self.y, task, self.tasks, y);
+            match self.mask {
+                Some(mask) => column(mask, task, self.tasks, w),
+                None => w.fill(one),
+            }
+            let weight = sum(w);
+            // z becomes the slope and y the loss.
+            for ((z, y), &w) in z.iter_mut().zip(y.iter_mut()).zip(w.iter()) {
+                let e = (-z.abs()).fast_exp();
+                let (tail, large) = (e.fast_ln_1p(), one / (one + e));
+                let small = e * large;
+                let negative = z.max(T::zero()) + tail;
+                let positive = negative - *z;
+                let (up, down) = if *z >= T::zero() { (large, small) } else { (small, large) };
+                let (pos, neg) = (p * *y, one - *y);
+                *y = w * (pos * positive + neg * negative);
+                *z = w * (neg * up - pos * down);
+            }
+            let loss = sum(y);
+            self.sums[col] = (loss, weight);
+            self.slope.chunks_exact_mut(self.cols).zip(z.iter()).for_each(|(slope, &z)| slope[col] = z);
+        }
+    }
+}
+
+/// dz_k += dloss_k inverse_k slope_k
+struct Scale<'a, T> {
+    slope: &'a [T],
+    by: &'a [T],
+}
+
+impl<T: Real> parallel::RowWork<T> for Scale<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, dz: &mut [T]) {
+        let cols = self.by.len();
+        let slope = &self.slope[first * cols..][..dz.len()];
+        if let [by] = self.by {
+            return parallel::axpy(*by, slope, dz);
+        }
+        for (dz, slope) in dz.chunks_exact_mut(cols).zip(slope.chunks_exact(cols)) {
+            dz.iter_mut().zip(slope).zip(self.by).for_each(|((dz, &slope), &by)| *dz += by * slope);
+        }
+    }
+}
+
+/// The inputs by their meaning.
+struct Inputs<'a> {
+    z: &'a [&'a Tensor],
+    y: &'a Tensor,
+    mask: Option<&'a Tensor>,
+    rows: usize,
+    /// Columns of each tensor of logits, and of all together.
+    cols: usize,
+    tasks: usize,
 }
 
 impl BceLoss {
     pub fn new() -> BceLoss {
-        BceLoss::default()
+        BceLoss { parts: 1, pos_weight: vec![], saved: None }
+    }
+
+    /// Logits in `parts` tensors.
+    pub fn of_parts(parts: usize) -> BceLoss {
+        BceLoss { parts, ..BceLoss::new() }
     }
 
     /// One weight per task.
     pub fn with_pos_weight(pos_weight: Vec<f32>) -> BceLoss {
-        BceLoss { pos_weight, saved: None }
+        BceLoss { pos_weight, ..BceLoss::new() }
     }
 
-    fn run<T: Real>(
-        &self,
-        z: &Tensor,
-        y: &Tensor,
-        mask: Option<&Tensor>,
-        loss: &mut Tensor,
-        inverse: &mut Tensor,
-    ) {
-        let (rows, tasks) = z.shape();
-        let (z, y, mask) = (z.host::<T>(), y.host::<T>(), mask.map(Tensor::host::<T>));
-        let chunks = parallel::map_chunks(rows, CHUNK, |range| {
-            let range = range.start * tasks..range.end * tasks;
-            partial(&z[range.clone()], &y[range.clone()], mask.map(|m| &m[range]), &self.pos_weight, tasks)
-        });
-        let (loss, inverse) = (loss.host_mut::<T>(), inverse.host_mut::<T>());
-        for k in 0..tasks {
-            let (sum, weight) = chunks.iter().fold((0.0, 0.0), |(s, w), c| (s + c[k].0, w + c[k].1));
-            let by = if weight > 0.0 { 1.0 / weight } else { 0.0 };
-            (loss[k], inverse[k]) = (T::of(sum * by), T::of(by));
+    fn inputs<'a>(&self, x: &'a [&'a Tensor]) -> Result<Inputs<'a>> {
+        let n = self.parts;
+        let (z, y, mask) = match x.len().checked_sub(n) {
+            Some(1) if n > 0 => (&x[..n], x[n], None),
+            Some(2) if n > 0 => (&x[..n], x[n], Some(x[n + 1])),
+            _ => {
+                let want = || format!("{n} tensors of logits, labels and perhaps a mask");
+                check(false, "bce", want, || format!("{}", x.len()))?;
+                (&x[..0], x[0], None)
+            }
+        };
+        let (rows, cols) = z[0].shape();
+        let (tasks, p) = (n * cols, self.pos_weight.len());
+        for other in &z[1..] {
+            check_shape("bce", "logits", other, rows, cols)?;
+        }
+        check_shape("bce", "labels", y, rows, tasks)?;
+        check(p == 0 || p == tasks, "bce", || format!("{tasks} positive weights"), || format!("{p}"))?;
+        if let Some(mask) = mask {
+            check_shape("bce", "mask", mask, rows, tasks)?;
+        }
+        Ok(Inputs { z, y, mask, rows, cols, tasks })
+    }
+
+    fn run<T: Real>(&self, x: &Inputs, loss: &mut [Tensor], inverse: &mut [T], slopes: &mut [Tensor]) {
+        let Inputs { z, y, mask, cols, tasks, .. } = *x;
+        let (y, mask) = (y.host::<T>(), mask.map(Tensor::host::<T>));
+        for (part, ((z, slope), loss)) in z.iter().zip(slopes).zip(loss).enumerate() {
+            let (z, first) = (z.host::<T>(), part * cols);
+            let chunk = |(i, slope): (usize, &mut [T])| {
+                let (at, rows) = (i * CHUNK, slope.len() / cols);
+                let labels = at * tasks..(at + rows) * tasks;
+                let mut sums = vec![(0.0, 0.0); cols];
+                vectorized_work(Rows {
+                    z: &z[at * cols..][..slope.len()],
+                    y: &y[labels.clone()],
+                    mask: mask.map(|mask| &mask[labels]),
+                    slope,
+                    cols,
+                    first,
+                    tasks,
+                    pos_weight: &self.pos_weight,
+                    sums: &mut sums,
+                });
+                sums
+            };
+            let parts = slope.host_mut::<T>().par_chunks_mut(CHUNK * cols).enumerate();
+            let chunks: Vec<Vec<(f64, f64)>> = parts.map(chunk).collect();
+            let loss = loss.host_mut::<T>();
+            for col in 0..cols {
+                let (sum, weight) = chunks.iter().fold((0.0, 0.0), |(s, w), c| (s + c[col].0, w + c[col].1));
+                let by = if weight > 0.0 { 1.0 / weight } else { 0.0 };
+                (loss[col], inverse[first + col]) = (T::of(sum * by), T::of(by));
+            }
         }
     }
 
-    fn run_backward<T: Real>(&self, x: &[&Tensor], dloss: &[T], inverse: &[T], dz: &mut [T]) {
-        let (z, y, mask) = (x[0].host::<T>(), x[1].host::<T>(), x.get(2).map(|m| m.host::<T>()));
-        let tasks = dloss.len();
-        parallel::for_rows(dz, tasks, |row, dz| {
-            for (i, dz) in dz.iter_mut().enumerate() {
-                let (at, task) = (row * tasks + i, i % tasks);
-                let p = T::of(self.pos_weight.get(task).map_or(1.0, |&p| p as f64));
-                let w = dloss[task] * inverse[task] * mask.map_or(T::one(), |mask| mask[at]);
-                *dz += w * ((T::one() - y[at]) * z[at].sigmoid() - p * y[at] * (-z[at]).sigmoid());
-            }
-        });
+    fn run_gpu(
+        &self,
+        gpu: &Gpu,
+        x: &Inputs,
+        loss: &mut [Tensor],
+        inverse: &mut Tensor,
+        slopes: &mut [Tensor],
+    ) -> Result<()> {
+        let Inputs { z, y, mask, rows, cols, tasks } = *x;
+        let pos_weight = match self.pos_weight.is_empty() {
+            true => None,
+            false => Some(Tensor::new(&y.device(), 1, tasks, &self.pos_weight)?),
+        };
+        let chunks = rows.div_ceil(CHUNK);
+        let mut partial = y.empty_like(chunks * tasks, 2)?;
+        for first in (0..tasks).step_by(POINTERS) {
+            let count = POINTERS.min(tasks - first);
+            let z = columns(z.iter().map(|z| Some(z.address())), cols, first);
+            let slope = columns(slopes.iter_mut().map(|s| Some(s.address_mut())), cols, first);
+            let grid = Grid { blocks: [chunks as u32, count as u32, 1], threads: [256, 1, 1], shared: 0 };
+            gpu.launch(kernels::BCE_FWD, grid)
+                .tensor_mut(&mut partial)
+                .value(slope)
+                .value(z)
+                .tensor(y)
+                .optional(mask)
+                .optional(pos_weight.as_ref())
+                .count(rows)
+                .count(cols)
+                .count(tasks)
+                .count(first)
+                .run()?;
+            let loss = columns(loss.iter_mut().map(|l| Some(l.address_mut())), cols, first);
+            gpu.launch(kernels::BCE_MERGE, Grid::new(count as u32, 256))
+                .value(loss)
+                .tensor_mut(inverse)
+                .tensor(&partial)
+                .count(chunks)
+                .count(tasks)
+                .count(first)
+                .run()?;
+        }
+        Ok(())
     }
+
+    fn run_gpu_backward(
+        gpu: &Gpu,
+        kept: &Saved,
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
+        let Saved { inverse, slopes } = kept;
+        let (rows, cols) = slopes[0].shape();
+        let tasks = inverse.cols();
+        let wanted: Vec<bool> = dx.iter().zip(dy).map(|(dx, dy)| dx.is_some() && dy.is_some()).collect();
+        for first in (0..tasks).step_by(POINTERS) {
+            let count = POINTERS.min(tasks - first);
+            let dz = dx.iter_mut().zip(&wanted).map(|(dx, &wanted)| dx.as_mut().filter(|_| wanted));
+            let dz = columns(dz.map(|dz| dz.map(Tensor::address_mut)), cols, first);
+            let dloss = columns(dy.iter().map(|dy| dy.map(Tensor::address)), cols, first);
+            let slope = columns(slopes.iter().map(|s| Some(s.address())), cols, first);
+            gpu.launch(kernels::BCE_BWD, Grid::cover(rows * count, 256))
+                .value(dz)
+                .value(dloss)
+                .tensor(inverse)
+                .value(slope)
+                .value((rows * count) as u64)
+                .count(cols)
+                .count(first)
+                .count(count)
+                .run()?;
+        }
+        Ok(())
+    }
+}
+
+/// Addresses of columns `first ..` of tensors with `cols` columns each, 0 where there is none.
+fn columns(tensors: impl Iterator<Item = Option<u64>>, cols: usize, first: usize) -> [u64; POINTERS] {
+    let all = tensors.flat_map(|base| (0..cols as u64).map(move |col| base.map_or(0, |base| base + 4 * col)));
+    let mut pointers = [0; POINTERS];
+    pointers.iter_mut().zip(all.skip(first)).for_each(|(p, address)| *p = address);
+    pointers
 }
 
 impl Op for BceLoss {
@@ -98,52 +303,21 @@ impl Op for BceLoss {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let (z, y, mask) = match x {
-            [z, y] => (*z, *y, None),
-            [z, y, mask] => (*z, *y, Some(*mask)),
-            _ => {
-                return check(false, "bce", || "2 or 3 inputs".into(), || format!("{}", x.len()))
-                    .map(|_| vec![]);
+        let x = self.inputs(x)?;
+        let zeros = |cols| Tensor::zeros(&x.y.device(), x.y.dtype(), 1, cols);
+        let mut loss = x.z.iter().map(|_| zeros(x.cols)).collect::<Result<Vec<Tensor>>>()?;
+        let mut inverse = zeros(x.tasks)?;
+        let mut slopes = x.z.iter().map(|z| z.empty_like(x.rows, x.cols)).collect::<Result<Vec<Tensor>>>()?;
+        if x.rows > 0 && x.cols > 0 {
+            match x.y.gpu() {
+                Some(gpu) => self.run_gpu(gpu, &x, &mut loss, &mut inverse, &mut slopes)?,
+                None => with_real!(x.y.dtype(), T => {
+                    self.run::<T>(&x, &mut loss, inverse.host_mut(), &mut slopes);
+                }),
             }
-        };
-        let (rows, tasks) = z.shape();
-        let p = self.pos_weight.len();
-        check_shape("bce", "labels", y, rows, tasks)?;
-        check(p == 0 || p == tasks, "bce", || format!("{tasks} positive weights"), || format!("{p}"))?;
-        if let Some(mask) = mask {
-            check_shape("bce", "mask", mask, rows, tasks)?;
         }
-        let pos_weight = match p {
-            0 => None,
-            _ if z.gpu().is_none() => None,
-            _ => Some(Tensor::new(&z.device(), 1, tasks, &self.pos_weight)?),
-        };
-        let (mut loss, mut inverse) = (zeros(z, tasks)?, zeros(z, tasks)?);
-        if let Some(gpu) = z.gpu().filter(|_| !z.is_empty()) {
-            let chunks = rows.div_ceil(CHUNK);
-            let mut partial = z.empty_like(chunks * tasks, 2)?;
-            let grid = Grid { blocks: [chunks as u32, tasks as u32, 1], threads: [256, 1, 1], shared: 0 };
-            gpu.launch(kernels::BCE_FWD, grid)
-                .tensor_mut(&mut partial)
-                .tensor(z)
-                .tensor(y)
-                .optional(mask)
-                .optional(pos_weight.as_ref())
-                .count(rows)
-                .count(tasks)
-                .run()?;
-            gpu.launch(kernels::BCE_MERGE, Grid::new(tasks as u32, 256))
-                .tensor_mut(&mut loss)
-                .tensor_mut(&mut inverse)
-                .tensor(&partial)
-                .count(chunks)
-                .count(tasks)
-                .run()?;
-        } else if z.gpu().is_none() {
-            with_real!(z.dtype(), T => self.run::<T>(z, y, mask, &mut loss, &mut inverse));
-        }
-        self.saved = Some(Saved { inverse, pos_weight });
-        Ok(vec![loss])
+        self.saved = Some(Saved { inverse, slopes });
+        Ok(loss)
     }
 
     fn backward(
@@ -153,26 +327,24 @@ impl Op for BceLoss {
         dy: &[Option<&Tensor>],
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
-        let (Some(dloss), Some(dz)) = (dy[0], &mut dx[0]) else { return Ok(()) };
-        let (z, Saved { inverse, pos_weight }) = (x[0], saved("bce", &self.saved)?);
-        if z.is_empty() {
+        let kept = saved("bce", &self.saved)?;
+        if x[0].is_empty() {
             return Ok(());
         }
-        if let Some(gpu) = z.gpu() {
-            return gpu
-                .launch(kernels::BCE_BWD, Grid::cover(z.len(), 256))
-                .tensor_mut(dz)
-                .tensor(dloss)
-                .tensor(inverse)
-                .tensor(z)
-                .tensor(x[1])
-                .optional(x.get(2).copied())
-                .optional(pos_weight.as_ref())
-                .value(z.len() as u64)
-                .count(z.cols())
-                .run();
+        let dx = &mut dx[..self.parts];
+        if let Some(gpu) = x[0].gpu() {
+            return Self::run_gpu_backward(gpu, kept, dy, dx);
         }
-        with_real!(z.dtype(), T => self.run_backward::<T>(x, dloss.host(), inverse.host(), dz.host_mut()));
+        with_real!(x[0].dtype(), T => {
+            let cols = x[0].cols();
+            for (part, (dz, dloss)) in dx.iter_mut().zip(dy).enumerate() {
+                let (Some(dz), Some(dloss)) = (dz, dloss) else { continue };
+                let inverse = &kept.inverse.host::<T>()[part * cols..][..cols];
+                let by: Vec<T> = dloss.host::<T>().iter().zip(inverse).map(|(&d, &i)| d * i).collect();
+                let work = Scale { slope: kept.slopes[part].host::<T>(), by: &by };
+                for_rows_work(dz.host_mut::<T>(), cols, cols, &work);
+            }
+        });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::engine::device::{Grid, Kernel, kernels};
 use crate::engine::parallel::{self, Trans};
-use crate::engine::{Gpu, Real, Tensor};
+use crate::engine::{Gpu, MatrixUnit, Real, Tensor};
 use crate::with_real;
 
 /// Element-wise non-linearity. All of them keep the sign of their argument, so that the derivative can be read
@@ -19,7 +19,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// As the kernels take it (`enum Activation` of matmul.cu).
+    /// As the kernels take it (`enum Activation` of tile.cuh).
     pub(crate) fn code(self) -> (i32, f32) {
         match self {
             Activation::Identity => (0, 0.0),
@@ -103,7 +103,7 @@ pub(crate) fn affine(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation
     let mut y = x.empty_like(m, n)?;
     if let Some(gpu) = x.gpu() {
         if m > 0 && n > 0 {
-            launch(gpu, kernels::GEMM_NN, (m, k, n), x, w, &mut y, b, None, 0.0, act)?;
+            launch(gpu, products(gpu).nn, (m, k, n), x, w, &mut y, b, None, 0.0, act)?;
         }
         return Ok(y);
     }
@@ -217,6 +217,46 @@ pub(crate) fn affine_backward(
     Ok(())
 }
 
+/// The kernels that multiply by one of the units.
+pub(crate) struct Products {
+    nn: Kernel,
+    nt: Kernel,
+    tn: Kernel,
+    pub bank_forward: Kernel,
+    pub bank_weights: Kernel,
+    pub bank_inputs: Kernel,
+}
+
+/// The kernels for what the GPU is to multiply with.
+pub(crate) fn products(gpu: &Gpu) -> &'static Products {
+    match gpu.matrix_unit() {
+        MatrixUnit::F32 => &Products {
+            nn: kernels::GEMM_NN,
+            nt: kernels::GEMM_NT,
+            tn: kernels::GEMM_TN,
+            bank_forward: kernels::BANK_FWD,
+            bank_weights: kernels::BANK_BWD_WEIGHTS,
+            bank_inputs: kernels::BANK_BWD_INPUTS,
+        },
+        MatrixUnit::Tf32 => &Products {
+            nn: kernels::GEMM_NN_TF32,
+            nt: kernels::GEMM_NT_TF32,
+            tn: kernels::GEMM_TN_TF32,
+            bank_forward: kernels::BANK_FWD_TF32,
+            bank_weights: kernels::BANK_BWD_WEIGHTS_TF32,
+            bank_inputs: kernels::BANK_BWD_INPUTS_TF32,
+        },
+        MatrixUnit::Bf16 => &Products {
+            nn: kernels::GEMM_NN_BF16,
+            nt: kernels::GEMM_NT_BF16,
+            tn: kernels::GEMM_TN_BF16,
+            bank_forward: kernels::BANK_FWD_BF16,
+            bank_weights: kernels::BANK_BWD_WEIGHTS_BF16,
+            bank_inputs: kernels::BANK_BWD_INPUTS_BF16,
+        },
+    }
+}
+
 #[allow(clippy::too_many_arguments)]
 fn gpu_matmul(
     gpu: &Gpu,
@@ -231,10 +271,11 @@ fn gpu_matmul(
     if m == 0 || n == 0 {
         return Ok(());
     }
+    let products = products(gpu);
     let kernel = match (ta, tb) {
-        (Trans::No, Trans::No) => kernels::GEMM_NN,
-        (Trans::No, Trans::Yes) => kernels::GEMM_NT,
-        (Trans::Yes, Trans::No) => kernels::GEMM_TN,
+        (Trans::No, Trans::No) => products.nn,
+        (Trans::No, Trans::Yes) => products.nt,
+        (Trans::Yes, Trans::No) => products.tn,
         (Trans::Yes, Trans::Yes) => unreachable!("no op multiplies two transposes"),
     };
     // A product with few tiles and a long k is cut along k, by sizes alone: the same cut on every card.
@@ -254,7 +295,7 @@ fn gpu_matmul(
         .run()
 }
 
-/// Edge of the kernel's output tile (`TILE` of matmul.cu).
+/// Edge of the kernel's output tile (`TILE` of tile.cuh).
 const TILE: usize = 64;
 
 #[allow(clippy::too_many_arguments)]
@@ -290,18 +331,4 @@ fn launch(
         .value(code)
         .value(slope)
         .run()
-}
-
-/// Scores (8) of rows of learners against all courses: scale * u i^T + bias, (rows, courses).
-pub fn match_scores(u: &Tensor, courses: &Tensor, bias: Option<&Tensor>, scale: f64) -> Result<Tensor> {
-    let mut scores = u.empty_like(u.rows(), courses.rows())?;
-    let mut scaled = u.zeros_like()?;
-    scaled.add_scaled(scale, u)?;
-    matmul(&scaled, Trans::No, courses, Trans::Yes, 0.0, &mut scores)?;
-    if let Some(bias) = bias {
-        // A product with a column of ones adds the bias to every row, on either device.
-        let ones = Tensor::from_f64(&u.device(), u.dtype(), u.rows(), 1, &vec![1.0; u.rows()])?;
-        matmul(&ones, Trans::No, bias, Trans::No, 1.0, &mut scores)?;
-    }
-    Ok(scores)
 }

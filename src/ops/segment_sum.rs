@@ -161,12 +161,12 @@ pub(crate) fn add_dots(
 }
 
 /// Rows of D elements, or of n where D is 0.
-struct Dots<'a, T, const D: usize> {
-    a: &'a [T],
-    ia: Option<&'a [u32]>,
-    b: &'a [T],
-    ib: Option<&'a [u32]>,
-    n: usize,
+pub(super) struct Dots<'a, T, const D: usize> {
+    pub a: &'a [T],
+    pub ia: Option<&'a [u32]>,
+    pub b: &'a [T],
+    pub ib: Option<&'a [u32]>,
+    pub n: usize,
 }
 
 impl<T: Real, const D: usize> RowWork<T> for Dots<'_, T, D> {

@@ -92,10 +92,11 @@ impl Stepper {
     /// One step on enrolments.
     pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
         let mut tape = Tape::new();
-        let rows = model.rows(batch);
-        let vars = model.params().rows_on_tape(&mut tape, &rows)?;
-        let dropout = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
-        let losses = model.losses(&mut tape, &vars, batch, Some(dropout))?;
+        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let plan = model.plan(batch, Some(random))?;
+        let rows = &plan.rows;
+        let vars = model.params().rows_on_tape(&mut tape, rows)?;
+        let losses = model.losses(&mut tape, &vars, batch, &plan, Some(random))?;
         let mut log = StepLog::default();
         let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for loss in &losses.losses {
@@ -112,9 +113,9 @@ impl Stepper {
             Combine::Sum => {
                 let all: Vec<&Loss> = losses.losses.iter().collect();
                 let mut grads = gradients(&tape, &all)?;
-                vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &rows)).collect()
+                vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), rows)).collect()
             }
-            _ => self.weigh(model, &tape, (&vars, &rows), &losses.losses, &mut log)?,
+            _ => self.weigh(model, &tape, (&vars, rows), &losses.losses, &mut log)?,
         };
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
@@ -194,15 +195,15 @@ impl Stepper {
     /// One step on triples, in a phase of their own.
     pub fn triples(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
         let mut tape = Tape::new();
-        let rows = model.triple_rows(batch);
-        let vars = model.params().rows_on_tape(&mut tape, &rows)?;
-        let loss = model.triple_loss(&mut tape, &vars, batch)?;
+        let plan = model.triple_plan(batch)?;
+        let vars = model.params().rows_on_tape(&mut tape, &plan.rows)?;
+        let loss = model.triple_loss(&mut tape, &vars, batch, &plan)?;
         let value = tape.value(loss).scalar()?;
         self.finite("loss kg", value)?;
         let seed = one_hot(&tape, loss, 0, 1.0)?;
         let mut grads = tape.backward(&[(loss, seed)])?;
         let grads: Vec<Option<Gradient>> =
-            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &rows)).collect();
+            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &plan.rows)).collect();
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
         let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);

@@ -22,6 +22,13 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(true).constant(b, k, bits(2, b * k)));
         }
     }
+    // Logits of each task in a tensor of its own; nine tasks take two launches.
+    for (b, parts, cols) in [(1, 2, 1), (1030, 3, 1), (9, 3, 3)] {
+        let k = parts * cols;
+        let case = Case::new(format!("{b} rows, {parts} parts of {cols}"), move |_| BceLoss::of_parts(parts));
+        let case = (0..parts).fold(case, |case, _| case.input(b, cols));
+        cases.push(case.constant(b, k, bits(1, b * k)).constant(b, k, bits(2, b * k)));
+    }
     // Logits of either sign against either label, and a label between the two.
     let z = vec![80.0, 80.0, -80.0, -80.0, 0.0, 3.0];
     let y = vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.25];

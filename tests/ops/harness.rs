@@ -2,7 +2,7 @@
 
 use waata::Result;
 use waata::engine::device::{DRIVERS, probe};
-use waata::engine::{DType, Device, Gpu, Op, Philox, Tape, Tensor};
+use waata::engine::{DType, Device, Gpu, MatrixUnit, Op, Philox, Tape, Tensor};
 
 use crate::common::{self, Order};
 
@@ -160,6 +160,33 @@ pub fn kernels(cases: Vec<Case>) {
         for (name, device) in &devices {
             let got = case.run(device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
             compare(&case, name, &got, &exact).unwrap();
+        }
+    }
+}
+
+/// The kernels on the matrix units against the CPU code in f64: operands of products are rounded to 10 or 7 bits of
+/// mantissa, so that a sum of products of magnitude 1 is off by some 2^-11 or 2^-8.
+#[allow(dead_code)]
+pub fn matrix_units(cases: Vec<Case>) {
+    for (unit, tolerance) in [(MatrixUnit::Tf32, 4e-3), (MatrixUnit::Bf16, 3e-2)] {
+        for order in [Order::Forward, Order::Shuffle(7)] {
+            let gpu = Gpu::new(common::HostDriver::new(order));
+            gpu.set_matrix_unit(unit);
+            let device = Device::Gpu(gpu);
+            for case in &cases {
+                let name = format!("{unit:?} {order:?}");
+                let exact = case.run(&Device::Cpu, DType::F64).unwrap();
+                let got =
+                    case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
+                for (got, want) in got.0.iter().zip(&exact.0) {
+                    close(&format!("{} on {name}", case.name), got, want, tolerance).unwrap();
+                }
+                for (got, want) in got.1.iter().zip(&exact.1) {
+                    if let (Some(got), Some(want)) = (got, want) {
+                        close(&format!("{} on {name}: gradient", case.name), got, want, tolerance).unwrap();
+                    }
+                }
+            }
         }
     }
 }

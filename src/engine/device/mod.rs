@@ -8,7 +8,7 @@ mod driver;
 pub mod kernels;
 mod launch;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
@@ -76,6 +76,16 @@ impl Device {
     }
 }
 
+/// What multiplies matrices on a GPU. Sums are float in any case; `Tf32` and `Bf16` round the operands of the dense
+/// layers, to 10 and 7 bits of mantissa, for the matrix units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatrixUnit {
+    #[default]
+    F32,
+    Tf32,
+    Bf16,
+}
+
 /// A handle on one GPU, shared by everything that lives on it.
 #[derive(Clone)]
 pub struct Gpu(Arc<Inner>);
@@ -87,6 +97,7 @@ struct Inner {
     /// Counts buffers and recordings, so that a buffer is known to be older than a recording.
     serial: AtomicU64,
     captures: Mutex<capture::Captures>,
+    matrix_unit: AtomicU8,
 }
 
 impl PartialEq for Gpu {
@@ -107,6 +118,7 @@ impl Gpu {
             driver: Box::new(driver),
             in_use: AtomicU64::new(0),
             peak: AtomicU64::new(0),
+            matrix_unit: AtomicU8::new(0),
             serial: AtomicU64::new(1),
             captures: Mutex::default(),
         }))
@@ -123,6 +135,19 @@ impl Gpu {
     /// Bytes that tensors hold now, and the most they have held.
     pub fn memory_in_use(&self) -> (u64, u64) {
         (self.0.in_use.load(Ordering::Relaxed), self.0.peak.load(Ordering::Relaxed))
+    }
+
+    /// What multiplies matrices from now on.
+    pub fn set_matrix_unit(&self, unit: MatrixUnit) {
+        self.0.matrix_unit.store(unit as u8, Ordering::Relaxed);
+    }
+
+    pub fn matrix_unit(&self) -> MatrixUnit {
+        match self.0.matrix_unit.load(Ordering::Relaxed) {
+            1 => MatrixUnit::Tf32,
+            2 => MatrixUnit::Bf16,
+            _ => MatrixUnit::F32,
+        }
     }
 
     /// Starts the arguments of a launch: `gpu.launch(kernels::X, grid).tensor(&a).tensor_mut(&mut b).run()`.

@@ -1,0 +1,151 @@
+//! `waata bench`: every case runs, the document has what docs/benchmarks.md says, a baseline decides the exit code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Small enough for a test; a course may be without learners.
+const SIZES: &[&str] = &[
+    "--learners=300",
+    "--courses=40",
+    "--enrolments=2000",
+    "--dim=16",
+    "--batch=33",
+    "--triples=500",
+    "--ranked=70",
+    "--rows=10,400",
+    "--seconds=0.01",
+    "--device=cpu",
+];
+
+fn bench(arguments: &[&str]) -> Output {
+    let waata = env!("CARGO_BIN_EXE_waata");
+    let output = Command::new(waata).arg("bench").args(arguments).args(SIZES).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    output
+}
+
+fn document(arguments: &[&str]) -> Value {
+    let output = bench(&[arguments, &["--json"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn names(report: &Value) -> Vec<&str> {
+    report["cases"].as_array().unwrap().iter().map(|case| case["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_case_is_in_the_document() {
+    let report = document(&[]);
+    assert_eq!(report["schema_version"], 1);
+    for (field, kind) in [("kind", "cpu"), ("compute_capability", "")] {
+        let value = &report["device"][field];
+        assert!(if kind.is_empty() { value.is_null() } else { value == kind }, "{field}: {value}");
+    }
+    assert!(report["device"]["threads"].as_u64().unwrap() > 0);
+    assert_eq!(report["sizes"]["learners"], 300);
+    assert_eq!(report["date"].as_str().unwrap().len(), "2026-01-31T23:59:59Z".len());
+    for limit in ["copy_gb_per_s", "gflop_per_s"] {
+        assert!(report["limits"][limit].as_f64().unwrap() > 0.0, "{limit}");
+    }
+    let found = names(&report);
+    let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md")).unwrap();
+    for name in &found {
+        // A batch or a number of rows stands at the end of some names.
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['/', '-']);
+        assert!(documented.contains(&format!("`{stem}")), "docs/benchmarks.md does not have {stem}");
+    }
+    for family in ["attention/", "transd/", "head/", "step/", "ranking/", "adam/"] {
+        assert!(found.iter().any(|name| name.starts_with(family)), "{family}");
+    }
+    assert!(found.contains(&"attention/forward+backward") && found.contains(&"head/forward+backward/33"));
+    for case in report["cases"].as_array().unwrap() {
+        let number = |field: &str| case[field].as_f64().unwrap_or_else(|| panic!("{field} of {case}"));
+        assert!(number("ms") >= number("min_ms") && number("min_ms") > 0.0, "{case}");
+        assert!(number("spread") >= 0.0 && number("repetitions") >= 3.0, "{case}");
+        assert!(
+            number("bytes") > 0.0 && number("gb_per_s") > 0.0 && number("share_of_limit") > 0.0,
+            "{case}"
+        );
+        assert!(number("flops") >= 0.0 && number("gflop_per_s") >= 0.0, "{case}");
+    }
+}
+
+#[test]
+fn families_and_names_choose() {
+    assert_eq!(names(&document(&["adam", "--only", "dense"])), ["adam/dense"]);
+    let two = document(&["transd", "adam", "transd"]);
+    assert_eq!(names(&two).iter().filter(|name| **name == "transd/sort").count(), 1);
+    assert!(!names(&two).iter().any(|name| name.starts_with("head/")));
+    let table = bench(&["adam"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("adam/dense") && table.lines().all(|line| line.len() <= 80), "{table}");
+}
+
+#[test]
+fn a_baseline_decides_the_exit_code() {
+    let folder = folder("bench-baseline");
+    let report = document(&["adam"]);
+    let with = |name: &str, scale: f64| {
+        let mut changed = report.clone();
+        for case in changed["cases"].as_array_mut().unwrap() {
+            case["ms"] = (case["ms"].as_f64().unwrap() * scale).into();
+        }
+        let path = folder.join(name);
+        fs::write(&path, changed.to_string()).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let (slow, fast) = (with("slow.json", 1e6), with("fast.json", 1e-6));
+    let output = bench(&["adam", "--baseline", &slow, "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let compared: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(compared["baseline"][0]["change"].as_f64().unwrap() < -0.99);
+
+    let output = bench(&["adam", "--baseline", &fast, "--json"]);
+    assert_eq!(output.status.code(), Some(8));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("threshold not met") && stderr.contains("adam/dense"), "{stderr}");
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok(), "the document comes all the same");
+
+    let output = bench(&["transd", "--only", "sort", "--baseline", &slow]);
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("transd/sort") && stderr.contains("not in the baseline"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused() {
+    let folder = folder("bench-refused");
+    let mut other = document(&["adam"]);
+    other["sizes"]["learners"] = 301.into();
+    let path = folder.join("other.json");
+    fs::write(&path, other.to_string()).unwrap();
+    let none = folder.join("none.json");
+    let broken = folder.join("broken.json");
+    fs::write(&broken, "{}").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_string();
+    for (arguments, code, word) in [
+        (vec!["adam".into(), "--baseline".into(), text(&path)], 2, "sizes"),
+        (vec!["adam".into(), "--baseline".into(), text(&none)], 3, "none.json"),
+        (vec!["adam".into(), "--baseline".into(), text(&broken)], 3, "broken.json"),
+        (vec!["adam".into(), "--max-regress".into(), "much".into()], 2, "percentage"),
+        (vec!["gravity".into()], 2, "gravity"),
+        (vec!["adam".into(), "--rows=0".into()], 2, "--rows"),
+    ] {
+        let output = bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(word), "{arguments:?}: {stderr}");
+    }
+}
