@@ -278,6 +278,22 @@ impl Tensor {
         }
     }
 
+    /// Writes all values, in row-major order and as f32, where they are: the memory stays, for recorded work that
+    /// reads it. A shared tensor gets memory of its own first.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        Self::check_len(self.rows, self.cols, values.len())?;
+        self.unshare()?;
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) => v.as_mut_slice().copy_from_slice(values),
+            Some(Data::F64(v)) => {
+                v.as_mut_slice().iter_mut().zip(values).for_each(|(v, x)| *v = f64::from(*x));
+            }
+            Some(Data::Gpu(buffer)) => buffer.write(values)?,
+            None => unreachable!("unshared above"),
+        }
+        Ok(())
+    }
+
     pub fn fill_zero(&mut self) -> Result<()> {
         if let Data::F32(_) | Data::F64(_) = &*self.data {
             *self = self.zeros_like()?;
