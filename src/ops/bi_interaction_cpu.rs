@@ -9,8 +9,7 @@ use super::Dropout;
 use super::attend_stream::split;
 use super::attend_stream_backward::{put, take};
 use crate::engine::Real;
-use crate::engine::matmul::{Trans, matmul_serial};
-use crate::engine::parallel::axpy;
+use crate::engine::parallel::{Trans, axpy, matmul_serial};
 use crate::engine::simd::{self, SimdWork};
 
 /// Rows of a block, a multiple of four: with 64 columns all that a block needs fits the L2 cache.
@@ -242,10 +241,12 @@ impl<T: Real> Layer<'_, T> {
             matmul_serial(shape, d1, Trans::No, self.w[0], Trans::Yes, T::zero(), p1);
             matmul_serial(shape, d2, Trans::No, self.w[1], Trans::Yes, T::zero(), p2);
             let at = first * d_in..(first + n) * d_in;
-            for (grad, other) in [(&mut dx, self.a), (&mut da, self.x)] {
-                if let Some(grad) = take(grad, n * d_in) {
-                    simd::simd(Outputs { grad, p: [p1, p2], other: &other[at.clone()], sum: s });
-                }
+            // One after the other: the two borrows have lifetimes of their own.
+            if let Some(grad) = take(&mut dx, n * d_in) {
+                simd::simd(Outputs { grad, p: [p1, p2], other: &self.a[at.clone()], sum: s });
+            }
+            if let Some(grad) = take(&mut da, n * d_in) {
+                simd::simd(Outputs { grad, p: [p1, p2], other: &self.x[at.clone()], sum: s });
             }
         }
         weights
