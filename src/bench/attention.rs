@@ -44,6 +44,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             Ok(tape.apply_all(attend, &[u[0], u[1], x, p, r_p, bias])?[0])
         }
     };
+    // Nodes without edges ask nothing.
+    let asked = inputs.random(graph.groups.count, d, 1.0, 7)?;
     let query = {
         let (graph, x, p) = (graph.clone(), x.clone(), p.clone());
         move |tape: &mut Tape| {
@@ -76,7 +78,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         gradients("attention/forward+backward", both, seed.clone(), dot),
         forward("attention/transd/forward", transd_forward, transd.clone()),
         gradients("attention/transd/forward+backward", transd_both, seed.clone(), transd),
-        gradients("attention/query/forward+backward", query_both, seed.clone(), query),
+        gradients("attention/query/forward+backward", query_both, asked, query),
         gradients("attention/fixed/forward+backward", fixed, seed, aggregate),
     ])
 }
