@@ -5,15 +5,15 @@
 
 use std::ops::Range;
 
-use super::pieces::Pieces;
 use super::Groups;
+use super::pieces::Pieces;
 use crate::Result;
 use crate::engine::Device;
 
 /// Rows of columns that are taken to stay in a cache: 16 MB of 256-byte rows.
 const MOST_COLUMNS: usize = 64 * 1024;
-/// Chunks of rows, each of which sums for all columns apart.
-const CHUNKS: usize = 16;
+/// Most chunks of rows, each of which sums for all columns apart.
+pub const MOST_CHUNKS: usize = 16;
 /// Edges of a chunk for each column, below which sums apart cost more than they save.
 const EDGES_PER_COLUMN: usize = 8;
 
@@ -68,7 +68,7 @@ impl Pairs {
         }
         let (rows, columns) = rows_and_columns(g);
         let edges = g.offsets[rows] as usize;
-        let enough = edges >= EDGES_PER_COLUMN * CHUNKS * columns.len() && columns.len() <= MOST_COLUMNS;
+        let enough = edges >= EDGES_PER_COLUMN * MOST_CHUNKS * columns.len() && columns.len() <= MOST_COLUMNS;
         if edges == 0 || !(enough || always) {
             return Ok(None);
         }
@@ -87,8 +87,7 @@ impl Pairs {
             let own = group_offsets[group] as usize..group_offsets[group + 1] as usize;
             let pairs = own.clone().filter(|&e| paired(e)).count();
             if pairs == 0 {
-                let ranges: &mut Vec<Range<u64>> =
-                    &mut of_head[g.groups.head.host()[group] as usize - rows];
+                let ranges: &mut Vec<Range<u64>> = &mut of_head[g.groups.head.host()[group] as usize - rows];
                 match ranges.last_mut().filter(|last| last.end == own.start as u64) {
                     Some(last) => last.end = own.end as u64,
                     None => ranges.push(own.start as u64..own.end as u64),
@@ -174,10 +173,10 @@ fn chunks(offsets: &[u64]) -> Vec<Range<usize>> {
     let (rows, edges) = (offsets.len() - 1, offsets[offsets.len() - 1]);
     let mut chunks = vec![];
     let mut first = 0;
-    for i in 1..=CHUNKS as u64 {
-        let end = match i == CHUNKS as u64 {
+    for i in 1..=MOST_CHUNKS as u64 {
+        let end = match i == MOST_CHUNKS as u64 {
             true => rows,
-            false => offsets.partition_point(|&o| o < edges * i / CHUNKS as u64).min(rows),
+            false => offsets.partition_point(|&o| o < edges * i / MOST_CHUNKS as u64).min(rows),
         };
         if end > first {
             chunks.push(first..end);

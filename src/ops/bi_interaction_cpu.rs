@@ -6,11 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Dropout;
-use super::attend_stream::split;
-use super::attend_stream_backward::{put, take};
+use super::stream::{put, split, take};
 use crate::engine::Real;
-use crate::engine::matmul::{Trans, matmul_serial};
-use crate::engine::parallel::axpy;
+use crate::engine::parallel::{Trans, axpy, matmul_serial};
 use crate::engine::simd::{self, SimdWork};
 
 /// Rows of a block, a multiple of four: with 64 columns all that a block needs fits the L2 cache.
@@ -140,7 +138,7 @@ impl<T: Real> Layer<'_, T> {
     }
 
     /// Rows of each task: fixed by the number of rows.
-    fn tasks(&self) -> impl Iterator<Item = Range<usize>> + use<T> {
+    fn tasks(&self) -> impl Iterator<Item = Range<usize>> {
         let rows = self.rows();
         let each = rows.div_ceil(TASKS).next_multiple_of(BLOCK);
         (0..rows).step_by(each.max(1)).map(move |first| first..(first + each).min(rows))
@@ -200,13 +198,13 @@ impl<T: Real> Layer<'_, T> {
         tasks.into_par_iter().map(|(rows, dx, da)| self.backward_task(dy, h, rows, dx, da)).collect()
     }
 
-    fn backward_task(
+    fn backward_task<'g>(
         &self,
         dy: &[T],
         h: [&[T]; 2],
         rows: Range<usize>,
-        mut dx: Option<(&mut [T], bool)>,
-        mut da: Option<(&mut [T], bool)>,
+        mut dx: Option<(&'g mut [T], bool)>,
+        mut da: Option<(&'g mut [T], bool)>,
     ) -> Vec<T> {
         let (d_in, d_out) = (self.d_in, self.d_out);
         let mut weights = vec![T::zero(); 2 * (d_in + 1) * d_out];
@@ -225,7 +223,7 @@ impl<T: Real> Layer<'_, T> {
             simd::simd(Deactivate {
                 dy: &dy[at.clone()],
                 h: [&h[0][at.clone()], &h[1][at.clone()]],
-                d: [d1, d2],
+                d: [&mut *d1, &mut *d2],
                 db: [db1, db2],
                 slope,
                 dropout,
@@ -244,7 +242,7 @@ impl<T: Real> Layer<'_, T> {
             let at = first * d_in..(first + n) * d_in;
             for (grad, other) in [(&mut dx, self.a), (&mut da, self.x)] {
                 if let Some(grad) = take(grad, n * d_in) {
-                    simd::simd(Outputs { grad, p: [p1, p2], other: &other[at.clone()], sum: s });
+                    simd::simd(Outputs { grad, p: [&*p1, &*p2], other: &other[at.clone()], sum: &mut *s });
                 }
             }
         }
