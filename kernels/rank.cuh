@@ -47,7 +47,7 @@ struct Kept {
 __device__ __forceinline__ void rank_offer(Kept* kept, unsigned long long* keys, float score, unsigned id,
                                            const unsigned* seen, unsigned long long begin, unsigned long long end) {
     if (isnan(score)) {
-        kept->nan = 1;
+        atomicOr(&kept->nan, 1);
         return;
     }
     const unsigned long long key = rank_key(score, id);

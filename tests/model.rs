@@ -108,7 +108,12 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("sampled, refreshed", &["model.fan_out=[3, 1]", "kg.phase=joint", "model.course_output=separate"]),
     (
         "sampled, laplacian, softmax",
-        &["model.fan_out=[1, 2]", "attention.mode=laplacian", "loss.ranking=softmax", "attention.self_loop=true"],
+        &[
+            "model.fan_out=[1, 2]",
+            "attention.mode=laplacian",
+            "loss.ranking=softmax",
+            "attention.self_loop=true",
+        ],
     ),
     (
         "sampled, projected messages",
@@ -347,12 +352,18 @@ fn sampling_everything_is_the_whole_graph() {
         &["attention.mode=differentiated", "loss.ranking=bpr"],
         &["attention.mode=laplacian", "loss.ranking=softmax", "model.course_output=separate"],
         &["kg.phase=joint"],
-        &["attention.mode=differentiated", "attention.logit=gat", "kg.phase=joint", "attention.edge_bias=recency"],
+        &[
+            "attention.mode=differentiated",
+            "attention.logit=gat",
+            "kg.phase=joint",
+            "attention.edge_bias=recency",
+        ],
         &["attention.mode=differentiated", "attention.message=projected", "model.layers=[8, 8]"],
     ];
     for settings in choices {
         let run = |more: &[&str]| {
-            let all: Vec<&str> = settings.iter().chain(["model.message_dropout=0"].iter()).chain(more).copied().collect();
+            let all: Vec<&str> =
+                settings.iter().chain(["model.message_dropout=0"].iter()).chain(more).copied().collect();
             let config = config(&all);
             let (model, graph) = model(&config, &data, &Device::Cpu, DType::F64);
             let batch = batch(&config, &data, &*model, &graph);

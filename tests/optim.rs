@@ -339,3 +339,60 @@ fn row_sparse_refusals() {
     assert!(sum.add(&grad(&[1, 3], 5, (2, 3))).is_err());
     assert!(sum.add(&normals(&cpu, 0, (5, 3)).into()).is_err());
 }
+
+/// A sum of terms moves a parameter as the one gradient that it is: dense and row-sparse, of one to six terms.
+#[test]
+fn sums_of_gradients() {
+    let cpu = Device::Cpu;
+    let shapes = [(5, 4), (70, 33), (3, 1)];
+    for sparse in [false, true] {
+        for (rule, decay) in rules() {
+            let run = |device: &Device, formed: bool| {
+                let mut params = Params::default();
+                let mut sums: Vec<Vec<(f64, Gradient)>> = vec![];
+                for (t, (rows, cols)) in shapes.into_iter().enumerate() {
+                    params.add(format!("p{t}"), Owner::Shared, normals(device, t as u64, (rows, cols)));
+                    let ids: Vec<u32> = (0..rows as u32).filter(|r| !sparse || r % 2 == 1).collect();
+                    let set = Arc::new(RowSet::new(device, ids, rows).unwrap());
+                    // Gradients of 1, 2 and 6 terms.
+                    let terms = [1, 2, 6][t];
+                    let tensors: Vec<(f64, Tensor)> = (0..terms)
+                        .map(|k| {
+                            let stream = (10 * t + k + 5) as u64;
+                            (0.5 + k as f64 / 4.0, normals(device, stream, (set.len(), cols)))
+                        })
+                        .collect();
+                    let gradient = |tensor| match sparse {
+                        true => Gradient::Rows(set.clone(), tensor),
+                        false => Gradient::Dense(tensor),
+                    };
+                    let refs: Vec<(f64, &Tensor)> = tensors.iter().map(|(f, t)| (*f, t)).collect();
+                    sums.push(match formed {
+                        true => vec![(1.0, gradient(Tensor::weighted_sum(&refs).unwrap()))],
+                        false => tensors.iter().map(|(f, t)| (*f, gradient(t.clone()))).collect(),
+                    });
+                }
+                let mut optimizer = Optimizer::with_rule(rule, 0.01, decay);
+                optimizer.step_sums(&mut params, &sums).unwrap();
+                optimizer.step_sums(&mut params, &sums).unwrap();
+                values(&params)
+            };
+            let want = run(&cpu, true);
+            assert_eq!(run(&cpu, false), want, "{rule:?}");
+            for device in &devices()[..2] {
+                for (got, want) in run(device, false).iter().flatten().zip(want.iter().flatten()) {
+                    assert!(
+                        (got - want).abs() <= 1e-5 * want.abs().max(1.0),
+                        "{rule:?} on {}",
+                        device.name()
+                    );
+                }
+            }
+        }
+    }
+    let mut params = Params::default();
+    params.add("w", Owner::Shared, normals(&cpu, 0, (4, 2)));
+    let rows = Arc::new(RowSet::new(&cpu, vec![1], 4).unwrap());
+    let odd = [(1.0, normals(&cpu, 1, (4, 2)).into()), (1.0, Gradient::Rows(rows, normals(&cpu, 2, (1, 2))))];
+    assert!(Optimizer::new("adam", 0.1, 0.0).unwrap().step_sums(&mut params, &[odd.to_vec()]).is_err());
+}

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::{Edge, Graph};
 use crate::engine::device::{Grid, kernels};
+use crate::engine::parallel::prefetch;
 use crate::engine::{Device, Gpu, Index, Philox};
 use crate::{Error, Result};
 
@@ -91,7 +92,7 @@ pub struct Block {
     pub graph: Arc<Graph>,
     /// (edges) edge of the whole graph that each is.
     pub edge: Vec<u32>,
-    /// (edges) how many edges of the whole graph it stands for: degree over draws of its head.
+    /// (heads) how many edges of the whole graph each of the head's stands for: degree over draws.
     pub stands_for: Vec<f32>,
 }
 
@@ -110,6 +111,10 @@ pub struct Drawn {
     pub offsets: Vec<u64>,
     /// Edges of the graph; those of each head ascend.
     pub edge: Vec<u32>,
+    /// Their tails.
+    pub tail: Vec<u32>,
+    /// (heads) edges of the graph for each that was drawn; 1 where there are none.
+    pub stands_for: Vec<f32>,
 }
 
 impl Blocks {
@@ -132,11 +137,9 @@ impl Blocks {
         for (hop, &k) in fan_out.iter().enumerate() {
             let heads = &levels[hop];
             let drawn = draw(graph, device, heads.ids(), k, random, hop)?;
-            let tail = graph.tail.host();
-            let tails: Vec<u32> = drawn.edge.par_iter().with_min_len(4096).map(|&e| tail[e as usize]).collect();
             let more = if hop + 1 == fan_out.len() { extra } else { &[] };
-            let level = Level::new(n, &[heads.ids(), &tails, more]);
-            blocks.push(block(graph, device, heads, &level, drawn, &tails)?);
+            let level = Level::new(n, &[heads.ids(), &drawn.tail, more]);
+            blocks.push(block(graph, device, heads, &level, drawn)?);
             levels.push(level);
         }
         Ok(Blocks { levels, blocks })
@@ -149,55 +152,40 @@ impl Blocks {
 }
 
 /// The local graph of drawn edges, sorted as the whole graph is: by head and relation.
-fn block(
-    graph: &Graph,
-    device: &Device,
-    heads: &Level,
-    level: &Level,
-    drawn: Drawn,
-    tails: &[u32],
-) -> Result<Block> {
+fn block(graph: &Graph, device: &Device, heads: &Level, level: &Level, drawn: Drawn) -> Result<Block> {
     let groups = &graph.groups;
     let (of_head, bounds) = (groups.of_head.host(), groups.offsets.host());
-    let (relation, bucket, offsets) = (groups.relation.host(), graph.bucket.host(), graph.offsets.host());
-    let empty = Edge { head: 0, relation: 0, tail: 0, bucket: 0 };
-    let mut edges = vec![empty; drawn.edge.len()];
-    let mut stands_for = vec![0.0; drawn.edge.len()];
+    let (relation, bucket) = (groups.relation.host(), graph.bucket.host());
+    let mut edges = vec![Edge { head: 0, relation: 0, tail: 0, bucket: 0 }; drawn.edge.len()];
     let mut tasks = vec![];
-    let (mut edges_left, mut stands_left) = (&mut edges[..], &mut stands_for[..]);
+    let mut left = &mut edges[..];
     for first in (0..heads.len()).step_by(CHUNK) {
         let end = (first + CHUNK).min(heads.len());
         let count = (drawn.offsets[end] - drawn.offsets[first]) as usize;
-        let (own, rest) = std::mem::take(&mut edges_left).split_at_mut(count);
-        let (own_stands, rest_stands) = std::mem::take(&mut stands_left).split_at_mut(count);
-        (edges_left, stands_left) = (rest, rest_stands);
-        tasks.push((first..end, own, own_stands));
+        let (own, rest) = std::mem::take(&mut left).split_at_mut(count);
+        left = rest;
+        tasks.push((first..end, own));
     }
-    tasks.into_par_iter().for_each(|(range, edges, stands_for)| {
-        let begin = drawn.offsets[range.start] as usize;
+    tasks.into_par_iter().for_each(|(range, mut edges)| {
         for head in range {
             let v = heads.ids[head] as usize;
             let own = drawn.offsets[head] as usize..drawn.offsets[head + 1] as usize;
-            let each = (offsets[v + 1] - offsets[v]) as f32 / own.len().max(1) as f32;
-            let mut group = of_head[v] as usize;
-            for i in own {
-                let e = drawn.edge[i] as usize;
-                while bounds[group + 1] <= e as u64 {
+            let (row, rest) = std::mem::take(&mut edges).split_at_mut(own.len());
+            edges = rest;
+            let (mut group, last) = (of_head[v] as usize, of_head[v + 1] as usize - 1);
+            let drawn = drawn.edge[own.clone()].iter().zip(&drawn.tail[own]);
+            for (edge, (&e, &tail)) in row.iter_mut().zip(drawn) {
+                while group < last && bounds[group + 1] <= e as u64 {
                     group += 1;
                 }
-                edges[i - begin] = Edge {
-                    head: head as u32,
-                    relation: relation[group],
-                    tail: level.place(tails[i]),
-                    bucket: if graph.buckets > 1 { bucket[e] } else { 0 },
-                };
-                stands_for[i - begin] = each;
+                let bucket = if graph.buckets > 1 { bucket[e as usize] } else { 0 };
+                *edge =
+                    Edge { head: head as u32, relation: relation[group], tail: level.place(tail), bucket };
             }
         }
     });
-    let local =
-        Graph::from_sorted(device, heads.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
-    Ok(Block { graph: Arc::new(local), edge: drawn.edge, stands_for })
+    let local = Graph::from_sorted(device, heads.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
+    Ok(Block { graph: Arc::new(local), edge: drawn.edge, stands_for: drawn.stands_for })
 }
 
 /// At most `k` edges of each head, as described above. On a GPU the kernel draws.
@@ -211,37 +199,58 @@ pub fn draw(
 ) -> Result<Drawn> {
     let random = Philox::new(random.seed, random.stream ^ (HOP_STREAM + hop as u64) << 48);
     let offsets = graph.offsets.host();
-    let mut out = Vec::with_capacity(heads.len() + 1);
+    let (mut out, mut stands_for) = (Vec::with_capacity(heads.len() + 1), Vec::with_capacity(heads.len()));
     let mut sum = 0;
     out.push(0);
     for &v in heads {
-        sum += (offsets[v as usize + 1] - offsets[v as usize]).min(k as u64);
+        let degree = offsets[v as usize + 1] - offsets[v as usize];
+        let draws = degree.min(k as u64);
+        sum += draws;
         out.push(sum);
+        stands_for.push(if draws == 0 { 1.0 } else { degree as f32 / draws as f32 });
     }
-    let edge = match device {
-        Device::Cpu => draw_on_cpu(offsets, heads, &out, k, random),
-        Device::Gpu(gpu) => draw_on_gpu(gpu, graph, device, heads, &out, k, random)?,
+    let (edge, tail) = match device {
+        Device::Cpu => draw_on_cpu(graph, heads, &out, k, random),
+        Device::Gpu(gpu) => {
+            let edge = draw_on_gpu(gpu, graph, device, heads, &out, k, random)?;
+            let tail = graph.tail.host();
+            let tails = edge.iter().map(|&e| tail[e as usize]).collect();
+            (edge, tails)
+        }
     };
-    Ok(Drawn { offsets: out, edge })
+    Ok(Drawn { offsets: out, edge, tail, stands_for })
 }
 
-fn draw_on_cpu(offsets: &[u64], heads: &[u32], out: &[u64], k: usize, random: Philox) -> Vec<u32> {
-    let mut edge = vec![0; out[heads.len()] as usize];
+/// Heads between the request for a row's edges and their use.
+const AHEAD: usize = 16;
+
+fn draw_on_cpu(graph: &Graph, heads: &[u32], out: &[u64], k: usize, random: Philox) -> (Vec<u32>, Vec<u32>) {
+    let (offsets, tail) = (graph.offsets.host(), graph.tail.host());
+    let total = out[heads.len()] as usize;
+    let (mut edge, mut tails) = (vec![0; total], vec![0; total]);
     let mut tasks = vec![];
-    let mut left = &mut edge[..];
+    let (mut edge_left, mut tail_left) = (&mut edge[..], &mut tails[..]);
     for (i, heads) in heads.chunks(CHUNK).enumerate() {
-        let count = out[i * CHUNK + heads.len()] - out[i * CHUNK];
-        let (own, rest) = std::mem::take(&mut left).split_at_mut(count as usize);
-        left = rest;
-        tasks.push((heads, own));
+        let count = (out[i * CHUNK + heads.len()] - out[i * CHUNK]) as usize;
+        let (own, rest) = std::mem::take(&mut edge_left).split_at_mut(count);
+        let (own_tails, rest_tails) = std::mem::take(&mut tail_left).split_at_mut(count);
+        (edge_left, tail_left) = (rest, rest_tails);
+        tasks.push((heads, own, own_tails));
     }
-    tasks.into_par_iter().for_each(|(heads, mut edge)| {
-        for &v in heads {
+    tasks.into_par_iter().for_each(|(heads, mut edge, mut tails)| {
+        for (i, &v) in heads.iter().enumerate() {
+            if let Some(&next) = heads.get(i + AHEAD) {
+                let begin = offsets[next as usize] as usize;
+                prefetch(&tail[begin.min(tail.len())..(begin + 1).min(tail.len())]);
+            }
             let (begin, degree) = (offsets[v as usize], offsets[v as usize + 1] - offsets[v as usize]);
-            let (own, rest) = edge.split_at_mut(degree.min(k as u64) as usize);
-            edge = rest;
+            let draws = degree.min(k as u64) as usize;
+            let (own, rest) = std::mem::take(&mut edge).split_at_mut(draws);
+            let (own_tails, rest_tails) = std::mem::take(&mut tails).split_at_mut(draws);
+            (edge, tails) = (rest, rest_tails);
             if degree <= k as u64 {
                 own.iter_mut().zip(begin..).for_each(|(e, at)| *e = at as u32);
+                own_tails.copy_from_slice(&tail[begin as usize..begin as usize + draws]);
                 continue;
             }
             for (part, own) in own.chunks_mut(4).enumerate() {
@@ -250,9 +259,10 @@ fn draw_on_cpu(offsets: &[u64], heads: &[u32], out: &[u64], k: usize, random: Ph
                     *e = (begin + stratum((4 * part + i) as u64, bits, k as u64, degree)) as u32;
                 }
             }
+            own_tails.iter_mut().zip(own).for_each(|(t, e)| *t = tail[*e as usize]);
         }
     });
-    edge
+    (edge, tails)
 }
 
 /// The place below `degree` that draw j of k takes: (j + bits / 2^32) degree / k, rounded down.

@@ -164,12 +164,7 @@ impl WaaTa {
         Ok(out)
     }
 
-    fn ranking_loss(
-        &self,
-        pass: &mut Pass,
-        batch: &Batch,
-        z: &Represented,
-    ) -> Result<Option<(String, Var)>> {
+    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z: &Represented) -> Result<Option<(String, Var)>> {
         let (loss, z_u, z_courses) = (&self.config.loss, z.z_u, z.z_courses);
         match (loss.ranking, self.course_bias) {
             (Ranking::Bce, _) => Ok(None),
@@ -197,7 +192,13 @@ impl WaaTa {
     }
 
     /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
-    fn cross_entropy(&self, pass: &mut Pass, logits: &[Var], batch: &Batch, times: usize) -> Result<Vec<Var>> {
+    fn cross_entropy(
+        &self,
+        pass: &mut Pass,
+        logits: &[Var],
+        batch: &Batch,
+        times: usize,
+    ) -> Result<Vec<Var>> {
         let k = self.tasks.len();
         let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
             let repeated: Vec<f64> =
@@ -297,11 +298,11 @@ impl Model for WaaTa {
             return Ok(Plan::default());
         }
         let courses = self.asked(batch);
-        let nodes = courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
+        let nodes =
+            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
         let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
         let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
-        let blocks =
-            self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
+        let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
         let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
         if let Some(output) = self.encoder.course_output() {
             plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use waata::engine::{
     DType, Device, Gpu, Gradient, Op, Owner, Params, Philox, RowSet, Tensor, optim::Optimizer,
 };
-use waata::eval::top_k;
+use waata::eval::Scorer;
 use waata::graph::IdSets;
-use waata::ops::{Activation, Bottom, Concat, Gather, L2Normalize, Linear, RowDot, Rows, ScaleRows};
+use waata::ops::{
+    Activation, Bottom, Concat, Gather, L2Normalize, Linear, PairHead, RowDot, Rows, ScaleRows,
+};
 
 use crate::common::{Allocations, HostDriver, Order};
 
@@ -185,25 +187,37 @@ fn optimizers_beyond_32_bits() {
     }
 }
 
+/// Learners of which the first and the last have one value each, at different columns, and five courses that these two
+/// columns order in opposite ways.
 #[test]
 fn ranking_beyond_32_bits() {
-    let (rows, courses, k) = ((1usize << 20) + 2, 4100usize, 3);
+    let (rows, dim, courses, k) = ((1usize << 20) + 2, 4100usize, 5, 3);
     let far = Far::new();
-    let scores = Tensor::zeros(&far.device, DType::F32, rows, courses).unwrap();
-    let address = *far.addresses(rows * courses).last().unwrap();
-    let best = [4097u32, 5, 4099];
-    for row in [0, rows - 1] {
-        for (place, course) in best.iter().enumerate() {
-            let at = address + 4 * (row * courses + *course as usize) as u64;
-            let value = (row + 10 - place) as f32;
-            // SAFETY: inside the scores.
-            unsafe { waata_host::upload(at, &value.to_ne_bytes()) }.unwrap();
-        }
+    let learners = Tensor::zeros(&far.device, DType::F32, rows, dim).unwrap();
+    let address = *far.addresses(rows * dim).last().unwrap();
+    for (row, column) in [(0, 4097), (rows - 1, 3)] {
+        // SAFETY: inside the learners.
+        unsafe { waata_host::upload(address + 4 * (row * dim + column) as u64, &1f32.to_ne_bytes()) }
+            .unwrap();
     }
+    let mut values = vec![0f32; courses * dim];
+    for c in 0..courses {
+        values[c * dim + 4097] = (c + 1) as f32;
+        values[c * dim + 3] = (courses - c) as f32;
+    }
+    let table = Tensor::new(&far.device, courses, dim, &values).unwrap();
+    let (w, b) = (vec![1f32; dim], Tensor::new(&far.device, 1, 1, &[0.5]).unwrap());
+    let w = Tensor::new(&far.device, dim, 1, &w).unwrap();
+    let head = PairHead::new(Bottom::Hadamard, dim, &[(&w, &b)], Activation::Identity).unwrap();
     let seen = IdSets::none(&far.device, rows, courses).unwrap();
-    let top = top_k(&scores, &seen, None, k).unwrap();
-    for row in [0, rows - 1] {
-        assert_eq!(top.row(row), best, "row {row}");
-        assert_eq!(top.row_scores(row), [10, 9, 8].map(|x| (row + x) as f32), "row {row}");
+    for (scorer, more) in [
+        (Scorer::match_score(table.clone()).unwrap(), 0.0),
+        (Scorer::new(table.clone(), None, Some(head)).unwrap(), 0.5),
+    ] {
+        let top = scorer.rank(&learners, &seen, k).unwrap();
+        for (row, best) in [(0, [4, 3, 2]), (rows - 1, [0, 1, 2])] {
+            assert_eq!(top.row(row), best, "row {row}");
+            assert_eq!(top.row_scores(row), [5.0 + more, 4.0 + more, 3.0 + more], "row {row}");
+        }
     }
 }

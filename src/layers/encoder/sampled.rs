@@ -67,7 +67,8 @@ impl Encoder {
         if self.fixed.is_none() {
             return self.attend(pass, &block.graph, head, tail);
         }
-        let weights = block.edge.iter().zip(&block.stands_for).map(|(&e, n)| self.fixed_values[e as usize] * n);
+        let heads = block.graph.head.host().iter().map(|&v| block.stands_for[v as usize]);
+        let weights = block.edge.iter().zip(heads).map(|(&e, n)| self.fixed_values[e as usize] * n);
         let weights: Vec<f32> = weights.collect();
         let alpha = match pass.dtype {
             DType::F32 => Tensor::new(pass.device, weights.len(), 1, &weights)?,

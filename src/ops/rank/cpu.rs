@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::head::{Logits, Packed};
 use super::select::Best;
-use super::tile::{self, COLUMNS, Group, Panel};
+use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
 use super::{Dot, PairHead, Scorer, TopK};
 use crate::Result;
 use crate::engine::parallel::{Work, vectorized_work};
@@ -12,9 +12,9 @@ use crate::engine::{DType, Device, Tensor};
 use crate::graph::IdSets;
 use crate::ops::dense::{self, Activation};
 
-/// Learners of a tile under the match score: four groups. With `TILE_COURSES` the scores take at most half of a
+/// Learners of a tile under the match score: two groups. With `TILE_COURSES` the scores take at most a quarter of a
 /// second-level cache of 1 MB.
-const TILE: usize = 24;
+const TILE: usize = 12;
 /// Learners of a tile under a head, whose work per pair is many times that of a match score: one group.
 const HEAD_TILE: usize = 6;
 /// Courses of a tile.
@@ -216,18 +216,22 @@ struct Products<'a> {
 impl Work for Products<'_> {
     #[inline(always)]
     fn run(self) {
+        match Avx2::found() {
+            Some(unit) => self.with(unit),
+            None => self.with(Portable),
+        }
+    }
+}
+
+impl Products<'_> {
+    #[inline(always)]
+    fn with(self, unit: impl Unit) {
         for (p, panel) in self.courses.chunks_exact(self.dim).enumerate() {
-            let start = self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]);
-            let at = p * COLUMNS;
-            tile::multiply(
-                self.rows,
-                self.groups,
-                panel,
-                |_| start,
-                |row, sums: Panel| {
-                    self.out[row * self.stride + at..][..COLUMNS].copy_from_slice(&sums);
-                },
-            );
+            let mut sums = [self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]); TILE];
+            tile::multiply(unit, self.groups, panel, &mut sums[..self.rows]);
+            for (row, sums) in sums[..self.rows].iter().enumerate() {
+                self.out[row * self.stride + p * COLUMNS..][..COLUMNS].copy_from_slice(sums);
+            }
         }
     }
 }

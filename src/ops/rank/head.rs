@@ -4,7 +4,7 @@
 //! learner and each course. The third is (W_h diag(u)) i: for one learner a product of scaled weights with all
 //! courses, so that no pair's input is ever formed. What follows runs on panels of sixteen courses that stay in cache.
 
-use super::tile::{self, COLUMNS, Group, Panel};
+use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
 use crate::engine::parallel::Work;
 use crate::engine::{Real, Tensor};
 use crate::ops::{Activation, Bottom};
@@ -208,63 +208,82 @@ pub(super) struct Logits<'a> {
 }
 
 #[inline(always)]
-fn activate(act: Activation, mut z: Panel) -> Panel {
+fn activate(act: Activation, rows: &mut [Panel]) {
     match act {
         Activation::Identity => {}
-        Activation::Relu => z.iter_mut().for_each(|z| *z = if *z > 0.0 { *z } else { 0.0 }),
-        act => z.iter_mut().for_each(|z| *z = act.apply(*z)),
+        Activation::Relu => {
+            for row in rows {
+                for z in row {
+                    *z = if *z > 0.0 { *z } else { 0.0 };
+                }
+            }
+        }
+        act => {
+            for row in rows {
+                for z in row {
+                    *z = act.apply(*z);
+                }
+            }
+        }
     }
-    z
+}
+
+/// y = g s + (1 - g) t, g the sigmoid of u.
+#[inline(always)]
+fn gate(u: &Panel, s: &Panel, t: &Panel, y: &mut Panel) {
+    for c in 0..COLUMNS {
+        let g = u[c].sigmoid();
+        y[c] = g * s[c] + (1.0 - g) * t[c];
+    }
+}
+
+/// y = s and t by the softmax of a and b.
+#[inline(always)]
+fn softmax((a, b): (&Panel, &Panel), s: &Panel, t: &Panel, y: &mut Panel) {
+    for c in 0..COLUMNS {
+        let top = if a[c] > b[c] { a[c] } else { b[c] };
+        let (a, b) = ((a[c] - top).fast_exp(), (b[c] - top).fast_exp());
+        y[c] = (a * s[c] + b * t[c]) / (a + b);
+    }
 }
 
 #[inline(always)]
-fn each<const N: usize>(x: [&Panel; N], f: impl Fn([f32; N]) -> f32) -> Panel {
-    let mut out = [0.0; COLUMNS];
-    for (c, out) in out.iter_mut().enumerate() {
-        *out = f(x.map(|x| x[c]));
-    }
-    out
-}
-
-impl Logits<'_> {
-    #[inline(always)]
-    fn step(step: &Step, groups: &[Group], slab: &mut [Panel]) {
-        match *step {
-            Step::Dense { from, inputs, to, outputs, ref b, act, .. } => {
-                let (x, y) = slab.split_at_mut(to);
-                let (x, y) = (&x[from..from + inputs], &mut y[..outputs]);
-                tile::multiply(outputs, groups, x, |r| [b[r]; COLUMNS], |r, z| y[r] = activate(act, z));
+fn run_step(unit: impl Unit, step: &Step, groups: &[Group], slab: &mut [Panel]) {
+    match *step {
+        Step::Dense { from, inputs, to, outputs, ref b, act, .. } => {
+            let (x, y) = slab.split_at_mut(to);
+            let y = &mut y[..outputs];
+            for (y, b) in y.iter_mut().zip(b) {
+                *y = [*b; COLUMNS];
             }
-            Step::Mean { from, parts, width, to } => {
-                let (x, y) = slab.split_at_mut(to);
-                for (i, y) in y[..width].iter_mut().enumerate() {
-                    let mut sum = [0.0; COLUMNS];
-                    for part in 0..parts {
-                        sum = each([&sum, &x[from + part * width + i]], |[a, b]| a + b);
+            tile::multiply(unit, groups, &x[from..from + inputs], y);
+            activate(act, y);
+        }
+        Step::Mean { from, parts, width, to } => {
+            let (x, y) = slab.split_at_mut(to);
+            for (i, y) in y[..width].iter_mut().enumerate() {
+                *y = [0.0; COLUMNS];
+                for part in 0..parts {
+                    for (y, x) in y.iter_mut().zip(&x[from + part * width + i]) {
+                        *y += x;
                     }
-                    *y = sum.map(|s| s / parts as f32);
+                }
+                for y in y {
+                    *y /= parts as f32;
                 }
             }
-            Step::Gate { from, width, logits, gates, to } => {
-                let (x, y) = slab.split_at_mut(to);
-                for (i, y) in y[..width].iter_mut().enumerate() {
-                    let u = &x[logits + if gates == 1 { 0 } else { i }];
-                    *y = each([u, &x[from + i], &x[from + width + i]], |[u, s, t]| {
-                        let g = u.sigmoid();
-                        g * s + (1.0 - g) * t
-                    });
-                }
+        }
+        Step::Gate { from, width, logits, gates, to } => {
+            let (x, y) = slab.split_at_mut(to);
+            for (i, y) in y[..width].iter_mut().enumerate() {
+                let u = &x[logits + if gates == 1 { 0 } else { i }];
+                gate(u, &x[from + i], &x[from + width + i], y);
             }
-            Step::Softmax { from, width, logits, to } => {
-                let (x, y) = slab.split_at_mut(to);
-                let (a, b) = (&x[logits], &x[logits + 1]);
-                for (i, y) in y[..width].iter_mut().enumerate() {
-                    *y = each([a, b, &x[from + i], &x[from + width + i]], |[a, b, s, t]| {
-                        let top = if a > b { a } else { b };
-                        let (a, b) = ((a - top).fast_exp(), (b - top).fast_exp());
-                        (a * s + b * t) / (a + b)
-                    });
-                }
+        }
+        Step::Softmax { from, width, logits, to } => {
+            let (x, y) = slab.split_at_mut(to);
+            for (i, y) in y[..width].iter_mut().enumerate() {
+                softmax((&x[logits], &x[logits + 1]), &x[from + i], &x[from + width + i], y);
             }
         }
     }
@@ -273,6 +292,16 @@ impl Logits<'_> {
 impl Work for Logits<'_> {
     #[inline(always)]
     fn run(self) {
+        match Avx2::found() {
+            Some(unit) => self.with(unit),
+            None => self.with(Portable),
+        }
+    }
+}
+
+impl Logits<'_> {
+    #[inline(always)]
+    fn with(self, unit: impl Unit) {
         let Packed { head, ref dense, .. } = *self.packed;
         let width = if self.scaled.is_empty() { 0 } else { head.dim };
         for (p, out) in self.out.chunks_exact_mut(COLUMNS).enumerate() {
@@ -281,18 +310,19 @@ impl Work for Logits<'_> {
                 true => self.of_course,
                 false => &self.of_course[p * head.hidden..(p + 1) * head.hidden],
             };
-            let start = |r: usize| {
-                let mut start = [self.of_learner[r]; COLUMNS];
-                if let Some(of_course) = of_course.get(r) {
-                    start.iter_mut().zip(of_course).for_each(|(a, b)| *a += b);
-                }
-                start
-            };
             let first = &mut self.slab[..head.hidden];
-            let store = |r: usize, z| first[r] = activate(head.activation, z);
-            tile::multiply(head.hidden, self.scaled, courses, start, store);
+            for (first, u) in first.iter_mut().zip(self.of_learner) {
+                *first = [*u; COLUMNS];
+            }
+            for (first, i) in first.iter_mut().zip(of_course) {
+                for (first, i) in first.iter_mut().zip(i) {
+                    *first += i;
+                }
+            }
+            tile::multiply(unit, self.scaled, courses, first);
+            activate(head.activation, first);
             for (step, groups) in head.steps.iter().zip(dense) {
-                Self::step(step, groups, self.slab);
+                run_step(unit, step, groups, self.slab);
             }
             let logits = self.slab[head.rows - 1];
             for (out, z) in out.iter_mut().zip(logits) {

@@ -49,7 +49,7 @@ impl Best {
             *score = f32::NEG_INFINITY;
         }
         // The K-th largest of some groups' maxima is no larger than the K-th largest score: a bar before any key.
-        let groups = (2 * k).next_multiple_of(16).max(64);
+        let groups = (2 * k).next_multiple_of(STRIP).max(64);
         if self.bar == f32::NEG_INFINITY && scores.len() >= 2 * groups {
             maxima.clear();
             maxima.resize(groups, f32::NEG_INFINITY);
@@ -85,7 +85,7 @@ impl Best {
 /// Lanes of one strip of groups.
 const STRIP: usize = 16;
 
-/// maxima[g] becomes the largest of the scores g, g + groups, ...; NaN is passed over.
+/// Each of the maxima becomes the largest score of a group; NaN is passed over. The last few scores may be in none.
 struct Maxima<'a> {
     scores: &'a [f32],
     maxima: &'a mut [f32],
@@ -94,17 +94,16 @@ struct Maxima<'a> {
 impl Work for Maxima<'_> {
     #[inline(always)]
     fn run(self) {
-        let larger = |a: f32, b: f32| if a > b { a } else { b };
-        let groups = self.maxima.len();
-        for (g, out) in self.maxima.chunks_exact_mut(STRIP).enumerate() {
+        let (scores, maxima) = (self.scores.as_chunks::<STRIP>().0, self.maxima.as_chunks_mut::<STRIP>().0);
+        let strips = maxima.len();
+        for (first, out) in maxima.iter_mut().enumerate() {
             let mut most = [f32::NEG_INFINITY; STRIP];
-            for part in self.scores[g * STRIP..].chunks(groups) {
-                match part.first_chunk::<STRIP>() {
-                    Some(part) => (0..STRIP).for_each(|i| most[i] = larger(part[i], most[i])),
-                    None => most.iter_mut().zip(part).for_each(|(m, &x)| *m = larger(x, *m)),
+            for scores in scores[first..].iter().step_by(strips) {
+                for i in 0..STRIP {
+                    most[i] = if scores[i] > most[i] { scores[i] } else { most[i] };
                 }
             }
-            out.copy_from_slice(&most);
+            *out = most;
         }
     }
 }

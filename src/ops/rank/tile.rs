@@ -46,74 +46,96 @@ pub(super) fn groups(rows: usize, width: usize, at: impl Fn(usize, usize) -> f32
     }
 }
 
-/// sums += a^T b: R rows of a group times a panel.
-#[inline(always)]
-fn product<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: both features were just found on this processor.
-        return unsafe { product_avx2(a, b, sums) };
-    }
-    for (a, b) in a.iter().zip(b) {
-        for (sums, a) in sums.iter_mut().zip(a) {
-            sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+/// How a product of R rows of a group with a panel is made.
+pub(super) trait Unit: Copy {
+    /// y += a^T b
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], y: &mut [Panel; R]);
+}
+
+/// Plain code.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Unit for Portable {
+    #[inline(always)]
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], y: &mut [Panel; R]) {
+        for (a, b) in a.iter().zip(b) {
+            for (y, a) in y.iter_mut().zip(a) {
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += a * b);
+            }
         }
     }
 }
 
-/// The same with sums in registers: left to itself, the compiler takes apart what does not fit its patterns.
+/// A processor with AVX2 and FMA: there is a value of this only where they were found.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    #[inline(always)]
+    pub fn found() -> Option<Avx2> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Some(Avx2(()));
+        }
+        None
+    }
+}
+
+impl Unit for Avx2 {
+    #[inline(always)]
+    fn product<const R: usize>(self, a: &[Group], b: &[Panel], y: &mut [Panel; R]) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `self` exists only where both features were found.
+        return unsafe { product_avx2(a, b, y) };
+        #[cfg(not(target_arch = "x86_64"))]
+        Portable.product(a, b, y)
+    }
+}
+
+/// Sums in registers: left to itself, the compiler takes apart what does not fit its patterns.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], sums: &mut [Panel; R]) {
-    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps};
-    let mut kept: [[__m256; 2]; R] = sums.map(bytemuck::cast);
+fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], y: &mut [Panel; R]) {
+    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
+    let mut sums = [[_mm256_setzero_ps(); 2]; R];
+    for r in 0..R {
+        sums[r] = bytemuck::cast(y[r]);
+    }
     for (a, b) in a.iter().zip(b) {
         let [b0, b1]: [__m256; 2] = bytemuck::cast(*b);
-        for (kept, &a) in kept.iter_mut().zip(a) {
-            let a = _mm256_set1_ps(a);
-            kept[0] = _mm256_fmadd_ps(a, b0, kept[0]);
-            kept[1] = _mm256_fmadd_ps(a, b1, kept[1]);
+        for r in 0..R {
+            let a = _mm256_set1_ps(a[r]);
+            sums[r][0] = _mm256_fmadd_ps(a, b0, sums[r][0]);
+            sums[r][1] = _mm256_fmadd_ps(a, b1, sums[r][1]);
         }
     }
-    *sums = kept.map(bytemuck::cast);
+    for r in 0..R {
+        y[r] = bytemuck::cast(sums[r]);
+    }
 }
 
-/// Calls `store(row, sums)` for each of `rows` rows, with `start(row)` added to its product with the panel.
-///
-/// `a` has the groups of these rows, `b` one panel; both `b.len()` long.
+/// y += the product of as many rows with one panel. `a` has the groups of these rows; both `b.len()` long.
 #[inline(always)]
-pub(super) fn multiply(
-    rows: usize,
-    a: &[Group],
-    b: &[Panel],
-    start: impl Fn(usize) -> Panel,
-    mut store: impl FnMut(usize, Panel),
-) {
+pub(super) fn multiply(unit: impl Unit, a: &[Group], b: &[Panel], y: &mut [Panel]) {
     let width = b.len();
-    let mut row = 0;
-    while row < rows {
-        let a = &a[row / ROWS * width..][..width];
-        macro_rules! of {
-            ($R:literal) => {{
-                let mut sums = [[0.0; COLUMNS]; $R];
-                for r in 0..$R {
-                    sums[r] = start(row + r);
+    for (g, y) in y.chunks_mut(ROWS).enumerate() {
+        let a = &a[g * width..][..width];
+        macro_rules! rows {
+            ($R:literal) => {
+                if let Some(y) = y.first_chunk_mut::<$R>() {
+                    unit.product::<$R>(a, b, y)
                 }
-                product::<$R>(a, b, &mut sums);
-                for r in 0..$R {
-                    store(row + r, sums[r]);
-                }
-            }};
+            };
         }
-        match rows - row {
-            1 => of!(1),
-            2 => of!(2),
-            3 => of!(3),
-            4 => of!(4),
-            5 => of!(5),
-            _ => of!(6),
+        match y.len() {
+            1 => rows!(1),
+            2 => rows!(2),
+            3 => rows!(3),
+            4 => rows!(4),
+            5 => rows!(5),
+            _ => rows!(6),
         }
-        row += ROWS;
     }
 }

@@ -52,9 +52,22 @@ struct Entities<'a, T> {
 }
 
 impl<T: Real> Entities<'_, T> {
+    /// Entity `slot` of a triple, as its record says that its relation sees it.
+    #[inline(always)]
+    fn seen(&self, ids: [u32; 4], record: &[T], slot: usize) -> Projected<'_, T> {
+        let (product, scale) = (record[Record::PRODUCT + slot], record[Record::SCALE + slot]);
+        Projected { e: self.x.entity(ids[slot]), product, scale }
+    }
+
     /// sum += c direction(from + r - to)
     #[inline(always)]
-    fn add(&self, ends: (&Projected<T>, &Projected<T>), relation: (&[T], &[T]), c: T, sum: &mut [T]) {
+    fn add_residual(
+        &self,
+        ends: (&Projected<T>, &Projected<T>),
+        relation: (&[T], &[T]),
+        c: T,
+        sum: &mut [T],
+    ) {
         match self.kind {
             Distance::L1 => residual(ends, relation, sum, |sum, e| *sum += c * sign(e)),
             _ => residual(ends, relation, sum, |sum, e| *sum += c * e),
@@ -70,23 +83,20 @@ impl<T: Real> Scattered<T, 2> for Entities<'_, T> {
         let ids = self.triples.ids.host()[i];
         let record = &self.records[i * RECORD..][..RECORD];
         let (r, rp) = self.x.relation(ids[3] >> 1);
-        let view = |slot: usize| Projected {
-            e: self.x.entity(ids[slot]),
-            product: record[Record::PRODUCT + slot],
-            scale: record[Record::SCALE + slot],
-        };
         let head_side = ids[3] & 1 == 1;
         let (in_positive, in_negative) = shares::<T>(head_side)[slot];
-        let own = view(slot);
+        let own = self.seen(ids, record, slot);
         let (sum, last) = sum.split_at_mut(self.k);
         let a = own.scale * in_positive * record[Record::POSITIVE];
         if a != T::zero() {
-            self.add((&view(0), &view(1)), (r, rp), a, sum);
+            let ends = (&self.seen(ids, record, 0), &self.seen(ids, record, 1));
+            self.add_residual(ends, (r, rp), a, sum);
         }
         let b = own.scale * in_negative * record[Record::NEGATIVE];
         if b != T::zero() {
             let (from, to) = ends(head_side);
-            self.add((&view(from), &view(to)), (r, rp), b, sum);
+            let ends = (&self.seen(ids, record, from), &self.seen(ids, record, to));
+            self.add_residual(ends, (r, rp), b, sum);
         }
         let c = own.scale * (self.decay - record[Record::ALONG + slot]);
         if c != T::zero() {
@@ -105,6 +115,7 @@ impl<T: Real> Scattered<T, 2> for Entities<'_, T> {
             slot => {
                 let (own, other) = if slot == 0 { (head, tail) } else { (tail, head) };
                 prefetch(self.x.entity(other));
+                // What is kept takes part in the negative triple, too.
                 if own == kept {
                     prefetch(self.x.entity(corrupt));
                 }

@@ -95,10 +95,28 @@ impl<T: Real> Work for Piece<'_, '_, T> {
     }
 }
 
+/// Entity `slot` of triple i as its relation sees it, noted in the record, and whether it was scaled.
+#[inline(always)]
+fn seen<'a, T: Real>(
+    batch: &BatchOf<'a, T>,
+    i: usize,
+    slot: usize,
+    rp: &[T],
+    record: &mut [T],
+) -> (Projected<'a, T>, bool) {
+    let Triples { ids, places, .. } = batch.triples;
+    let product = batch.products[places.host()[3 * i + slot] as usize];
+    let y = Projected { e: batch.x.entity(ids.host()[i][slot]), product, scale: T::one() };
+    let (y, scaled) = y.normalised(rp, batch.options.proj_norm);
+    record[Record::PRODUCT + slot] = product;
+    record[Record::SCALE + slot] = y.scale;
+    (y, scaled)
+}
+
 /// Records and relation gradients of the triples of one piece; returns the sum of the losses.
 #[inline(always)]
 fn piece<T: Real>(batch: &BatchOf<T>, task: Task<T>) -> f64 {
-    let BatchOf { triples, x, products, .. } = batch;
+    let BatchOf { triples, x, .. } = batch;
     let m = x.m;
     let TransDOptions { loss, distance: kind, proj_norm: norm, l2 } = *batch.options;
     let share = T::one() / T::of(triples.len() as f64);
@@ -116,7 +134,7 @@ fn piece<T: Real>(batch: &BatchOf<T>, task: Task<T>) -> f64 {
     let (dr, drp) = (&mut dr[..m], &mut drp[..m]);
     dr.fill(T::zero());
     drp.fill(T::zero());
-    let (ids, places) = (triples.ids.host(), triples.places.host());
+    let ids = triples.ids.host();
     let r_squared = dot(r, r);
     let mut total = 0.0;
     for (i, record) in task.range.zip(task.records.chunks_exact_mut(RECORD)) {
@@ -127,17 +145,11 @@ fn piece<T: Real>(batch: &BatchOf<T>, task: Task<T>) -> f64 {
         }
         let head_side = ids[i][3] & 1 == 1;
         record.fill(T::zero());
-        let mut scaled = [false; 3];
-        let mut of = |slot: usize| {
-            let product = products[places[3 * i + slot] as usize];
-            let y = Projected { e: x.entity(ids[i][slot]), product, scale: T::one() };
-            let (y, is) = y.normalised(rp, norm);
-            scaled[slot] = is;
-            record[Record::PRODUCT + slot] = product;
-            record[Record::SCALE + slot] = y.scale;
-            y
-        };
-        let views = [of(0), of(1), of(2)];
+        let head = seen(batch, i, 0, rp, record);
+        let tail = seen(batch, i, 1, rp, record);
+        let corrupt = seen(batch, i, 2, rp, record);
+        let views = [head.0, tail.0, corrupt.0];
+        let scaled = [head.1, tail.1, corrupt.1];
         let (from, to) = ends(head_side);
         residual((&views[0], &views[1]), (r, rp), positive, |out, e| *out = e);
         residual((&views[from], &views[to]), (r, rp), negative, |out, e| *out = e);
@@ -147,8 +159,9 @@ fn piece<T: Real>(batch: &BatchOf<T>, task: Task<T>) -> f64 {
         let (a, b) = (slope(kind, near, weight * share), slope(kind, far, -weight * share));
         (record[Record::POSITIVE], record[Record::NEGATIVE]) = (a, b);
         if kind == Distance::L1 {
-            positive.iter_mut().for_each(|e| *e = sign(*e));
-            negative.iter_mut().for_each(|e| *e = sign(*e));
+            for j in 0..m {
+                (positive[j], negative[j]) = (sign(positive[j]), sign(negative[j]));
+            }
         }
         let shares = shares::<T>(head_side);
         if plain {
