@@ -88,7 +88,8 @@ pub fn axpy<const ISA: u8, T: Real>(alpha: T, x: &[T], y: &mut [T]) {
 pub fn stream<const ISA: u8, T: Real>(values: &[T], out: &mut [T]) {
     #[cfg(target_arch = "x86_64")]
     if T::DTYPE == DType::F32 && ISA == AVX512 {
-        let (values, out): (&[f32], &mut [f32]) = (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(out));
+        let (values, out): (&[f32], &mut [f32]) =
+            (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(out));
         // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
         return unsafe { x86::stream_avx512(values, out) };
     }

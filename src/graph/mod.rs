@@ -16,7 +16,7 @@ use pairs::Sorted;
 
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
-pub use pairs::{Pairs, UNPAIRED};
+pub use pairs::{MOST_CHUNKS, Pairs, UNPAIRED};
 pub use pieces::{PIECE, Pieces, SOLE};
 pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};

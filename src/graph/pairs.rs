@@ -12,8 +12,8 @@ use crate::engine::Device;
 
 /// Rows of columns that are taken to stay in a cache: 16 MB of 256-byte rows.
 const MOST_COLUMNS: usize = 64 * 1024;
-/// Chunks of rows, each of which sums for all columns apart.
-const CHUNKS: usize = 16;
+/// Most chunks of rows, each of which sums for all columns apart.
+pub const MOST_CHUNKS: usize = 16;
 /// Edges of a chunk for each column, below which sums apart cost more than they save.
 const EDGES_PER_COLUMN: usize = 8;
 
@@ -68,7 +68,7 @@ impl Pairs {
         }
         let (rows, columns) = rows_and_columns(g);
         let edges = g.offsets[rows] as usize;
-        let enough = edges >= EDGES_PER_COLUMN * CHUNKS * columns.len() && columns.len() <= MOST_COLUMNS;
+        let enough = edges >= EDGES_PER_COLUMN * MOST_CHUNKS * columns.len() && columns.len() <= MOST_COLUMNS;
         if edges == 0 || !(enough || always) {
             return Ok(None);
         }
@@ -173,10 +173,10 @@ fn chunks(offsets: &[u64]) -> Vec<Range<usize>> {
     let (rows, edges) = (offsets.len() - 1, offsets[offsets.len() - 1]);
     let mut chunks = vec![];
     let mut first = 0;
-    for i in 1..=CHUNKS as u64 {
-        let end = match i == CHUNKS as u64 {
+    for i in 1..=MOST_CHUNKS as u64 {
+        let end = match i == MOST_CHUNKS as u64 {
             true => rows,
-            false => offsets.partition_point(|&o| o < edges * i / CHUNKS as u64).min(rows),
+            false => offsets.partition_point(|&o| o < edges * i / MOST_CHUNKS as u64).min(rows),
         };
         if end > first {
             chunks.push(first..end);

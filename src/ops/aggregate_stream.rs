@@ -3,9 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::attend_stream::{AHEAD, WIDEST, local, split};
-use super::attend_stream_backward::{add_chunks, put};
 use super::segment_sum::{Dots, Sum, add_segment_rows};
+use super::stream::{AHEAD, WIDEST, add_chunks, local, put, split};
 use crate::Result;
 use crate::engine::parallel::{self, RowWork, prefetch};
 use crate::engine::simd::{self, SimdWork, axpy, dot};

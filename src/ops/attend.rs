@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use super::attend_cpu::{Edges, Forward, HeadBackward, TailBackward};
-use super::attend_stream::{Paired, WIDEST};
-use super::attend_stream_backward::Above;
+use super::attend_stream::{Above, Paired};
 use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
+use super::stream::WIDEST;
 use super::{attend_gpu, check, check_shape};
 use crate::engine::{Op, Real, Tensor, parallel};
 use crate::graph::{Graph, Pairs};

@@ -6,8 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Dropout;
-use super::attend_stream::split;
-use super::attend_stream_backward::{put, take};
+use super::stream::{put, split, take};
 use crate::engine::Real;
 use crate::engine::parallel::{Trans, axpy, matmul_serial};
 use crate::engine::simd::{self, SimdWork};
@@ -139,7 +138,7 @@ impl<T: Real> Layer<'_, T> {
     }
 
     /// Rows of each task: fixed by the number of rows.
-    fn tasks(&self) -> impl Iterator<Item = Range<usize>> + use<T> {
+    fn tasks(&self) -> impl Iterator<Item = Range<usize>> {
         let rows = self.rows();
         let each = rows.div_ceil(TASKS).next_multiple_of(BLOCK);
         (0..rows).step_by(each.max(1)).map(move |first| first..(first + each).min(rows))
@@ -199,13 +198,13 @@ impl<T: Real> Layer<'_, T> {
         tasks.into_par_iter().map(|(rows, dx, da)| self.backward_task(dy, h, rows, dx, da)).collect()
     }
 
-    fn backward_task(
+    fn backward_task<'g>(
         &self,
         dy: &[T],
         h: [&[T]; 2],
         rows: Range<usize>,
-        mut dx: Option<(&mut [T], bool)>,
-        mut da: Option<(&mut [T], bool)>,
+        mut dx: Option<(&'g mut [T], bool)>,
+        mut da: Option<(&'g mut [T], bool)>,
     ) -> Vec<T> {
         let (d_in, d_out) = (self.d_in, self.d_out);
         let mut weights = vec![T::zero(); 2 * (d_in + 1) * d_out];
@@ -224,7 +223,7 @@ impl<T: Real> Layer<'_, T> {
             simd::simd(Deactivate {
                 dy: &dy[at.clone()],
                 h: [&h[0][at.clone()], &h[1][at.clone()]],
-                d: [d1, d2],
+                d: [&mut *d1, &mut *d2],
                 db: [db1, db2],
                 slope,
                 dropout,
@@ -241,12 +240,10 @@ impl<T: Real> Layer<'_, T> {
             matmul_serial(shape, d1, Trans::No, self.w[0], Trans::Yes, T::zero(), p1);
             matmul_serial(shape, d2, Trans::No, self.w[1], Trans::Yes, T::zero(), p2);
             let at = first * d_in..(first + n) * d_in;
-            // One after the other: the two borrows have lifetimes of their own.
-            if let Some(grad) = take(&mut dx, n * d_in) {
-                simd::simd(Outputs { grad, p: [p1, p2], other: &self.a[at.clone()], sum: s });
-            }
-            if let Some(grad) = take(&mut da, n * d_in) {
-                simd::simd(Outputs { grad, p: [p1, p2], other: &self.x[at.clone()], sum: s });
+            for (grad, other) in [(&mut dx, self.a), (&mut da, self.x)] {
+                if let Some(grad) = take(grad, n * d_in) {
+                    simd::simd(Outputs { grad, p: [&*p1, &*p2], other: &other[at.clone()], sum: &mut *s });
+                }
             }
         }
         weights

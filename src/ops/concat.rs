@@ -72,10 +72,14 @@ pub(crate) fn add_columns(part: &mut Tensor, wide: &Tensor, first: usize) -> Res
     }
     with_real!(wide.dtype(), T => {
         let wide = wide.host::<T>();
-        parallel::for_rows(part.host_mut::<T>(), cols, |row, rows| {
+        let (part, fresh) = part.host_overwrite::<T>();
+        parallel::for_rows(part, cols, |row, rows| {
             for (r, to) in rows.chunks_exact_mut(cols).enumerate() {
-                let from = (row + r) * width + first;
-                parallel::axpy(1.0, &wide[from..from + cols], to);
+                let from = &wide[(row + r) * width + first..][..cols];
+                match fresh {
+                    true => to.copy_from_slice(from),
+                    false => parallel::axpy(1.0, from, to),
+                }
             }
         });
     });

@@ -8,7 +8,6 @@ mod attend;
 mod attend_cpu;
 mod attend_gpu;
 mod attend_stream;
-mod attend_stream_backward;
 mod bce;
 mod bi_interaction;
 mod bi_interaction_cpu;
@@ -36,6 +35,7 @@ mod scatter;
 mod segment;
 mod segment_sum;
 mod softmax_loss;
+mod stream;
 mod transd;
 
 pub use aggregate::{Aggregate, laplacian_weights};

@@ -1,9 +1,12 @@
 //! Rows scaled to unit length, as the concatenation of formula (7) takes them.
 
+use rayon::prelude::*;
+
 use super::saved;
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
+use crate::engine::simd::{self, SimdWork};
+use crate::engine::{Op, Real, Tensor};
 use crate::with_real;
 
 /// y = x / max(|x|, floor), row by row. Input (B, d), output (B, d).
@@ -28,33 +31,77 @@ impl Default for L2Normalize {
     }
 }
 
-fn forward<T: Real>(x: &[T], cols: usize, floor: T, y: &mut [T], norms: &mut [T]) {
-    parallel::for_rows2((y, cols), (norms, 1), |row, y, norms| {
-        for (r, (y, norm)) in y.chunks_exact_mut(cols).zip(norms).enumerate() {
-            let x = &x[(row + r) * cols..][..cols];
-            *norm = parallel::dot(x, x).sqrt();
-            let by = norm.max(floor);
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x / by);
+/// Rows of a task.
+const ROWS: usize = 1024;
+
+struct Forward<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    norms: &'a mut [T],
+    floor: T,
+}
+
+impl<T: Real> SimdWork for Forward<'_, T> {
+    #[inline(always)]
+    fn run<const ISA: u8>(self) {
+        let cols = self.y.len() / self.norms.len();
+        let rows = self.y.chunks_exact_mut(cols).zip(self.x.chunks_exact(cols));
+        for ((y, x), norm) in rows.zip(self.norms) {
+            *norm = simd::dot::<ISA, T>(x, x).sqrt();
+            let by = T::one() / norm.max(self.floor);
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * by);
         }
-    });
+    }
 }
 
 /// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor. Nothing at 0.
-fn backward<T: Real>(dy: &[T], y: &[T], norms: &[T], cols: usize, floor: T, dx: &mut [T]) {
-    parallel::for_rows(dx, cols, |row, dx| {
-        for (r, dx) in dx.chunks_exact_mut(cols).enumerate() {
-            let at = (row + r) * cols;
-            let (y, dy, norm) = (&y[at..at + cols], &dy[at..at + cols], norms[row + r]);
+/// `fresh`: dx is written instead.
+struct Backward<'a, T> {
+    y: &'a [T],
+    dy: &'a [T],
+    norms: &'a [T],
+    dx: &'a mut [T],
+    fresh: bool,
+    floor: T,
+}
+
+impl<T: Real> SimdWork for Backward<'_, T> {
+    #[inline(always)]
+    fn run<const ISA: u8>(self) {
+        let cols = self.dx.len() / self.norms.len();
+        let rows = self.y.chunks_exact(cols).zip(self.dy.chunks_exact(cols));
+        for ((dx, (y, dy)), &norm) in self.dx.chunks_exact_mut(cols).zip(rows).zip(self.norms) {
+            if self.fresh {
+                dx.fill(T::zero());
+            }
             if norm == T::zero() {
                 continue;
             }
-            let inner = if norm > floor { parallel::dot(y, dy) } else { T::zero() };
-            let by = norm.max(floor);
+            let inner = if norm > self.floor { simd::dot::<ISA, T>(y, dy) } else { T::zero() };
+            let by = T::one() / norm.max(self.floor);
             for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                *dx += (dy - y * inner) / by;
+                *dx = simd::fma::<ISA, T>(dy - y * inner, by, *dx);
             }
         }
-    });
+    }
+}
+
+fn forward<T: Real>(x: &[T], cols: usize, floor: T, y: &mut [T], norms: &mut [T]) {
+    let chunks = y.par_chunks_mut(ROWS * cols).zip(norms.par_chunks_mut(ROWS));
+    chunks
+        .zip(x.par_chunks(ROWS * cols))
+        .for_each(|((y, norms), x)| simd::simd(Forward { x, y, norms, floor }));
+}
+
+fn backward<T: Real>(
+    (y, dy, norms): (&[T], &[T], &[T]),
+    cols: usize,
+    floor: T,
+    (dx, fresh): (&mut [T], bool),
+) {
+    let rows = y.par_chunks(ROWS * cols).zip(dy.par_chunks(ROWS * cols));
+    let chunks = dx.par_chunks_mut(ROWS * cols).zip(rows).zip(norms.par_chunks(ROWS));
+    chunks.for_each(|((dx, (y, dy)), norms)| simd::simd(Backward { y, dy, norms, dx, fresh, floor }));
 }
 
 impl Op for L2Normalize {
@@ -112,7 +159,8 @@ impl Op for L2Normalize {
                 .run();
         }
         with_real!(y.dtype(), T => {
-            backward::<T>(dy.host(), y.host(), norms.host(), cols, T::of(self.floor), dx.host_mut());
+            let given = (y.host(), dy.host(), norms.host());
+            backward::<T>(given, cols, T::of(self.floor), dx.host_overwrite());
         });
         Ok(())
     }

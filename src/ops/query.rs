@@ -198,7 +198,7 @@ impl Op for Query {
                 let (first, second) = sums.split_at(sums.len() / 2);
                 for (gradient, sum) in [(d_r, first), (d_r_p, second)] {
                     if let Some(gradient) = gradient {
-                        axpy(T::of(1.0), sum, gradient.host_mut());
+                        axpy(1.0, sum, gradient.host_mut());
                     }
                 }
             });

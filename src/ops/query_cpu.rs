@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::attend_stream::{WIDEST, local, split};
-use super::attend_stream_backward::{put, take};
+use super::stream::{WIDEST, local, put, split, take};
 use crate::engine::parallel;
 use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
 use crate::engine::{Real, Tensor};
@@ -88,9 +87,9 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Forward<'_, T, W, 
                 let q = relation[group] as usize;
                 let (r, r_p) = (query.relation(query.0.r, q), query.relation(query.0.r_p, q));
                 let mut row = [T::zero(); W];
-                for i in 0..m {
-                    // Columns behind the n of x are zero in its copy.
-                    row[i] = fma::<ISA, T>(s_v, r_p[i], x[i] + r[i]);
+                // Columns behind the n of x are zero in its copy.
+                for (row, ((&x, &r), &r_p)) in row.iter_mut().zip(x.iter().zip(r).zip(r_p)) {
+                    *row = fma::<ISA, T>(s_v, r_p, x + r);
                 }
                 if query.0.tanh {
                     for row in &mut row[..m] {
@@ -120,8 +119,8 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W,
                 let q = relation[group] as usize;
                 let (u, du) = (&u[group * m..][..m], &du[group * m..][..m]);
                 let mut inner = [T::zero(); W];
-                for i in 0..m {
-                    inner[i] = if query.0.tanh { du[i] * (T::one() - u[i] * u[i]) } else { du[i] };
+                for (inner, (&u, &du)) in inner.iter_mut().zip(u.iter().zip(du)) {
+                    *inner = if query.0.tanh { du * (T::one() - u * u) } else { du };
                 }
                 ds += dot::<ISA, T>(&inner[..m], query.relation(query.0.r_p, q));
                 axpy::<ISA, T>(T::one(), &inner[..k], &mut sum[..k]);
@@ -172,7 +171,7 @@ pub(super) fn takes((n, m): (usize, usize)) -> bool {
 
 impl<T: Real> Inputs<'_, T> {
     /// Heads of each task, and their number of groups: fixed by the graph.
-    fn tasks(&self) -> impl Iterator<Item = (Range<usize>, usize)> + use<'_, T> {
+    fn tasks(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let (heads, of_head) = (self.g.heads, self.g.groups.of_head.host());
         let each = heads.div_ceil(TASKS).max(256);
         (0..heads).step_by(each).map(move |first| {

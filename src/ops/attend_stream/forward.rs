@@ -1,158 +1,22 @@
-//! Relation attention on the CPU where the graph has `Pairs`: one stream over the rows (learners) for both
-//! directions.
-//!
-//! A row is read once. For each of its edges the column's row, which is in the cache, gives the row's logit and
-//! message, and the row gives the logit and message of the inverse edge, which are added to a softmax of the column
-//! that is kept for each chunk of rows: a running maximum, a sum and a vector. The chunks are fixed by the graph and
-//! merged in order with what the column's other edges give, so the bits do not depend on the number of threads.
+//! The forward pass: logits, softmax and messages of a chunk of rows, and its part of the columns' softmax.
 
 use rayon::prelude::*;
 
-use super::attend::{Attend, Saved};
-use super::attend_cpu::{self, Edges, inverse, shift};
-use super::segment::{self, Outputs};
-use super::segment_sum::Dots;
-use crate::engine::parallel::{self, RowWork, prefetch};
+use super::merge::{ColumnWeights, Merge, PairWeights};
+use super::{Paired, Stream};
+use crate::Result;
+use crate::engine::parallel::{self, prefetch};
 use crate::engine::simd::{self, LANES, SimdWork, axpy, dot};
 use crate::engine::{Real, Tensor};
-use crate::graph::{Graph, Pairs, UNPAIRED};
+use crate::graph::Pairs;
+use crate::ops::attend::{Attend, Saved};
+use crate::ops::attend_cpu::{self, Edges, inverse, shift};
+use crate::ops::segment::{self, Outputs};
+use crate::ops::segment_sum::Dots;
+use crate::ops::stream::{AHEAD, local, split};
 
 /// Edges of a row whose logits are computed before their rows are summed.
 const TILE: usize = 64;
-/// Edges between the rows that are asked for and the rows that are used.
-pub(super) const AHEAD: usize = 6;
-/// The same for the rows that the stream reads once.
-const ROWS_AHEAD: usize = 4;
-/// Widest rows for which there is a stream.
-pub(super) const WIDEST: usize = 256;
-
-/// What both passes read. Rows have `widths` (n, m), where FIXED both W, else at most W.
-pub(super) struct Stream<'a, T, const W: usize, const FIXED: bool> {
-    pub g: &'a Graph,
-    pub pairs: &'a Pairs,
-    pub x: &'a [T],
-    pub u: &'a [T],
-    pub o: &'a [T],
-    /// p and r_p, where the logit is of projected vectors.
-    pub projection: Option<(&'a [T], &'a [T])>,
-    pub bias: &'a [T],
-    /// (columns, n) rows of x, and (columns) s
-    pub x_columns: &'a [T],
-    pub s_columns: &'a [T],
-    /// (inverse groups, m) rows of U, and (inverse groups) c and o: copies side by side
-    pub u_inverse: Vec<T>,
-    pub c_inverse: Vec<T>,
-    pub o_inverse: Vec<T>,
-    widths: (usize, usize),
-    pub slope: Option<T>,
-    pub inverse_temperature: T,
-}
-
-impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
-    /// `s` and `c` hold the values of tails and groups behind the rows'.
-    pub fn new(op: &'a Attend, pairs: &'a Pairs, x: &[&'a Tensor], s: &'a [T], c: &[T]) -> Self {
-        let (n, m) = (x[2].cols(), x[0].cols());
-        let (u, o, rows) = (x[0].host::<T>(), x[1].host::<T>(), x[2].host::<T>());
-        let groups = &pairs.inverse_groups;
-        Stream {
-            g: &op.graph,
-            pairs,
-            x: rows,
-            u,
-            o,
-            projection: Attend::is_projected(x).then(|| (x[3].host(), x[4].host())),
-            bias: x[5].host(),
-            x_columns: &rows[pairs.columns.start * n..pairs.columns.end * n],
-            s_columns: &s[pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows],
-            u_inverse: gathered(u, groups, m),
-            c_inverse: groups.iter().map(|&g| c[g as usize - pairs.groups]).collect(),
-            o_inverse: groups.iter().map(|&g| o[g as usize]).collect(),
-            widths: (n, m),
-            slope: op.slope.map(|slope| T::of(slope as f64)),
-            inverse_temperature: T::one() / T::of(op.temperature as f64),
-        }
-    }
-
-    /// n, m and min(n, m)
-    #[inline(always)]
-    pub fn widths(&self) -> (usize, usize, usize) {
-        let (n, m) = if FIXED { (W, W) } else { self.widths };
-        (n, m, n.min(m))
-    }
-
-    /// Row i of a table of n columns, of m columns.
-    #[inline(always)]
-    pub fn row_n<'b>(&self, table: &'b [T], i: usize) -> &'b [T] {
-        let n = self.widths().0;
-        &table[i * n..][..n]
-    }
-
-    #[inline(always)]
-    pub fn row_m<'b>(&self, table: &'b [T], i: usize) -> &'b [T] {
-        let m = self.widths().1;
-        &table[i * m..][..m]
-    }
-
-    /// The column of a row's edge, and the place of its inverse's group.
-    #[inline(always)]
-    pub fn column(&self, e: usize) -> (usize, usize) {
-        let [column, group] = self.pairs.column[e];
-        (column as usize, group as usize)
-    }
-
-    /// The biases of a row's edge and of its inverse.
-    #[inline(always)]
-    fn biases(&self, e: usize) -> (T, T) {
-        match self.g.buckets {
-            0 | 1 => (self.bias[0], self.bias[0]),
-            _ => {
-                let bucket = self.g.bucket.host()[e] as usize;
-                (self.bias[bucket], self.bias[self.pairs.inverse_bucket[e] as usize])
-            }
-        }
-    }
-
-    /// Asks for what a later row will read of `table`; `group` rows for tables of groups.
-    #[inline(always)]
-    pub fn prefetch_row(&self, table: &[T], row: usize, width: usize) {
-        if FIXED && (row + ROWS_AHEAD + 1) * width <= table.len() {
-            prefetch(&table[(row + ROWS_AHEAD) * width..][..width]);
-        }
-    }
-
-    /// The logit before activation and temperature.
-    #[inline(always)]
-    pub fn inner<const ISA: u8>(&self, u: &[T], x: &[T], s: T, c: T, o: T) -> T {
-        let k = self.widths().2;
-        dot::<ISA, T>(&u[..k], &x[..k]) + s * c + o
-    }
-
-    #[inline(always)]
-    fn activate(&self, z: T) -> T {
-        let z = match self.slope {
-            Some(slope) if z <= T::zero() => slope * z,
-            _ => z,
-        };
-        z * self.inverse_temperature
-    }
-}
-
-/// Rows of `m` columns side by side.
-fn gathered<T: Real>(table: &[T], rows: &[u32], m: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(rows.len() * m);
-    for &row in rows {
-        out.extend_from_slice(&table[row as usize * m..][..m]);
-    }
-    out
-}
-
-/// A local copy of a row, in registers where W is fixed.
-#[inline(always)]
-pub(super) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
-    let mut copy = [T::zero(); W];
-    copy[..row.len()].copy_from_slice(row);
-    copy
-}
 
 /// What a chunk of rows writes.
 struct ForwardOut<'a, T> {
@@ -313,19 +177,6 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     }
 }
 
-/// What the forward pass leaves for the backward pass.
-#[derive(Clone, Debug)]
-pub(super) struct Paired {
-    /// (row edges, 1) alpha of the inverse of each row's edge
-    pub alpha: Tensor,
-}
-
-/// Splits the first `n` elements off.
-#[inline(always)]
-pub(super) fn split<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-    rest.split_off_mut(..n).unwrap_or_default()
-}
-
 impl Attend {
     /// s and c of the columns' side: tails and groups that are no rows'.
     fn scalars_of_columns<T: Real>(&self, pairs: &Pairs, x: &[&Tensor], saved: &mut Saved) {
@@ -353,14 +204,14 @@ impl Attend {
     }
 
     /// Writes alpha, log_sum, s and c; returns agg.
-    pub(super) fn stream_forward<T: Real, const W: usize, const FIXED: bool>(
+    pub(in crate::ops) fn stream_forward<T: Real, const W: usize, const FIXED: bool>(
         &self,
         pairs: &Pairs,
         x: &[&Tensor],
         saved: &mut Saved,
         alpha: &mut Tensor,
         log_sum: &mut Tensor,
-    ) -> crate::Result<(Tensor, Paired)> {
+    ) -> Result<(Tensor, Paired)> {
         let (g, n) = (&*self.graph, x[2].cols());
         let (rows, columns) = (pairs.rows, pairs.columns.len());
         self.scalars_of_columns::<T>(pairs, x, saved);
@@ -436,115 +287,5 @@ impl Attend {
         };
         parallel::for_rows_work(out, 1, 8, &weights);
         Ok((agg, Paired { alpha: logit }))
-    }
-}
-
-/// Of a head behind the rows.
-#[derive(Clone, Copy)]
-struct Merged<T> {
-    max: T,
-    inverse: T,
-    others: T,
-}
-
-/// Merges the chunks' sums and the other edges' results (in `agg` and `others`) of every column.
-struct Merge<'a, T> {
-    pairs: &'a Pairs,
-    n: usize,
-    sums: &'a [T],
-    stats: &'a [T],
-    /// (heads behind the rows, 2) maximum and sum of the other edges; sum 0 where there are none
-    others: &'a [T],
-    log_sum: &'a mut [T],
-    agg: &'a mut [T],
-}
-
-impl<T: Real> Merge<'_, T> {
-    fn run(self) -> Vec<Merged<T>> {
-        let Merge { pairs, n, sums, stats, others, log_sum, agg } = self;
-        let columns = pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows;
-        let mut merged = vec![Merged { max: T::zero(), inverse: T::zero(), others: T::one() }; log_sum.len()];
-        let heads = merged.par_iter_mut().zip(log_sum).zip(agg.par_chunks_mut(n.max(1))).enumerate();
-        heads.for_each(|(v, ((merged, log_sum), agg))| {
-            let mut parts = [(T::neg_infinity(), T::zero()); 1 + MOST_CHUNKS];
-            let (parts, column) = match columns.contains(&v) {
-                true => (&mut parts[..1 + pairs.chunks.len()], v - columns.start),
-                false => (&mut parts[..1], 0),
-            };
-            if others[2 * v + 1] > T::zero() {
-                parts[0] = (others[2 * v], others[2 * v + 1]);
-            }
-            for (i, part) in parts.iter_mut().skip(1).enumerate() {
-                let at = 2 * (i * columns.len() + column);
-                *part = (stats[at], stats[at + 1]);
-            }
-            let max = shift(parts.iter().fold(T::neg_infinity(), |max, part| max.max(part.0)));
-            let sum = parts.iter().fold(T::zero(), |sum, part| sum + part.1 * (part.0 - max).fast_exp());
-            let by = inverse(sum);
-            *merged = Merged { max, inverse: by, others: parts[0].1 * (parts[0].0 - max).fast_exp() * by };
-            if sum > T::zero() {
-                *log_sum = max + sum.ln();
-            }
-            if parts.len() > 1 {
-                agg.iter_mut().for_each(|v| *v *= merged.others);
-                for (i, part) in parts.iter().skip(1).enumerate() {
-                    let row = &sums[(i * columns.len() + column) * n..][..n];
-                    parallel::axpy((part.0 - max).fast_exp() * by, row, agg);
-                }
-            }
-        });
-        merged
-    }
-}
-
-/// Most chunks of a graph's pairs.
-const MOST_CHUNKS: usize = 16;
-
-/// Logits of inverse edges into their weights.
-struct PairWeights<'a, T> {
-    tail: &'a [u32],
-    first: usize,
-    merged: &'a [Merged<T>],
-}
-
-impl<T: Real> RowWork<T> for PairWeights<'_, T> {
-    #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
-        for (tail, out) in self.tail[first..].chunks(LANES).zip(out.chunks_mut(LANES)) {
-            let (mut z, mut by) = ([T::zero(); LANES], [T::zero(); LANES]);
-            for (i, (&t, &out)) in tail.iter().zip(out.iter()).enumerate() {
-                let merged = self.merged[t as usize - self.first];
-                (z[i], by[i]) = (out - merged.max, merged.inverse);
-            }
-            simd::exponentials(&mut z);
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = z[i] * by[i];
-            }
-        }
-    }
-}
-
-/// Weights of the edges behind the rows': those of pairs from the rows' side, the others scaled in place.
-struct ColumnWeights<'a, T> {
-    row_edge: &'a [u32],
-    head: &'a [u32],
-    first: usize,
-    merged: &'a [Merged<T>],
-    pair: &'a [T],
-}
-
-impl<T: Real> RowWork<T> for ColumnWeights<'_, T> {
-    #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
-        const FAR: usize = 32;
-        for (e, out) in (first..).zip(out) {
-            if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
-                prefetch(&self.pair[pair as usize..][..1]);
-            }
-            match self.row_edge[e] {
-                UNPAIRED => *out *= self.merged[self.head[e] as usize - self.first].others,
-                pair => *out = self.pair[pair as usize],
-            }
-        }
     }
 }

@@ -1,0 +1,67 @@
+//! What streams over rows on the CPU are made of: copies of rows in registers, outputs cut by chunks, and gradients that
+//! are written where they are zero and added to where not.
+
+use crate::engine::Real;
+use crate::engine::parallel::{self, RowWork};
+use crate::engine::simd;
+
+/// Edges between the rows that are asked for and the rows that are used.
+pub(super) const AHEAD: usize = 6;
+/// Widest rows for which there is a stream.
+pub(super) const WIDEST: usize = 256;
+
+/// A local copy of a row, in registers where W is fixed.
+#[inline(always)]
+pub(super) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
+    let mut copy = [T::zero(); W];
+    copy[..row.len()].copy_from_slice(row);
+    copy
+}
+
+/// Splits the first `n` elements off.
+#[inline(always)]
+pub(super) fn split<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    rest.split_off_mut(..n).unwrap_or_default()
+}
+
+/// out = values, or out += values.
+#[inline(always)]
+pub(super) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values: &[T]) {
+    if fresh {
+        simd::stream::<ISA, T>(values, out);
+    } else {
+        out.iter_mut().zip(values).for_each(|(out, &v)| *out += v);
+    }
+}
+
+/// The first `len` elements of an optional gradient.
+pub(super) fn take<'a, T>(
+    gradient: &mut Option<(&'a mut [T], bool)>,
+    len: usize,
+) -> Option<(&'a mut [T], bool)> {
+    let (values, fresh) = gradient.as_mut()?;
+    Some((split(values, len), *fresh))
+}
+
+/// out += the chunks' parts, in order; rows of `n`.
+pub(super) fn add_chunks<T: Real>(out: &mut [T], parts: &[T], chunks: usize, n: usize) {
+    let work = AddChunks { parts, chunks, len: out.len(), n };
+    parallel::for_rows_work(out, n, n * chunks, &work);
+}
+
+struct AddChunks<'a, T> {
+    parts: &'a [T],
+    chunks: usize,
+    len: usize,
+    n: usize,
+}
+
+impl<T: Real> RowWork<T> for AddChunks<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, out: &mut [T]) {
+        for i in 0..self.chunks {
+            let part = &self.parts[i * self.len + first * self.n..][..out.len()];
+            parallel::axpy(T::one(), part, out);
+        }
+    }
+}
