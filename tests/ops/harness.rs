@@ -174,7 +174,8 @@ pub fn matrix_units(cases: Vec<Case>) {
             for case in &cases {
                 let name = format!("{unit:?} {order:?}");
                 let exact = case.run(&Device::Cpu, DType::F64).unwrap();
-                let got = case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
+                let got =
+                    case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
                 for (got, want) in got.0.iter().zip(&exact.0) {
                     close(&format!("{} on {name}", case.name), got, want, tolerance);
                 }
