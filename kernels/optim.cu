@@ -3,7 +3,8 @@
 //
 // Layout    up to eight tensors, a row of the grid (blockIdx.y) each. *_step: n.at[i] floats, all of them move.
 //           *_step_rows: the gradient holds n.at[i] rows of cols.at[i] floats, which move the rows ids.at[i][..] of the
-//           parameter; ids ascend, so no row has two owners.
+//           parameter; ids ascend, so no row has two owners. The gradient is the sum over k < 4 of fk.at[i] gk.at[i]
+//           (null: no term): the weighted sum of several losses' gradients is never written.
 // Schedule  memory-bound: a thread moves four neighbouring floats (16-byte loads) where the addresses allow it,
 //           else one. Rows: a group of 1 to 32 neighbouring lanes a row, as in gather.cu. Any grid covers any size.
 #include "common.cuh"
@@ -19,6 +20,41 @@ struct Widths {
 // Row numbers of up to eight tensors.
 struct Ids {
     const unsigned *at[8];
+};
+
+// Factors of up to eight tensors.
+struct Factors {
+    float at[8];
+};
+
+// A gradient as a sum of up to four terms, the first of which is there.
+struct Sum {
+    const float *g[4];
+    float f[4];
+
+    __device__ __forceinline__ float at(size_t i) const {
+        float sum = f[0] * g[0][i];
+#pragma unroll
+        for (int k = 1; k < 4; ++k)
+            if (g[k]) sum = fmaf(f[k], g[k][i], sum);
+        return sum;
+    }
+
+    // Elements 4 i .. 4 i + 3.
+    __device__ __forceinline__ float4 four(size_t i) const {
+        const float4 first = reinterpret_cast<const float4 *>(g[0])[i];
+        float4 sum = make_float4(f[0] * first.x, f[0] * first.y, f[0] * first.z, f[0] * first.w);
+#pragma unroll
+        for (int k = 1; k < 4; ++k) {
+            if (!g[k]) continue;
+            const float4 x = reinterpret_cast<const float4 *>(g[k])[i];
+            sum.x = fmaf(f[k], x.x, sum.x);
+            sum.y = fmaf(f[k], x.y, sum.y);
+            sum.z = fmaf(f[k], x.z, sum.z);
+            sum.w = fmaf(f[k], x.w, sum.w);
+        }
+        return sum;
+    }
 };
 
 // m = beta1 m + rate1 g; v = beta2 v + rate2 g^2; p = shrink p - size m / (sqrt(v) / root2 + eps), with rate = 1 - beta,
@@ -86,106 +122,132 @@ __device__ __forceinline__ void update_at(const Rule &rule, T *p, T *a, T *b, si
     if (b) b[at] = second;
 }
 
-__device__ __forceinline__ bool aligned(const void *a, const void *b, const void *c, const void *d) {
-    return (reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b) |
-            reinterpret_cast<unsigned long long>(c) | reinterpret_cast<unsigned long long>(d)) % 16 == 0;
+__device__ __forceinline__ bool aligned(const float *p, const float *a, const float *b, const Sum &g) {
+    unsigned long long bits = reinterpret_cast<unsigned long long>(p) | reinterpret_cast<unsigned long long>(a) |
+                              reinterpret_cast<unsigned long long>(b);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) bits |= reinterpret_cast<unsigned long long>(g.g[k]);
+    return bits % 16 == 0;
 }
 
 template <typename Rule>
-__device__ __forceinline__ void step_all(const Rule &rule, float *p, float *a, float *b, const float *g,
-                                     unsigned long long n) {
+__device__ __forceinline__ void step_all(const Rule &rule, float *p, float *a, float *b, const Sum &g,
+                                         unsigned long long n) {
     const unsigned long long stride = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
     unsigned long long i = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x, done = 0;
     if (aligned(p, a, b, g)) {
         done = n / 4 * 4;
         for (unsigned long long k = i; k < n / 4; k += stride) {
-            const float4 four = reinterpret_cast<const float4 *>(g)[k];
-            update_at(rule, reinterpret_cast<float4 *>(p), reinterpret_cast<float4 *>(a), reinterpret_cast<float4 *>(b), k,
-                 four);
+            update_at(rule, reinterpret_cast<float4 *>(p), reinterpret_cast<float4 *>(a),
+                      reinterpret_cast<float4 *>(b), k, g.four(k));
         }
     }
-    for (i += done; i < n; i += stride) update_at(rule, p, a, b, i, g[i]);
+    for (i += done; i < n; i += stride) update_at(rule, p, a, b, i, g.at(i));
 }
 
-template <typename Rule, typename T>
-__device__ __forceinline__ void move_rows(const Rule &rule, T *p, T *a, T *b, const T *g, const unsigned *ids,
-                                          unsigned long long rows, unsigned width) {
+template <typename Rule>
+__device__ __forceinline__ void step_rows(const Rule &rule, float *p, float *a, float *b, const Sum &g,
+                                          const unsigned *ids, unsigned long long rows, unsigned cols) {
+    const bool four = cols % 4 == 0 && aligned(p, a, b, g);
+    const unsigned width = four ? cols / 4 : cols;
     unsigned shift = 0;
     while (shift < 5 && (1u << shift) < width) ++shift;
     const unsigned lane = threadIdx.x & ((1u << shift) - 1);
     const unsigned long long threads = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
     unsigned long long row = (static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x) >> shift;
     for (; row < rows; row += threads >> shift) {
-        const size_t at = static_cast<size_t>(ids[row]) * width;
-        for (unsigned column = lane; column < width; column += 1u << shift)
-            update_at(rule, p, a, b, at + column, g[row * width + column]);
-    }
-}
-
-template <typename Rule>
-__device__ __forceinline__ void step_rows(const Rule &rule, float *p, float *a, float *b, const float *g,
-                                          const unsigned *ids, unsigned long long rows, unsigned cols) {
-    if (cols % 4 == 0 && aligned(p, a, b, g)) {
-        move_rows(rule, reinterpret_cast<float4 *>(p), reinterpret_cast<float4 *>(a), reinterpret_cast<float4 *>(b),
-                  reinterpret_cast<const float4 *>(g), ids, rows, cols / 4);
-    } else {
-        move_rows(rule, p, a, b, g, ids, rows, cols);
+        const size_t from = row * width, to = static_cast<size_t>(ids[row]) * width;
+        for (unsigned column = lane; column < width; column += 1u << shift) {
+            if (four) {
+                update_at(rule, reinterpret_cast<float4 *>(p), reinterpret_cast<float4 *>(a),
+                          reinterpret_cast<float4 *>(b), to + column, g.four(from + column));
+            } else {
+                update_at(rule, p, a, b, to + column, g.at(from + column));
+            }
+        }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     adam_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ms,
-              const __grid_constant__ Pointers vs, const __grid_constant__ Pointers gs, const __grid_constant__ Counts n,
-              float beta1, float rate1, float beta2, float rate2, float size, float root2, float eps, float decay,
-              float shrink) {
+              const __grid_constant__ Pointers vs, const __grid_constant__ Pointers g0,
+              const __grid_constant__ Pointers g1, const __grid_constant__ Pointers g2,
+              const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
+              const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
+              const __grid_constant__ Factors f3, const __grid_constant__ Counts n, float beta1, float rate1,
+              float beta2, float rate2, float size, float root2, float eps, float decay, float shrink) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Adam rule = {beta1, rate1, beta2, rate2, size, root2, eps, decay, shrink};
-    step_all(rule, ps.at[y], ms.at[y], vs.at[y], gs.at[y], n.at[y]);
+    step_all(rule, ps.at[y], ms.at[y], vs.at[y], sum, n.at[y]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     adam_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ms,
-              const __grid_constant__ Pointers vs, const __grid_constant__ Pointers gs, const __grid_constant__ Counts n,
-              const __grid_constant__ Ids ids, const __grid_constant__ Widths cols, float beta1, float rate1,
-              float beta2, float rate2, float size, float root2, float eps, float decay, float shrink) {
+                   const __grid_constant__ Pointers vs, const __grid_constant__ Pointers g0,
+                   const __grid_constant__ Pointers g1, const __grid_constant__ Pointers g2,
+                   const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
+                   const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
+                   const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
+                   const __grid_constant__ Ids ids, const __grid_constant__ Widths cols, float beta1, float rate1,
+                   float beta2, float rate2, float size, float root2, float eps, float decay, float shrink) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Adam rule = {beta1, rate1, beta2, rate2, size, root2, eps, decay, shrink};
-    step_rows(rule, ps.at[y], ms.at[y], vs.at[y], gs.at[y], ids.at[y], n.at[y], cols.at[y]);
+    step_rows(rule, ps.at[y], ms.at[y], vs.at[y], sum, ids.at[y], n.at[y], cols.at[y]);
 }
 
 // Without momentum the pointers of b are null.
 extern "C" __global__ void __launch_bounds__(256)
     sgd_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers bs,
-             const __grid_constant__ Pointers gs, const __grid_constant__ Counts n, float lr, float mu, float rate,
+             const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
+             const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
+             const __grid_constant__ Factors f0, const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
+             const __grid_constant__ Factors f3, const __grid_constant__ Counts n, float lr, float mu, float rate,
              float nesterov, float decay) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Sgd rule = {lr, mu, rate, nesterov, decay, bs.at[y] != nullptr};
-    step_all(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), gs.at[y], n.at[y]);
+    step_all(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     sgd_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers bs,
-             const __grid_constant__ Pointers gs, const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-             const __grid_constant__ Widths cols, float lr, float mu, float rate, float nesterov, float decay) {
+                  const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
+                  const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
+                  const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
+                  const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
+                  const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
+                  const __grid_constant__ Widths cols, float lr, float mu, float rate, float nesterov, float decay) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Sgd rule = {lr, mu, rate, nesterov, decay, bs.at[y] != nullptr};
-    step_rows(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), gs.at[y], ids.at[y], n.at[y], cols.at[y]);
+    step_rows(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     scaled_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ss,
-                const __grid_constant__ Pointers gs, const __grid_constant__ Counts n, float lr, float keep, float rate,
-                float eps, float decay) {
+                const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
+                const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
+                const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
+                const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
+                const __grid_constant__ Counts n, float lr, float keep, float rate, float eps, float decay) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Scaled rule = {lr, keep, rate, eps, decay};
-    step_all(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), gs.at[y], n.at[y]);
+    step_all(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
     scaled_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ss,
-                const __grid_constant__ Pointers gs, const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-                const __grid_constant__ Widths cols, float lr, float keep, float rate, float eps, float decay) {
+                     const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
+                     const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
+                     const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
+                     const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
+                     const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
+                     const __grid_constant__ Widths cols, float lr, float keep, float rate, float eps, float decay) {
     const int y = blockIdx.y;
+    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
     const Scaled rule = {lr, keep, rate, eps, decay};
-    step_rows(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), gs.at[y], ids.at[y], n.at[y], cols.at[y]);
+    step_rows(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
 }

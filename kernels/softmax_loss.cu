@@ -9,15 +9,14 @@
 // Hazards   exclusion writes columns that other threads own: barriers stand on both sides.
 #include "common.cuh"
 
+// Called again only after another barrier: the one of the sum that follows.
 __device__ __forceinline__ float block_max(float x) {
     __shared__ float partial[WARP];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     x = warp_max(x);
     if (lane == 0) partial[warp] = x;
     __syncthreads();
-    x = warp_max(lane < warps ? partial[lane] : -INFINITY);
-    __syncthreads();
-    return x;
+    return warp_max(lane < warps ? partial[lane] : -INFINITY);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

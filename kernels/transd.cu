@@ -3,7 +3,8 @@
 //   y(v) = (p_v . e_v) r_p + pad_or_cut(e_v, m), optionally scaled to norm 1       e = y(h) + r - y(t)
 //   loss = mean f( d(e) - d(e') ) + l2/2 mean( |y(h)|^2 + |r|^2 + |y(t)|^2 + |y(c)|^2 ), c the corrupted entity
 //
-// Layout    E, P (N, n); R, R_p (Q, m); triples sorted by relation. rows (4 B, m): the gradients before the norm
+// Layout    E, P (N, n); R, R_p (Q, m); triples sorted by relation, ids (B) of each: head, tail, corrupted entity,
+//           2 relation + 1 where that stands in for the head (else for the tail). rows (4 B, m): the gradients before the norm
 //           of y(h), y(t), y(c), and of r, for upstream 1. dots (3 B) = r_p . rows, products (3 B) = p . e.
 // Schedule  a warp owns a triple, its lanes the columns; vectors are recomputed from their cached rows rather
 //           than kept, so any n and m fit. Relations have few rows and many triples: pieces of at most 256
@@ -61,22 +62,21 @@ __device__ __forceinline__ float slope_scale(float c, float d, int distance) {
 extern "C" __global__ void __launch_bounds__(256, 2)
     transd_fwd(const float* __restrict__ entities, const float* __restrict__ projections,
                const float* __restrict__ relations, const float* __restrict__ relation_projections,
-               const unsigned* __restrict__ head, const unsigned* __restrict__ relation,
-               const unsigned* __restrict__ tail, const unsigned* __restrict__ corrupt,
-               const unsigned* __restrict__ side, float* __restrict__ rows, float* __restrict__ dots,
+               const uint4* __restrict__ ids, float* __restrict__ rows, float* __restrict__ dots,
                float* __restrict__ products, float* __restrict__ losses, int count, int n, int m, int loss, float gamma,
                int distance, int norm, float l2) {
     const int lane = threadIdx.x % WARP, warps = gridDim.x * (blockDim.x / WARP);
     const float share = 1.0f / static_cast<float>(count), decay = l2 * share;
     for (int i = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; i < count; i += warps) {
-        const float* const r = relations + static_cast<size_t>(relation[i]) * m;
-        const float* const rp = relation_projections + static_cast<size_t>(relation[i]) * m;
-        const size_t at_h = static_cast<size_t>(head[i]) * n, at_t = static_cast<size_t>(tail[i]) * n;
-        const size_t at_c = static_cast<size_t>(corrupt[i]) * n;
+        const uint4 id = ids[i];
+        const float* const r = relations + static_cast<size_t>(id.w >> 1) * m;
+        const float* const rp = relation_projections + static_cast<size_t>(id.w >> 1) * m;
+        const size_t at_h = static_cast<size_t>(id.x) * n, at_t = static_cast<size_t>(id.y) * n;
+        const size_t at_c = static_cast<size_t>(id.z) * n;
         const Projection h = project(entities + at_h, projections + at_h, rp, n, m, norm, lane);
         const Projection t = project(entities + at_t, projections + at_t, rp, n, m, norm, lane);
         const Projection c = project(entities + at_c, projections + at_c, rp, n, m, norm, lane);
-        const bool head_side = side[i] == 1;
+        const bool head_side = id.w & 1;
 
         float near = 0.0f, far = 0.0f, squares = 0.0f;
         for (int j = lane; j < m; j += WARP) {
@@ -162,7 +162,7 @@ extern "C" __global__ void transd_relation_pieces(float* __restrict__ partial, c
     }
 }
 
-// dR, dR_p += upstream * the pieces' sums, in order. A warp per relation; either output may be null.
+// dR, dR_p = upstream * the pieces' sums, in order. A warp per relation; either output may be null.
 extern "C" __global__ void __launch_bounds__(256, 2)
     transd_relations(float* __restrict__ dr, float* __restrict__ drp, const float* __restrict__ partial,
                      const unsigned long long* __restrict__ pieces, const float* __restrict__ upstream, int relations,
@@ -174,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             if (!out) continue;
             float sum = 0.0f;
             for (unsigned long long piece = pieces[q]; piece < pieces[q + 1]; ++piece) sum += partial[piece * 2 * m + j];
-            out[static_cast<size_t>(q) * m + j % m] += upstream[0] * sum;
+            out[static_cast<size_t>(q) * m + j % m] = upstream[0] * sum;
         }
     }
 }
@@ -202,15 +202,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             partial[static_cast<size_t>(p) * (k + 1) + j] = use_sum(rows, dots, position, begin[p], end[p], m, k, j);
 }
 
-// With G the sum of rows and s that of dots: dE += upstream (pad_or_cut(G, n) + s P), dP += upstream s E. A warp
-// per segment of uses; either output may be null.
+// With G the sum of rows and s that of dots: dE = upstream (pad_or_cut(G, n) + s P), dP = upstream s E, written to the
+// entity's row, or to row s of compact outputs for segment s of uses. A warp per segment; either output may be null.
 extern "C" __global__ void __launch_bounds__(256, 2)
     transd_entities(float* __restrict__ de, float* __restrict__ dp, const float* __restrict__ entities,
                     const float* __restrict__ projections, const float* __restrict__ rows,
                     const float* __restrict__ dots, const float* __restrict__ partial, const unsigned* __restrict__ row,
                     const unsigned* __restrict__ position, const unsigned long long* __restrict__ offsets,
-                    const unsigned long long* __restrict__ pieces, const float* __restrict__ upstream, int segments,
-                    int n, int m) {
+                    const unsigned long long* __restrict__ pieces, const float* __restrict__ upstream, int compact,
+                    int segments, int n, int m) {
     const int lane = threadIdx.x % WARP, warps = gridDim.x * (blockDim.x / WARP), k = n < m ? n : m;
     const float up = upstream[0];
     for (int s = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; s < segments; s += warps) {
@@ -224,8 +224,9 @@ extern "C" __global__ void __launch_bounds__(256, 2)
         const float along = up * sum(k);
         for (int j = lane; j < n; j += WARP) {
             const size_t at = static_cast<size_t>(row[s]) * n + j;
-            if (de) de[at] += (j < k ? up * sum(j) : 0.0f) + along * projections[at];
-            if (dp) dp[at] += along * entities[at];
+            const size_t to = compact ? static_cast<size_t>(s) * n + j : at;
+            if (de) de[to] = (j < k ? up * sum(j) : 0.0f) + along * projections[at];
+            if (dp) dp[to] = along * entities[at];
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use waata::engine::{Device, Index, Tape, Tensor};
-use waata::eval::{Idcg, auc, ranking_metrics, top_k};
+use waata::eval::{Idcg, Scorer, auc, ranking_metrics};
 use waata::graph::{Edge, Graph, IdSets};
 use waata::ops::*;
 
@@ -243,7 +243,10 @@ fn metrics() {
     for target in targets().iter().skip(1) {
         let seen = IdSets::new(&target.device, sets("masked"), courses).unwrap();
         let scores = target.of(rows, courses, &numbers(&golden["scores"]));
-        let top = top_k(&scores, &seen, None, 20).unwrap();
+        // The recorded scores as products with unit vectors.
+        let unit: Vec<f64> = (0..courses * courses).map(|i| (i % (courses + 1) == 0) as u8 as f64).collect();
+        let scorer = Scorer::match_score(target.of(courses, courses, &unit)).unwrap();
+        let top = scorer.rank(&scores, &seen, 20).unwrap();
         let got = ranking_metrics(&top, &truth, &cutoffs, Idcg::Truth).unwrap();
         assert_eq!(got.rows, evaluated);
         for at in &got.at {

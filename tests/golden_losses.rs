@@ -3,7 +3,8 @@
 mod common;
 
 use serde_json::Value;
-use waata::engine::Tensor;
+use waata::engine::{DType, Tensor};
+use waata::graph::IdSets;
 use waata::ops::*;
 
 use common::golden::{Target, ids, numbers, read, shape, targets};
@@ -66,12 +67,29 @@ fn softmax(target: &Target, wanted: &Value, inputs: [&Tensor; 2]) -> (f64, Vec<T
     target.loss(op, &[inputs[0], inputs[1], &bias])
 }
 
+/// (users, courses) match scores, out of the ranking's lists.
+fn ranked_scores(users: &Tensor, courses: &Tensor) -> Vec<f64> {
+    let (rows, count) = (users.rows(), courses.rows());
+    let seen = IdSets::none(&users.device(), rows, count).unwrap();
+    let top = Scorer::match_score(courses.clone()).unwrap().rank(users, &seen, count).unwrap();
+    let mut scores = vec![f64::NAN; rows * count];
+    for row in 0..rows {
+        for (id, score) in top.row(row).iter().zip(top.row_scores(row)) {
+            scores[row * count + *id as usize] = *score as f64;
+        }
+    }
+    scores
+}
+
 #[test]
 fn cross_entropy() {
     let case = &read("losses.json")["cross_entropy"];
     for target in targets() {
         let [users, courses] = ["users", "courses"].map(|name| target.tensor(&case["inputs"][name]));
-        target.same("logits", &match_scores(&users, &courses, None, 1.0).unwrap(), &case["logits"]);
+        if users.dtype() == DType::F32 {
+            let ranked = ranked_scores(&users, &courses);
+            target.close("logits", &ranked, &numbers(&case["logits"]));
+        }
         let (loss, grads) = softmax(&target, &case["target"], [&users, &courses]);
         target.close("loss", &[loss], &numbers(&case["loss"]));
         target.same("users", &grads[0], &case["gradients"]["users"]);

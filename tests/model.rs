@@ -5,7 +5,8 @@ mod common;
 use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Gpu, Philox, Tape, Tensor};
-use waata::models::{self, Batch, Model, TrainGraph, learners_for, triples_for_training};
+use waata::graph::IdSets;
+use waata::models::{self, Batch, Learners, Model, TrainGraph, learners_for, triples_for_training};
 use waata::train::{Stepper, TripleSampler};
 
 use common::{HostDriver, Order, tiny};
@@ -103,6 +104,28 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
         "one task, knowledge graph",
         &["loss.tasks=[\"enrolled\"]", "kg.distance=l2", "kg.proj_norm=l2", "head.score_residual=true"],
     ),
+    ("sampled", &["model.fan_out=[2, 3]", "attention.mode=differentiated", "loss.ranking=bpr"]),
+    ("sampled, refreshed", &["model.fan_out=[3, 1]", "kg.phase=joint", "model.course_output=separate"]),
+    (
+        "sampled, laplacian, softmax",
+        &[
+            "model.fan_out=[1, 2]",
+            "attention.mode=laplacian",
+            "loss.ranking=softmax",
+            "attention.self_loop=true",
+        ],
+    ),
+    (
+        "sampled, projected messages",
+        &[
+            "model.fan_out=[1, 2, 2]",
+            "model.layers=[8, 8, 8]",
+            "attention.mode=differentiated",
+            "attention.message=projected",
+            "attention.edge_bias=recency",
+            "kg.phase=joint",
+        ],
+    ),
 ];
 
 fn config(settings: &[&str]) -> Config {
@@ -141,13 +164,31 @@ type Gradients = Vec<Option<Tensor>>;
 /// Values of the losses, their weighted sum and its gradients.
 fn evaluate(model: &dyn Model, batch: &Batch) -> (Vec<(String, f64)>, f64, Gradients) {
     let mut tape = Tape::new();
-    let vars = model.params().on_tape(&mut tape);
-    // A fixed stream of dropout: the same elements are dropped in every evaluation.
-    let losses = model.losses(&mut tape, &vars, batch, Some(Philox::new(3, 4))).unwrap();
+    // A fixed stream of dropout and of neighbours: the same are dropped and drawn in every evaluation.
+    let random = Some(Philox::new(3, 4));
+    let plan = model.plan(batch, random).unwrap();
+    let vars = model.params().rows_on_tape(&mut tape, &plan.rows).unwrap();
+    let losses = model.losses(&mut tape, &vars, batch, &plan, random).unwrap();
     let value = |l: &models::Loss| (l.name.clone(), tape.value(l.var).to_f64().unwrap()[l.column]);
     let named = losses.losses.iter().map(value).collect();
     let (total, grads) = tiny::weighted(&tape, &losses, &vars);
+    let grads = model.params().iter().zip(grads).enumerate();
+    let grads = grads.map(|(i, (param, grad))| match plan.rows.get(i).and_then(Option::as_ref) {
+        Some(rows) => grad.map(|grad| in_full(rows.ids().host(), &grad, &param.value)),
+        None => grad,
+    });
+    let grads = grads.collect();
     (named, total, grads)
+}
+
+/// A gradient of some rows as one of the whole table.
+fn in_full(ids: &[u32], grad: &Tensor, table: &Tensor) -> Tensor {
+    let (rows, cols) = table.shape();
+    let mut full = vec![0.0; rows * cols];
+    for (&id, row) in ids.iter().zip(grad.to_f64().unwrap().chunks_exact(cols)) {
+        full[id as usize * cols..][..cols].copy_from_slice(row);
+    }
+    Tensor::from_f64(&table.device(), table.dtype(), rows, cols, &full).unwrap()
 }
 
 /// The entries to check: the three largest gradients and some at random.
@@ -205,6 +246,49 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     }
 }
 
+/// Scores of all courses for each learner, out of the ranking's lists.
+fn ranked(model: &dyn Model, learners: &Learners) -> Tensor {
+    let encoded = model.encode().unwrap();
+    let z_u = model.represent_learners(&encoded, learners).unwrap();
+    let scorer = model.scorer(&encoded).unwrap();
+    let (rows, courses, device) = (learners.rows(), scorer.courses(), z_u.device());
+    let top = scorer.rank(&z_u, &IdSets::none(&device, rows, courses).unwrap(), courses).unwrap();
+    let mut scores = vec![f32::NAN; rows * courses];
+    for row in 0..rows {
+        for (id, score) in top.row(row).iter().zip(top.row_scores(row)) {
+            scores[row * courses + *id as usize] = *score;
+        }
+    }
+    Tensor::new(&Device::Cpu, rows, courses, &scores).unwrap()
+}
+
+/// The same pair by pair: the first task's logit of the head as it trains, the match score (8), or their sum.
+fn scores(model: &dyn Model, rank_by: &str, config: &Config, learners: &Learners) -> Tensor {
+    let encoded = model.encode().unwrap();
+    let (rows, courses) = (learners.rows(), encoded.z_courses.rows());
+    let pairs: Vec<(u32, u32)> =
+        (0..rows as u32).flat_map(|u| (0..courses as u32).map(move |i| (u, i))).collect();
+    let logits = model.logits(&encoded, learners, &pairs).unwrap().to_f64().unwrap();
+    let (z_u, z_i) = (model.represent_learners(&encoded, learners).unwrap(), &encoded.z_courses);
+    let (d, z_u, z_i) = (z_i.cols(), z_u.to_f64().unwrap(), z_i.to_f64().unwrap());
+    let bias = model.params().find("course_bias").map(|id| model.params().get(id).value.to_f64().unwrap());
+    let softmax = config.loss.ranking == waata::config::Ranking::Softmax;
+    let scale = if softmax { config.loss.softmax_scale } else { 1.0 };
+    let score = |(at, &(u, i)): (usize, &(u32, u32))| {
+        let (u, i) = (u as usize, i as usize);
+        let dot: f64 = z_u[u * d..(u + 1) * d].iter().zip(&z_i[i * d..(i + 1) * d]).map(|(a, b)| a * b).sum();
+        let score = scale * dot + bias.as_ref().map_or(0.0, |bias| bias[i]);
+        let head = logits[at * model.tasks().len()];
+        match rank_by {
+            "head" => head,
+            "inner" => score,
+            _ => head + score,
+        }
+    };
+    let scores: Vec<f64> = pairs.iter().enumerate().map(score).collect();
+    Tensor::from_f64(&Device::Cpu, DType::F64, rows, courses, &scores).unwrap()
+}
+
 fn executor() -> Device {
     Device::Gpu(Gpu::new(HostDriver::new(Order::Shuffle(5))))
 }
@@ -213,8 +297,7 @@ fn executor() -> Device {
 fn kernels_agree_with_the_cpu() {
     let data = tiny::dataset();
     for (name, settings) in CONFIGURATIONS {
-        let settings: Vec<&str> = settings.iter().copied().chain(["eval.rank_by=both"]).collect();
-        let config = config(&settings);
+        let config = config(settings);
         let (exact, graph) = model(&config, &data, &Device::Cpu, DType::F64);
         let batch = batch(&config, &data, &*exact, &graph);
         let (wanted, _, wanted_grads) = evaluate(&*exact, &batch);
@@ -246,8 +329,57 @@ fn kernels_agree_with_the_cpu() {
             let logits = model.logits(&encoded, &learners, &pairs).unwrap();
             let want = exact.logits(&exact_encoded, &learners, &pairs).unwrap();
             close(&what("logits"), &logits, &want, 1e-4);
-            let scores = model.score_all(&encoded, &learners).unwrap();
-            close(&what("scores"), &scores, &exact.score_all(&exact_encoded, &learners).unwrap(), 1e-4);
+            for rank_by in ["head", "inner", "both"] {
+                let settings: Vec<String> = settings
+                    .iter()
+                    .map(|s| s.to_string())
+                    .chain([format!("eval.rank_by={rank_by}")])
+                    .collect();
+                let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+                let (model, _) = self::model(&self::config(&settings), &data, &device, DType::F32);
+                let want = scores(&*model, rank_by, &config, &learners);
+                close(&what(rank_by), &ranked(&*model, &learners), &want, 1e-5);
+            }
+        }
+    }
+}
+
+/// Fan-outs that no degree exceeds leave nothing to chance: the losses and gradients are those of the whole graph.
+#[test]
+fn sampling_everything_is_the_whole_graph() {
+    let data = tiny::dataset();
+    let choices: [&[&str]; 5] = [
+        &["attention.mode=differentiated", "loss.ranking=bpr"],
+        &["attention.mode=laplacian", "loss.ranking=softmax", "model.course_output=separate"],
+        &["kg.phase=joint"],
+        &[
+            "attention.mode=differentiated",
+            "attention.logit=gat",
+            "kg.phase=joint",
+            "attention.edge_bias=recency",
+        ],
+        &["attention.mode=differentiated", "attention.message=projected", "model.layers=[8, 8]"],
+    ];
+    for settings in choices {
+        let run = |more: &[&str]| {
+            let all: Vec<&str> =
+                settings.iter().chain(["model.message_dropout=0"].iter()).chain(more).copied().collect();
+            let config = config(&all);
+            let (model, graph) = model(&config, &data, &Device::Cpu, DType::F64);
+            let batch = batch(&config, &data, &*model, &graph);
+            let found = evaluate(&*model, &batch);
+            (model, found)
+        };
+        let (model, (_, want, want_grads)) = run(&[]);
+        let (_, (_, got, grads)) = run(&["model.fan_out=[1000, 1000]"]);
+        // A constant attention is drawn from in single precision.
+        assert!((got - want).abs() < 1e-6 * want.abs(), "{settings:?}: {got}, on the whole graph {want}");
+        for ((param, got), want) in model.params().iter().zip(&grads).zip(&want_grads) {
+            match (got, want) {
+                (Some(got), Some(want)) => close(&format!("{settings:?}: {}", param.name), got, want, 1e-6),
+                (None, None) => {}
+                _ => panic!("{settings:?}: only one side has a gradient of {}", param.name),
+            }
         }
     }
 }

@@ -32,39 +32,52 @@ fn golden_optimizer(variant: &Value) -> Optimizer {
             eps: number("eps"),
         },
         "RMSprop" => Rule::RmsProp { alpha: number("alpha"), eps: number("eps") },
-        "Adam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
+        "Adam" | "SparseAdam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
         "AdamW" => Rule::AdamW { beta1: beta(0), beta2: beta(1), eps: number("eps") },
         other => panic!("{other}"),
     };
-    Optimizer::with_rule(rule, number("lr"), number("weight_decay"))
+    // SparseAdam has no weight decay.
+    Optimizer::with_rule(rule, number("lr"), settings["weight_decay"].as_f64().unwrap_or(0.0))
+}
+
+/// Runs every variant of a golden file; `grads[k]` is the gradient of step k + 1.
+fn follow(golden: &Value, grads: &[Gradient]) {
+    for variant in golden["variants"].as_array().unwrap() {
+        let mut optimizer = golden_optimizer(variant);
+        let mut params = Params::default();
+        let id = params.add("w", Owner::Shared, tensor(&golden["start"]));
+        let mut kept = variant["after"].as_array().unwrap().iter();
+        let mut next = kept.next();
+        for (k, grad) in grads.iter().enumerate() {
+            optimizer.step(&mut params, &[Some(grad.clone())]).unwrap();
+            let Some(want) = next.filter(|n| n["step"].as_u64() == Some(k as u64 + 1)) else { continue };
+            let want = tensor(&want["params"]);
+            for (got, want) in params.get(id).value.host::<f64>().iter().zip(want.host::<f64>()) {
+                assert!((got - want).abs() <= 1e-13, "{variant:.80}: step {}: {got}, torch {want}", k + 1);
+            }
+            next = kept.next();
+        }
+        assert!(next.is_none());
+    }
 }
 
 #[test]
 fn trajectories_are_torchs() {
     for file in ["adam.json", "optimizers.json"] {
         let golden = golden::read(file);
-        for variant in golden["variants"].as_array().unwrap() {
-            let mut optimizer = golden_optimizer(variant);
-            let mut params = Params::default();
-            let id = params.add("w", Owner::Shared, tensor(&golden["start"]));
-            let mut kept = variant["after"].as_array().unwrap().iter();
-            let mut next = kept.next();
-            for (k, grad) in golden["step_gradients"].as_array().unwrap().iter().enumerate() {
-                optimizer.step(&mut params, &[Some(tensor(grad).into())]).unwrap();
-                let Some(want) = next.filter(|n| n["step"].as_u64() == Some(k as u64 + 1)) else { continue };
-                let want_values = tensor(&want["params"]);
-                for (got, want) in params.get(id).value.host::<f64>().iter().zip(want_values.host::<f64>()) {
-                    assert!(
-                        (got - want).abs() <= 1e-13,
-                        "{variant:.80}: step {}: {got}, torch {want}",
-                        k + 1
-                    );
-                }
-                next = kept.next();
-            }
-            assert!(next.is_none());
-        }
+        let grads = golden["step_gradients"].as_array().unwrap();
+        follow(&golden, &grads.iter().map(|g| tensor(g).into()).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn row_sparse_trajectories_are_torchs() {
+    let golden = golden::read("sparse_optimizers.json");
+    let (rows, _) = golden::shape(&golden["start"]);
+    let sets = golden["rows"].as_array().unwrap().iter();
+    let sets = sets.map(|ids| Arc::new(RowSet::new(&Device::Cpu, golden::ids(ids), rows).unwrap()));
+    let grads = golden["step_gradients"].as_array().unwrap().iter().map(tensor);
+    follow(&golden, &sets.zip(grads).map(|(rows, g)| Gradient::Rows(rows, g)).collect::<Vec<_>>());
 }
 
 fn rules() -> Vec<(Rule, f64)> {
@@ -325,4 +338,61 @@ fn row_sparse_refusals() {
     assert!(sum.add(&grad(&[1, 2], 5, (2, 3))).is_ok());
     assert!(sum.add(&grad(&[1, 3], 5, (2, 3))).is_err());
     assert!(sum.add(&normals(&cpu, 0, (5, 3)).into()).is_err());
+}
+
+/// A sum of terms moves a parameter as the one gradient that it is: dense and row-sparse, of one to six terms.
+#[test]
+fn sums_of_gradients() {
+    let cpu = Device::Cpu;
+    let shapes = [(5, 4), (70, 33), (3, 1)];
+    for sparse in [false, true] {
+        for (rule, decay) in rules() {
+            let run = |device: &Device, formed: bool| {
+                let mut params = Params::default();
+                let mut sums: Vec<Vec<(f64, Gradient)>> = vec![];
+                for (t, (rows, cols)) in shapes.into_iter().enumerate() {
+                    params.add(format!("p{t}"), Owner::Shared, normals(device, t as u64, (rows, cols)));
+                    let ids: Vec<u32> = (0..rows as u32).filter(|r| !sparse || r % 2 == 1).collect();
+                    let set = Arc::new(RowSet::new(device, ids, rows).unwrap());
+                    // Gradients of 1, 2 and 6 terms.
+                    let terms = [1, 2, 6][t];
+                    let tensors: Vec<(f64, Tensor)> = (0..terms)
+                        .map(|k| {
+                            let stream = (10 * t + k + 5) as u64;
+                            (0.5 + k as f64 / 4.0, normals(device, stream, (set.len(), cols)))
+                        })
+                        .collect();
+                    let gradient = |tensor| match sparse {
+                        true => Gradient::Rows(set.clone(), tensor),
+                        false => Gradient::Dense(tensor),
+                    };
+                    let refs: Vec<(f64, &Tensor)> = tensors.iter().map(|(f, t)| (*f, t)).collect();
+                    sums.push(match formed {
+                        true => vec![(1.0, gradient(Tensor::weighted_sum(&refs).unwrap()))],
+                        false => tensors.iter().map(|(f, t)| (*f, gradient(t.clone()))).collect(),
+                    });
+                }
+                let mut optimizer = Optimizer::with_rule(rule, 0.01, decay);
+                optimizer.step_sums(&mut params, &sums).unwrap();
+                optimizer.step_sums(&mut params, &sums).unwrap();
+                values(&params)
+            };
+            let want = run(&cpu, true);
+            assert_eq!(run(&cpu, false), want, "{rule:?}");
+            for device in &devices()[..2] {
+                for (got, want) in run(device, false).iter().flatten().zip(want.iter().flatten()) {
+                    assert!(
+                        (got - want).abs() <= 1e-5 * want.abs().max(1.0),
+                        "{rule:?} on {}",
+                        device.name()
+                    );
+                }
+            }
+        }
+    }
+    let mut params = Params::default();
+    params.add("w", Owner::Shared, normals(&cpu, 0, (4, 2)));
+    let rows = Arc::new(RowSet::new(&cpu, vec![1], 4).unwrap());
+    let odd = [(1.0, normals(&cpu, 1, (4, 2)).into()), (1.0, Gradient::Rows(rows, normals(&cpu, 2, (1, 2))))];
+    assert!(Optimizer::new("adam", 0.1, 0.0).unwrap().step_sums(&mut params, &[odd.to_vec()]).is_err());
 }

@@ -39,6 +39,14 @@ const CONFIGURATIONS: &[&[&str]] = &[
         "train.head_lr=0.003",
         "eval.rank_by=both",
     ],
+    &["model.fan_out=[3, 2]", "loss.ranking=bpr"],
+    &[
+        "model.fan_out=[2, 4]",
+        "attention.mode=differentiated",
+        "loss.tasks=[\"enrolled\"]",
+        "model.course_output=separate",
+        "train.optimizer=adagrad",
+    ],
 ];
 
 fn config(settings: &[&str]) -> Config {

@@ -1,14 +1,14 @@
 //! Inputs that depend on the sizes alone: a graph by the law of course platforms, and tables of random numbers.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::Result;
 use crate::engine::{Device, Philox, Tensor, parallel};
 use crate::graph::{Edge, Graph};
+use crate::{Error, Result};
 
 const SEED: u64 = 20;
 /// Streams of random numbers; tables take the numbers from `TABLE` on.
@@ -26,7 +26,7 @@ const MOST: f64 = 1000.0;
 pub struct Inputs {
     pub device: Device,
     pub sizes: Sizes,
-    enrolments: OnceCell<Arc<Vec<(u32, u32)>>>,
+    enrolments: OnceCell<Vec<(u32, u32)>>,
 }
 
 impl Inputs {
@@ -41,7 +41,7 @@ impl Inputs {
 
     /// Distinct pairs (learner, course), ascending.
     pub fn enrolments(&self) -> &[(u32, u32)] {
-        self.enrolments.get_or_init(|| Arc::new(enrolments(&self.sizes)))
+        self.enrolments.get_or_init(|| enrolments(&self.sizes))
     }
 
     /// Enrolments in both directions; `relations` 1 gives both the same relation, 2 each its own.
@@ -88,6 +88,38 @@ impl Inputs {
         all.sort_unstable();
         all
     }
+}
+
+/// Writes what other programs need to do the same work, as .npy files of u32: `enrolments` (E, 2) learner and course,
+/// `triples` (B, 4) head, relation, tail and corrupted tail, `triplets` (1024, 3) learner, course taken and course not
+/// taken. Tables are not written: their values do not matter to the time.
+pub fn save(sizes: &Sizes, dir: &Path) -> Result<()> {
+    sizes.check()?;
+    std::fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
+    let inputs = Inputs::new(&Device::Cpu, sizes);
+    let pairs: Vec<u32> = inputs.enrolments().iter().flat_map(|&(u, c)| [u, c]).collect();
+    npy(&dir.join("enrolments.npy"), 2, &pairs)?;
+    npy(&dir.join("triples.npy"), 4, &columns(&super::transd::ids(&inputs)))?;
+    npy(&dir.join("triplets.npy"), 3, &columns(&super::step::triplets(&inputs)))
+}
+
+/// Columns of equal length, row by row.
+fn columns(columns: &[Vec<u32>]) -> Vec<u32> {
+    (0..columns[0].len()).flat_map(|i| columns.iter().map(move |column| column[i])).collect()
+}
+
+/// A matrix of u32 in NumPy's format 1.0.
+fn npy(path: &Path, cols: usize, values: &[u32]) -> Result<()> {
+    let shape =
+        format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({}, {cols})}}", values.len() / cols);
+    // Magic, version, length, text: a multiple of 64 bytes with the line's end.
+    let padding = (64 - (10 + shape.len() + 1) % 64) % 64;
+    let header = format!("{shape}{}\n", " ".repeat(padding));
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(path, bytes).map_err(Error::io(path, "writing"))
 }
 
 /// Degrees of learners are log-normal (sigma 1.1) with at least one course each, courses are drawn by a Zipf-like law

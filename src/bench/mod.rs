@@ -13,6 +13,7 @@ mod limits;
 mod measure;
 mod ranking;
 mod report;
+mod sampled;
 mod step;
 mod transd;
 
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Device, Tape, Tensor, Var};
 use crate::{Error, Result};
 
-pub use inputs::Inputs;
+pub use inputs::{Inputs, save};
 pub use limits::Limits;
 pub use measure::Timing;
 pub use report::{CaseReport, Change, DeviceFacts, Report, compare, heading, row, title};
@@ -104,7 +105,9 @@ impl Family {
             Family::Attention => attention::cases(inputs),
             Family::TransD => transd::cases(inputs),
             Family::Head => head::cases(inputs),
-            Family::Step => step::cases(inputs),
+            Family::Step => {
+                Ok([step::cases(inputs)?, sampled::cases(inputs)?].into_iter().flatten().collect())
+            }
             Family::Ranking => ranking::cases(inputs),
             Family::Adam => adam::cases(inputs),
         }

@@ -2,35 +2,44 @@
 
 use super::{Case, Cost, Inputs};
 use crate::Result;
-use crate::eval::top_k;
+use crate::config::HeadConfig;
+use crate::engine::DType;
+use crate::eval::Scorer;
 use crate::graph::IdSets;
-use crate::ops::match_scores;
+use crate::layers::{Builder, Head};
 
 const TOP: usize = 50;
-/// Learners whose scores are held at once.
-const BLOCK: usize = 256;
+/// One learner in so many is ranked through the head, which costs hundreds of times a match score.
+const HEAD_SHARE: usize = 100;
+const SEED: u64 = 20;
 
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let (d, courses) = (inputs.sizes.dim, inputs.sizes.courses);
     let ranked = inputs.sizes.ranked.min(inputs.sizes.learners);
     let z_courses = inputs.random(courses, d, 1.0, 40)?;
-    let mut seen = vec![vec![]; ranked];
+    let mut taken = vec![vec![]; ranked];
     let own = inputs.enrolments().iter().take_while(|(u, _)| (*u as usize) < ranked);
-    own.for_each(|&(u, c)| seen[u as usize].push(c));
-    let taken: usize = seen.iter().map(Vec::len).sum();
+    own.for_each(|&(u, c)| taken[u as usize].push(c));
     let k = TOP.min(courses);
-    let mut blocks = vec![];
-    for (i, seen) in seen.chunks(BLOCK).enumerate() {
-        let z = inputs.random(seen.len(), d, 1.0, 41 + i as u64)?;
-        blocks.push((z, IdSets::new(&inputs.device, seen, courses)?));
-    }
-    // Vectors and taken courses are read, ids and scores of the best written; a dot product a pair.
-    let bytes = (ranked + courses) * d * 4 + taken * 4 + ranked * k * 8;
-    let cost = Cost { bytes: bytes as f64, flops: (2 * ranked * courses * d) as f64 };
-    Ok(vec![Case::new("ranking/inner", cost, move || {
-        for (z, seen) in &blocks {
-            top_k(&match_scores(z, &z_courses, None, 1.0)?, seen, None, k)?;
-        }
-        Ok(())
-    })])
+    // Making the courses ready is part of the work.
+    let case = |name: &str, ranked: usize, make: Box<dyn Fn() -> Result<Scorer>>| -> Result<Case> {
+        let z = inputs.random(ranked, d, 1.0, 41)?;
+        let seen = IdSets::new(&inputs.device, &taken[..ranked], courses)?;
+        // Vectors and taken courses are read, ids and scores of the best written.
+        let bytes = (ranked + courses) * d * 4 + seen.ids.len() * 4 + ranked * k * 8;
+        let flops = ranked as f64 * courses as f64 * make()?.operations() as f64;
+        Ok(Case::new(name, Cost { bytes: bytes as f64, flops }, move || {
+            make()?.rank(&z, &seen, k)?;
+            Ok(())
+        }))
+    };
+    let mut b = Builder::new(&inputs.device, DType::F32, SEED);
+    let head = Head::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
+    let z = z_courses.clone();
+    let by_head = move || Scorer::new(z.clone(), None, Some(head.clone()));
+    let by_match = move || Scorer::match_score(z_courses.clone());
+    Ok(vec![
+        case("ranking/inner", ranked, Box::new(by_match))?,
+        case("ranking/head", ranked.div_ceil(HEAD_SHARE), Box::new(by_head))?,
+    ])
 }

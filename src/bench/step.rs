@@ -13,6 +13,12 @@ const LAYERS: [usize; 3] = [64, 32, 16];
 const BATCH: usize = 1024;
 const SEED: u64 = 20;
 
+/// Learners, courses taken and courses not taken of a batch.
+pub(super) fn triplets(inputs: &Inputs) -> [Vec<u32>; 3] {
+    let (learners, courses) = (inputs.sizes.learners, inputs.sizes.courses);
+    [(learners, 20), (courses, 21), (courses, 22)].map(|(n, list)| inputs.ids(BATCH, n, list))
+}
+
 /// Every node of the graph, attention differentiated, all parameters moved.
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let (d, learners, courses) = (inputs.sizes.dim, inputs.sizes.learners, inputs.sizes.courses);
@@ -31,11 +37,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let mut adam = Optimizer::new("adam", 1e-3, 0.0)?;
     let (nodes, edges) = (inputs.nodes(), edges.len());
     let shifted = |ids: Vec<u32>| ids.iter().map(|&c| learners as u32 + c).collect::<Vec<u32>>();
-    let batch = [
-        inputs.ids(BATCH, learners, 20),
-        shifted(inputs.ids(BATCH, courses, 21)),
-        shifted(inputs.ids(BATCH, courses, 22)),
-    ];
+    let [own, taken, other] = triplets(inputs);
+    let batch = [own, shifted(taken), shifted(other)];
     let one = Tensor::new(&device, 1, 1, &[1.0])?;
     let work = move || {
         let mut tape = Tape::new();

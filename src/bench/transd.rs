@@ -30,24 +30,40 @@ impl Batch {
     }
 }
 
+/// Heads, relations, tails and corrupted tails of a batch.
+pub(super) fn ids(inputs: &Inputs) -> [Vec<u32>; 4] {
+    let (count, entities) = (inputs.sizes.triples, inputs.sizes.learners);
+    [(entities, 0), (RELATIONS, 1), (entities, 2), (entities, 3)].map(|(n, list)| inputs.ids(count, n, list))
+}
+
 /// The loss and its gradients from the ids on, then its parts: sorting the ids, and the rest with sorted ids.
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let (count, entities, d) = (inputs.sizes.triples, inputs.sizes.learners, inputs.sizes.dim);
-    let batch = Batch {
-        device: inputs.device.clone(),
-        entities,
-        heads: inputs.ids(count, entities, 0),
-        relations: inputs.ids(count, RELATIONS, 1),
-        tails: inputs.ids(count, entities, 2),
-        corrupted: inputs.ids(count, entities, 3),
-    };
+    let [heads, relations, tails, corrupted] = ids(inputs);
+    let batch = Batch { device: inputs.device.clone(), entities, heads, relations, tails, corrupted };
     let table = |rows: usize, table: u64| inputs.random(rows, d, 0.3, table);
     let tables = [table(entities, 10)?, table(entities, 11)?, table(RELATIONS, 12)?, table(RELATIONS, 13)?];
     let seed = Tensor::new(&inputs.device, 1, 1, &[1.0])?;
     let options =
         TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
+    let rows = tables.clone();
     let loss = move |tape: &mut Tape, triples: Triples| {
-        let vars = tables.each_ref().map(|t| tape.parameter(t.clone()));
+        // The gradients of E and P are of the rows that the batch has.
+        let [e, p, r, r_p] = tables.each_ref().map(Tensor::clone);
+        let rows = triples.rows().clone();
+        let (e, p) = (tape.parameter_of_rows(e, &rows)?, tape.parameter_of_rows(p, &rows)?);
+        let (r, r_p) = (tape.parameter(r), tape.parameter(r_p));
+        tape.apply(TransD::new(options, triples), &[e, p, r, r_p])
+    };
+    // Gradients of E and P for the batch's rows alone.
+    let sparse = move |tape: &mut Tape, triples: Triples| {
+        let [e, p, r, rp] = rows.each_ref().map(Tensor::clone);
+        let vars = [
+            tape.parameter_of_rows(e, triples.rows())?,
+            tape.parameter_of_rows(p, triples.rows())?,
+            tape.parameter(r),
+            tape.parameter(rp),
+        ];
         tape.apply(TransD::new(options, triples), &vars)
     };
 
@@ -67,10 +83,18 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let (loss, batch) = (loss.clone(), batch.clone());
             move |tape| loss(tape, batch.sort()?)
         }),
+        gradients("transd/rows/loss+gradients", all, seed.clone(), {
+            let (sparse, batch) = (sparse.clone(), batch.clone());
+            move |tape| sparse(tape, batch.sort()?)
+        }),
         Case::new("transd/sort", Cost { bytes: 3.0 * ids, flops: 0.0 }, move || batch.sort().map(drop)),
         forward("transd/sorted/forward", Cost { bytes: rows + ids, flops: there }, {
             let (loss, sorted) = (loss.clone(), sorted.clone());
             move |tape| loss(tape, sorted.clone())
+        }),
+        gradients("transd/sorted/rows/forward+backward", all, seed.clone(), {
+            let sorted = sorted.clone();
+            move |tape| sparse(tape, sorted.clone())
         }),
         gradients("transd/sorted/forward+backward", all, seed, move |tape| loss(tape, sorted.clone())),
     ])

@@ -49,6 +49,9 @@ pub struct Args {
     device: String,
     #[arg(long)]
     json: bool,
+    /// Measure nothing: write the graph and the ids that the cases work on to this folder, as .npy
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "baseline"])]
+    save_inputs: Option<PathBuf>,
     /// A document of an earlier `waata bench --json` to compare with
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -104,6 +107,9 @@ pub fn run(args: Args) -> Result<()> {
     // Read first: a missing file should not cost a run.
     let baseline = args.baseline.as_deref().map(read).transpose()?;
     let options = options(&args)?;
+    if let Some(dir) = &args.save_inputs {
+        return bench::save(&options.sizes, dir);
+    }
     let device = Device::parse(&args.device)?;
     let mut titled = false;
     let report = bench::run(&device, &options, &mut |limits, case| {

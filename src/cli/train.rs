@@ -89,6 +89,13 @@ pub fn run(args: Args) -> Result<()> {
     let mut watcher = Watcher::new(config.eval.metric.clone());
     let outcome = run.train(&mut watcher)?;
     watcher.end();
+    SAVED.store(true, Ordering::SeqCst);
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        return Err(Error::Interrupted {
+            why: "all epochs were done and are saved".into(),
+            remedy: format!("measure them with: waata eval {}", dir.display()),
+        });
+    }
     let best = match outcome.best {
         Some(best) => format!("best {} {:.4} at epoch {}", config.eval.metric, best.metric, best.epoch),
         None => "no validation".into(),
@@ -146,11 +153,19 @@ fn free_folder(data: &Path) -> PathBuf {
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// All is saved: an interrupt has nothing to wait for.
+static SAVED: AtomicBool = AtomicBool::new(false);
 
-/// The first interrupt saves and stops; a second one ends the program at once.
+/// While training, the first interrupt saves and stops, and a second one ends the program at once; after it, the
+/// first one does.
 fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+        let second = INTERRUPTED.swap(true, Ordering::SeqCst);
+        if SAVED.load(Ordering::SeqCst) {
+            eprintln!("\nstopped; the trained model is saved, and waata eval goes on from it");
+            std::process::exit(130);
+        }
+        if second {
             std::process::exit(130);
         }
         eprintln!("\nsaving after this step; once more stops without saving");

@@ -63,6 +63,20 @@ impl Config {
         )?;
         refuse(self.eval.k.iter().any(|&k| k > 128), "eval.k", "cut-offs end at 128", "lower the largest")?;
         let history = m.propagation == Propagation::History;
+        let samples = !m.fan_out.is_empty();
+        refuse(m.fan_out.contains(&0), "model.fan_out", "a hop without edges", "leave its layer out")?;
+        refuse(
+            samples && m.fan_out.len() != m.layers.len(),
+            "model.fan_out",
+            "every layer needs the edges of its hop",
+            "give as many numbers as model.layers has",
+        )?;
+        refuse(
+            samples && history,
+            "model.fan_out",
+            "under history propagation learners listen to their own courses, and only those of the catalogue talk",
+            "use model.max_history, or model.propagation = \"full\"",
+        )?;
         refuse(
             !history && m.learner != LearnerInit::Free,
             "model.learner",

@@ -63,6 +63,9 @@ pub struct ModelConfig {
     pub relation_dim: usize,
     /// Widths of the propagation layers (7); none is allowed.
     pub layers: Vec<usize>,
+    /// Edges that a training step draws for each node, per hop from the batch's own nodes on, one for each layer; empty
+    /// propagates over the whole graph.
+    pub fan_out: Vec<usize>,
     pub propagation: Propagation,
     pub learner: LearnerInit,
     pub course_output: CourseOutput,
@@ -92,6 +95,7 @@ impl Default for ModelConfig {
             dim: 64,
             relation_dim: 0,
             layers: vec![64, 32, 16],
+            fan_out: vec![],
             propagation: Default::default(),
             learner: Default::default(),
             course_output: Default::default(),

@@ -147,18 +147,26 @@ impl Balancer {
         Balancer { options, moving: vec![] }
     }
 
+    /// Weights the gradients and adds them up. Returns the combined gradient of each tensor, `None` where no loss
+    /// reaches it; else as `weigh`.
+    pub fn combine(
+        &mut self,
+        grads: Vec<Vec<Option<Gradient>>>,
+    ) -> Result<(Vec<Option<Gradient>>, BalanceLog)> {
+        let log = self.weigh(&grads)?;
+        let combined = grads.iter().zip(&log.by_tensor).map(|(g, w)| sum(g, w)).collect::<Result<_>>()?;
+        Ok((combined, log))
+    }
+
     /// `grads[t][i]` is the gradient of loss i on shared tensor t, the target first; `None` where the loss does not
-    /// reach the tensor. Returns the combined gradient of each tensor, `None` where no loss reaches it.
+    /// reach the tensor. The weights are `by_tensor` of what is returned.
     ///
     /// A tensor that the target does not reach has nothing to be measured against: its gradients keep the factor 1
     /// of every rule that is applied tensor by tensor. A loss that misses a tensor keeps its moving average there.
     /// Row-sparse gradients of a tensor must all speak of the same rows; lengths and cosines are those of the dense
     /// gradients that they stand for. Fails where they do not, and where tensors or losses are not as many, or
     /// gradients not of the shapes, of the step before.
-    pub fn combine(
-        &mut self,
-        grads: Vec<Vec<Option<Gradient>>>,
-    ) -> Result<(Vec<Option<Gradient>>, BalanceLog)> {
+    pub fn weigh(&mut self, grads: &[Vec<Option<Gradient>>]) -> Result<BalanceLog> {
         let losses = grads.first().map_or(0, Vec::len);
         let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
         if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
@@ -176,7 +184,7 @@ impl Balancer {
                 (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
             return Err(Error::shape("gradient weighting", expected, got));
         }
-        let moments = moments::measure(&grads)?;
+        let moments = moments::measure(grads)?;
         let reached: Vec<Vec<bool>> = grads.iter().map(|g| g.iter().map(Option::is_some).collect()).collect();
         let total: Vec<Moments> = (0..losses).map(|i| moments.iter().map(|m| m[i]).sum()).collect();
         let anywhere: Vec<bool> = (0..losses).map(|i| reached.iter().any(|r| r[i])).collect();
@@ -188,9 +196,7 @@ impl Balancer {
         if matches!(self.options.combine, Combine::Cosine | Combine::MetaBalanceCosine) {
             self.apply_cosine(&mut weights, (&moments, &reached), (&total, &anywhere));
         }
-        let log = log_of(&moments, &total, weights);
-        let combined = grads.iter().zip(&log.by_tensor).map(|(g, w)| sum(g, w)).collect::<Result<_>>()?;
-        Ok((combined, log))
+        Ok(log_of(&moments, &total, weights))
     }
 
     /// Updates the moving averages of one place and returns its factors.

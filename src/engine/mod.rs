@@ -12,6 +12,7 @@ mod params;
 pub mod random;
 mod real;
 mod rows;
+pub mod simd;
 mod sum;
 mod tape;
 mod tensor;

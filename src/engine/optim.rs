@@ -101,18 +101,30 @@ impl Optimizer {
     /// A row-sparse gradient moves its rows alone: weight decay, too, concerns no other row. A parameter counts its
     /// steps as a whole, whichever rows they moved, and bias corrections follow that count.
     pub fn step(&mut self, params: &mut Params, grads: &[Option<Gradient>]) -> Result<()> {
-        if grads.len() != params.len() {
-            let (expected, got) = (format!("{} gradients", params.len()), format!("{}", grads.len()));
+        let sums: Vec<Vec<(f64, Gradient)>> =
+            grads.iter().map(|g| g.iter().map(|g| (1.0, g.clone())).collect()).collect();
+        self.step_sums(params, &sums)
+    }
+
+    /// As `step` with the gradients `sum_i factor_i g_i`, which are formed where they are used and never stored. An
+    /// empty list is no gradient. The terms of a parameter must be of the same rows.
+    pub fn step_sums(&mut self, params: &mut Params, sums: &[Vec<(f64, Gradient)>]) -> Result<()> {
+        if sums.len() != params.len() {
+            let (expected, got) = (format!("{} gradients", params.len()), format!("{}", sums.len()));
             return Err(Error::shape("optimizer", expected, got));
         }
         self.states.resize_with(params.len(), State::default);
-        let mut updates = vec![];
-        for ((param, grad), state) in params.iter_mut().zip(grads).zip(&mut self.states) {
-            let Some(grad) = grad else { continue };
-            if grad.shape() != param.value.shape() || !grad.whole() {
+        for (param, terms) in params.iter().zip(sums) {
+            let odd =
+                |g: &Gradient| g.shape() != param.value.shape() || !g.whole() || !g.matches(&terms[0].1);
+            if let Some((_, odd)) = terms.iter().find(|(_, g)| odd(g)) {
                 let expected = format!("gradient of {} as {:?}", param.name, param.value.shape());
-                return Err(Error::shape("optimizer", expected, grad.describe()));
+                return Err(Error::shape("optimizer", expected, odd.describe()));
             }
+        }
+        let mut updates = vec![];
+        for ((param, terms), state) in params.iter_mut().zip(sums).zip(&mut self.states) {
+            let Some((_, first)) = terms.first() else { continue };
             while state.tensors.len() < self.rule.state_names().len() {
                 state.tensors.push(self.rule.start(&param.value)?);
             }
@@ -121,9 +133,16 @@ impl Optimizer {
             for tensor in &mut state.tensors {
                 tensor.unshare()?;
             }
-            if !grad.tensor().is_empty() {
-                let value = &mut param.value;
-                updates.push(update::Update { steps: state.steps, value, grad, state: &mut state.tensors });
+            if !first.tensor().is_empty() {
+                let (rows, value) = (first.rows().map(|rows| &**rows), &mut param.value);
+                let terms = terms.iter().map(|(factor, g)| (*factor, g.tensor())).collect();
+                updates.push(update::Update {
+                    steps: state.steps,
+                    value,
+                    rows,
+                    terms,
+                    state: &mut state.tensors,
+                });
             }
         }
         self.steps += 1;

@@ -33,6 +33,11 @@ impl RowSet {
         }
     }
 
+    /// The rows of an index that is known to be strictly ascending and below `rows`.
+    pub(crate) fn of_sorted(ids: Index<u32>, rows: usize) -> RowSet {
+        RowSet { ids, of: rows }
+    }
+
     pub fn ids(&self) -> &Index<u32> {
         &self.ids
     }

@@ -4,6 +4,9 @@
 //! it backwards from a loss gives the gradients; several losses walk the same tape one after the other, which is
 //! how each task's own gradient is had for weighting.
 
+use std::collections::BTreeMap;
+
+use super::rows::RowSet;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -27,6 +30,8 @@ pub trait Op {
 
     /// Adds the gradient of input i to `dx[i]`, for the inputs that want one (`Some`, of the input's shape).
     /// `dy[j]` is the gradient of output j, absent where nothing depends on it.
+    ///
+    /// The gradient of an input that is a `Tape::parameter_of_rows` is compact; only ops that say so take one.
     fn backward(
         &self,
         x: &[&Tensor],
@@ -34,6 +39,12 @@ pub trait Op {
         dy: &[Option<&Tensor>],
         dx: &mut [Option<Tensor>],
     ) -> Result<()>;
+
+    /// Whether `backward` writes every element of each `dx[i]` instead of adding to it: it then gets tensors of
+    /// undefined content, and no time goes into clearing them.
+    fn overwrites(&self) -> bool {
+        false
+    }
 }
 
 impl Op for Box<dyn Op> {
@@ -54,6 +65,10 @@ impl Op for Box<dyn Op> {
     ) -> Result<()> {
         (**self).backward(x, y, dy, dx)
     }
+
+    fn overwrites(&self) -> bool {
+        (**self).overwrites()
+    }
 }
 
 struct Node {
@@ -69,6 +84,8 @@ pub struct Tape {
     values: Vec<Tensor>,
     /// Whether a gradient flows into the value: it is a parameter or depends on one.
     wants: Vec<bool>,
+    /// Rows of the gradient, where that is not of the value's shape.
+    compact: BTreeMap<usize, usize>,
     nodes: Vec<Node>,
     inference: bool,
 }
@@ -105,6 +122,18 @@ impl Tape {
     /// A value whose gradient is wanted.
     pub fn parameter(&mut self, value: Tensor) -> Var {
         self.push(value, !self.inference)
+    }
+
+    /// A table whose gradient is wanted for some `rows` alone, as a compact tensor (U, cols), by ops that read these
+    /// rows and no others.
+    pub fn parameter_of_rows(&mut self, table: Tensor, rows: &RowSet) -> Result<Var> {
+        if table.rows() != rows.of() {
+            let (expected, got) = (format!("a table of {} rows", rows.of()), format!("{}", table.rows()));
+            return Err(Error::shape("row set", expected, got));
+        }
+        let var = self.parameter(table);
+        self.compact.insert(var.0, rows.len());
+        Ok(var)
     }
 
     fn push(&mut self, value: Tensor, wants: bool) -> Var {
@@ -173,13 +202,19 @@ impl Tape {
             // its place empty the second time and gets a gradient of its own, added when it comes back.
             let mut dx = Vec::with_capacity(node.inputs.len());
             for v in &node.inputs {
-                dx.push(match (self.wants[v.0], grads[v.0].take()) {
-                    (false, _) => None,
-                    (true, Some(mut grad)) => {
-                        grad.unshare()?;
-                        Some(grad)
-                    }
-                    (true, None) => Some(self.values[v.0].zeros_like()?),
+                let value = &self.values[v.0];
+                let rows = self.compact.get(&v.0).copied().unwrap_or(value.rows());
+                dx.push(match self.wants[v.0] {
+                    false => None,
+                    // What is there already is added afterwards.
+                    true if node.op.overwrites() => Some(value.empty_like(rows, value.cols())?),
+                    true => Some(match grads[v.0].take() {
+                        Some(mut grad) => {
+                            grad.unshare()?;
+                            grad
+                        }
+                        None => Tensor::zeros(&value.device(), value.dtype(), rows, value.cols())?,
+                    }),
                 });
             }
             {

@@ -41,9 +41,16 @@ impl Tensor {
     }
 
     pub fn zeros(device: &Device, dtype: DType, rows: usize, cols: usize) -> Result<Tensor> {
-        let mut t = Tensor::empty(device, dtype, rows, cols)?;
-        t.fill_zero()?;
-        Ok(t)
+        let data = match (device, dtype) {
+            (Device::Cpu, DType::F32) => Data::F32(Buffer::zeros(rows * cols)),
+            (Device::Cpu, DType::F64) => Data::F64(Buffer::zeros(rows * cols)),
+            (Device::Gpu(_), _) => {
+                let mut t = Tensor::empty(device, dtype, rows, cols)?;
+                t.fill_zero()?;
+                return Ok(t);
+            }
+        };
+        Ok(Tensor { data: Arc::new(data), rows, cols })
     }
 
     /// `values` in row-major order.
@@ -158,9 +165,37 @@ impl Tensor {
         }
     }
 
+    /// As `host_mut`, for who can write instead of adding: true says that the tensor is zero and that its values are
+    /// undefined here, so that all of them must be written.
+    pub fn host_overwrite<T: Real>(&mut self) -> (&mut [T], bool) {
+        self.unshare_host();
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) if T::DTYPE == DType::F32 => {
+                let (values, fresh) = v.overwrite();
+                (bytemuck::cast_slice_mut(values), fresh)
+            }
+            Some(Data::F64(v)) if T::DTYPE == DType::F64 => {
+                let (values, fresh) = v.overwrite();
+                (bytemuck::cast_slice_mut(values), fresh)
+            }
+            _ => panic!("host_overwrite() with another type or device than the tensor's"),
+        }
+    }
+
+    /// Whether these are zeros in host memory that nobody has written or looked at. False says nothing.
+    pub fn is_untouched(&self) -> bool {
+        match &*self.data {
+            Data::F32(v) => v.is_zero(),
+            Data::F64(v) => v.is_zero(),
+            Data::Gpu(_) => false,
+        }
+    }
+
     fn unshare_host(&mut self) {
         if Arc::get_mut(&mut self.data).is_none() {
             let copy = match &*self.data {
+                Data::F32(v) if v.is_zero() => Data::F32(Buffer::zeros(self.len())),
+                Data::F64(v) if v.is_zero() => Data::F64(Buffer::zeros(self.len())),
                 Data::F32(v) => Data::F32(Buffer::from_slice(v.as_slice())),
                 Data::F64(v) => Data::F64(Buffer::from_slice(v.as_slice())),
                 Data::Gpu(_) => return,
@@ -208,6 +243,28 @@ impl Tensor {
         })
     }
 
+    /// The values of several tensors of one device, in one transfer: a GPU finishes all its work before each.
+    pub fn read_all(tensors: &[&Tensor]) -> Result<Vec<Vec<f64>>> {
+        let Some(gpu) = tensors.first().and_then(|t| t.gpu()) else {
+            return tensors.iter().map(|t| t.to_f64()).collect();
+        };
+        let mut parts = vec![];
+        for t in tensors {
+            match &*t.data {
+                Data::Gpu(buffer) => parts.push(buffer),
+                _ => return Err(Error::shape("read", "tensors of one device", "some on the CPU")),
+            }
+        }
+        let all: Vec<f32> = GpuBuffer::concatenated(gpu, &parts)?.read()?;
+        let mut rest = &all[..];
+        let cut = |t: &&Tensor| {
+            let (values, after) = rest.split_at(t.len());
+            rest = after;
+            values.iter().map(|&x| f64::from(x)).collect()
+        };
+        Ok(tensors.iter().map(cut).collect())
+    }
+
     /// The value of a 1 x 1 tensor.
     pub fn scalar(&self) -> Result<f64> {
         Self::check_len(1, 1, self.len())?;
@@ -221,21 +278,42 @@ impl Tensor {
         }
     }
 
-    pub fn fill_zero(&mut self) -> Result<()> {
+    /// Writes all values, in row-major order and as f32, where they are: the memory stays, for recorded work that
+    /// reads it. A shared tensor gets memory of its own first.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        Self::check_len(self.rows, self.cols, values.len())?;
         self.unshare()?;
         match Arc::get_mut(&mut self.data) {
-            Some(Data::F32(v)) => v.as_mut_slice().fill(0.0),
-            Some(Data::F64(v)) => v.as_mut_slice().fill(0.0),
-            Some(Data::Gpu(buffer)) => buffer.fill_zero()?,
+            Some(Data::F32(v)) => v.as_mut_slice().copy_from_slice(values),
+            Some(Data::F64(v)) => {
+                v.as_mut_slice().iter_mut().zip(values).for_each(|(v, x)| *v = f64::from(*x));
+            }
+            Some(Data::Gpu(buffer)) => buffer.write(values)?,
             None => unreachable!("unshared above"),
         }
         Ok(())
+    }
+
+    pub fn fill_zero(&mut self) -> Result<()> {
+        if let Data::F32(_) | Data::F64(_) = &*self.data {
+            *self = self.zeros_like()?;
+            return Ok(());
+        }
+        self.unshare()?;
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::Gpu(buffer)) => buffer.fill_zero(),
+            _ => Ok(()),
+        }
     }
 
     /// self += alpha * other, element by element.
     pub fn add_scaled(&mut self, alpha: f64, other: &Tensor) -> Result<()> {
         if self.len() != other.len() {
             return Err(Error::shape("add", format!("{:?}", self.shape()), format!("{:?}", other.shape())));
+        }
+        if alpha == 1.0 && self.is_untouched() && self.dtype() == other.dtype() {
+            *self = other.reshape(self.rows, self.cols)?;
+            return Ok(());
         }
         self.unshare()?;
         if let Some(gpu) = self.gpu().cloned() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Idcg, auc, ranking_metrics, top_k};
+use super::{Idcg, auc, ranking_metrics};
 use crate::config::{Config, NdcgIdcg};
 use crate::data::negatives::NegativeSampler;
 use crate::data::{Dataset, Split};
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 /// Stream of the courses that enrolments are held against in `auc/enrolled`.
 const AUC_EPOCH: u64 = u32::MAX as u64;
 
-/// Learners whose scores are held at once.
-const BLOCK: usize = 256;
+/// Learners whose vectors are held at once: memory does not grow with their number, nor with that of pairs.
+const BLOCK: usize = 1536;
 
 /// The answer of `waata eval --json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +60,7 @@ impl Ranker<'_> {
     ) -> Result<Evaluation> {
         let Ranker { model, data, config, device } = *self;
         let encoded = model.encode()?;
+        let scorer = model.scorer(&encoded)?;
         let known = known_before(split);
         let masked: &[Split] =
             if split == Split::Test && !config.eval.mask_valid { &[Split::Train] } else { known };
@@ -92,10 +93,10 @@ impl Ranker<'_> {
         for (i, block) in ids.chunks(BLOCK).enumerate() {
             progress(i * BLOCK, ids.len());
             let learners = learners_for(data, config, block, known);
-            let scores = model.score_all(&encoded, &learners)?;
+            let z_u = model.represent_learners(&encoded, &learners)?;
             let seen = IdSets::new(device, courses_in(block, masked), data.courses)?;
             let truth = IdSets::new(&Device::Cpu, courses_in(block, &[split]), data.courses)?;
-            let top = top_k(&scores, &seen, None, depth)?;
+            let top = scorer.rank(&z_u, &seen, depth)?;
             let metrics = ranking_metrics(&top, &truth, &cutoffs, idcg)?;
             counted += metrics.rows.len();
             for (sum, at) in sums.iter_mut().zip(&metrics.at) {

@@ -1,7 +1,7 @@
 //! Recall, NDCG, hit rate and reciprocal rank of top-K lists, formulas (19) and (20), and the area under the ROC
 //! curve.
 
-use super::topk::TopK;
+use super::TopK;
 use crate::graph::IdSets;
 use crate::{Error, Result};
 
@@ -120,7 +120,7 @@ pub fn auc(scores: &[f32], labels: &[bool]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::topk::NO_COURSE;
+    use super::super::NO_COURSE;
     use super::*;
     use crate::engine::Device;
 

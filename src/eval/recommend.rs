@@ -1,6 +1,6 @@
 //! The best courses for one learner.
 
-use super::{Ranker, top_k};
+use super::Ranker;
 use crate::Result;
 use crate::data::Split;
 use crate::graph::IdSets;
@@ -11,8 +11,8 @@ pub fn top_courses(ranker: &Ranker, learner: u32, k: usize) -> Result<Vec<(u32, 
     let Ranker { model, data, config, device } = *ranker;
     let encoded = model.encode()?;
     let learners = learners_for(data, config, &[learner], &Split::ALL);
-    let scores = model.score_all(&encoded, &learners)?;
+    let z_u = model.represent_learners(&encoded, &learners)?;
     let seen = IdSets::new(device, [data.courses_of(learner as usize)], data.courses)?;
-    let top = top_k(&scores, &seen, None, k.min(data.courses))?;
+    let top = model.scorer(&encoded)?.rank(&z_u, &seen, k.min(data.courses))?;
     Ok(top.row(0).iter().copied().zip(top.row_scores(0).iter().copied()).collect())
 }

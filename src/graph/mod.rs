@@ -3,15 +3,22 @@
 
 mod corrupt;
 mod id_sets;
+mod pairs;
 mod pieces;
+mod sample;
 mod segments;
+
+use std::sync::Arc;
 
 use crate::engine::{Device, Index};
 use crate::{Error, Result};
+use pairs::Sorted;
 
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
+pub use pairs::{Pairs, UNPAIRED};
 pub use pieces::{PIECE, Pieces, SOLE};
+pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).
@@ -49,6 +56,8 @@ pub struct Graph {
     /// Pieces of the heads' rows, and of the tails' rows in the transpose.
     pub head_pieces: Pieces,
     pub tail_pieces: Pieces,
+    /// The part that the CPU streams over, where there is one.
+    pub pairs: Option<Arc<Pairs>>,
 }
 
 /// Runs of edges with the same (head, relation). What depends on both alone is computed once per group.
@@ -141,7 +150,7 @@ impl Graph {
         let count = group_head.len();
         let (of_relation, by_relation) = sorted_by(relations, count, |g| group_relation[g]);
         let (tail_offsets, by_tail) = sorted_by(tails, edges.len(), |i| edges[i].tail);
-        Ok(Graph {
+        let mut graph = Graph {
             heads,
             tails,
             relations,
@@ -169,7 +178,34 @@ impl Graph {
                 edge: Index::new(device, by_tail)?,
             },
             offsets: Index::new(device, offsets)?,
-        })
+            pairs: None,
+        };
+        if let Device::Cpu = device {
+            graph.pairs = graph.find_pairs(device, false)?;
+        }
+        Ok(graph)
+    }
+
+    /// With `pairs` for a graph of their kind of any size, which `new` looks for only where they pay. For tests.
+    pub fn with_pairs(mut self, device: &Device) -> Result<Graph> {
+        self.pairs = self.find_pairs(device, true)?;
+        Ok(self)
+    }
+
+    fn find_pairs(&self, device: &Device, always: bool) -> Result<Option<Arc<Pairs>>> {
+        let sorted = Sorted {
+            heads: self.heads,
+            tails: self.tails,
+            offsets: self.offsets.host(),
+            tail: self.tail.host(),
+            head: self.head.host(),
+            bucket: self.bucket.host(),
+            group: self.group.host(),
+            groups: &self.groups,
+            tail_offsets: self.by_tail.offsets.host(),
+            by_tail: self.by_tail.edge.host(),
+        };
+        Ok(Pairs::find(device, &sorted, always)?.map(Arc::new))
     }
 
     pub fn edges(&self) -> usize {

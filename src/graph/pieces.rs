@@ -4,6 +4,8 @@
 //! is a long tail. So rows are cut into pieces of at most `PIECE` entries, pieces are worked on in any order, and
 //! the partial results of a row are merged in piece order: balanced, and the same bits every time.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::engine::{Device, Index};
 
@@ -33,18 +35,32 @@ pub const SOLE: u32 = u32::MAX;
 impl Pieces {
     /// `offsets` (rows + 1): where each row's entries begin.
     pub fn new(device: &Device, offsets: &[u64]) -> Result<Pieces> {
-        let rows = offsets.len() - 1;
+        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])))
+    }
+
+    /// The entries of each row are the union of its ranges; all of them ascend and are disjoint, with gaps or without.
+    pub fn of_ranges(device: &Device, rows: &[Vec<Range<u64>>]) -> Result<Pieces> {
+        Pieces::cut(device, rows.iter().map(|ranges| ranges.iter().cloned()))
+    }
+
+    fn cut<R: Iterator<Item = Range<u64>>>(
+        device: &Device,
+        ranges: impl ExactSizeIterator<Item = R>,
+    ) -> Result<Pieces> {
+        let rows = ranges.len();
         let (mut row, mut begin, mut end) = (vec![], vec![], vec![]);
         let mut of_row = Vec::with_capacity(rows + 1);
-        for v in 0..rows {
+        for (v, ranges) in ranges.enumerate() {
             of_row.push(row.len() as u64);
-            let mut at = offsets[v];
-            while at < offsets[v + 1] {
-                let stop = (at + PIECE).min(offsets[v + 1]);
-                row.push(v as u32);
-                begin.push(at);
-                end.push(stop);
-                at = stop;
+            for range in ranges {
+                let mut at = range.start;
+                while at < range.end {
+                    let stop = (at + PIECE).min(range.end);
+                    row.push(v as u32);
+                    begin.push(at);
+                    end.push(stop);
+                    at = stop;
+                }
             }
         }
         of_row.push(row.len() as u64);
@@ -79,12 +95,12 @@ impl Pieces {
     }
 
     /// Entries of piece `p`.
-    pub fn range(&self, p: usize) -> std::ops::Range<usize> {
+    pub fn range(&self, p: usize) -> Range<usize> {
         self.begin.host()[p] as usize..self.end.host()[p] as usize
     }
 
     /// Pieces of row `v`.
-    pub fn of(&self, v: usize) -> std::ops::Range<usize> {
+    pub fn of(&self, v: usize) -> Range<usize> {
         let of_row = self.of_row.host();
         of_row[v] as usize..of_row[v + 1] as usize
     }

@@ -3,6 +3,8 @@
 //! Nodes are learners, then courses, then attributes (`full` propagation), or courses and attributes alone, with
 //! learners listening to their courses at the end (`history`).
 
+mod sampled;
+
 use std::sync::Arc;
 
 use super::history::{Histories, Relations, recency_bucket};
@@ -46,6 +48,8 @@ pub struct Encoder {
     graph: Arc<Graph>,
     /// Attention of the graph's edges where it is a constant.
     fixed: Option<Tensor>,
+    /// The same in host memory, where steps draw from it.
+    fixed_values: Vec<f32>,
 }
 
 /// Layer states X^(0) .. X^(L) of some nodes.
@@ -121,7 +125,7 @@ impl Encoder {
             // Also what `refreshed` starts from.
             _ => Some(laplacian(b.device, b.dtype, &graph)?),
         };
-        Ok(Encoder {
+        let mut encoder = Encoder {
             model,
             attention,
             relations,
@@ -138,8 +142,13 @@ impl Encoder {
             layers,
             output,
             graph,
-            fixed,
-        })
+            fixed: None,
+            fixed_values: vec![],
+        };
+        if let Some(alpha) = fixed {
+            encoder.set_fixed_attention(alpha)?;
+        }
+        Ok(encoder)
     }
 
     /// D, the width of Z.
@@ -159,6 +168,11 @@ impl Encoder {
         [self.entity, self.entity_proj, self.relation, self.relation_proj]
     }
 
+    /// The courses' output vectors, where they have any.
+    pub fn course_output(&self) -> Option<ParamId> {
+        self.output
+    }
+
     /// Node id of a course on the graph.
     pub fn course_node(&self, course: u32) -> u32 {
         match self.model.propagation {
@@ -172,8 +186,12 @@ impl Encoder {
         self.fixed.as_ref()
     }
 
-    pub fn set_fixed_attention(&mut self, alpha: Tensor) {
+    pub fn set_fixed_attention(&mut self, alpha: Tensor) -> Result<()> {
+        if self.samples() {
+            self.fixed_values = alpha.to_vec()?;
+        }
         self.fixed = Some(alpha);
+        Ok(())
     }
 
     /// Recomputes the constant attention from the parameters (mode `refreshed`); called once per epoch.
@@ -187,8 +205,8 @@ impl Encoder {
         let (e, p) = (pass.param(self.entity), pass.param(self.entity_proj));
         let graph = self.graph.clone();
         let heard = self.attend(pass, &graph, (e, p), (e, p))?;
-        self.fixed = Some(pass.tape.value(heard.alpha).clone());
-        Ok(())
+        let alpha = pass.tape.value(heard.alpha).clone();
+        self.set_fixed_attention(alpha)
     }
 
     /// Layer states of the graph's nodes, (nodes, d_l) each.
@@ -290,8 +308,13 @@ impl Encoder {
 
     /// Z of all courses as targets, (courses, D).
     pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
-        let ids: Vec<u32> = (0..self.courses as u32).map(|c| self.course_node(c)).collect();
-        let rows = Rows::new(pass.device, ids, pass.rows(nodes[0]))?;
+        self.targets(pass, nodes, (0..self.courses as u32).map(|c| self.course_node(c)).collect())
+    }
+
+    /// As `course_targets`, of the courses in some places of `nodes`. Where courses have an output vector of their own,
+    /// the rows of these courses stand on the tape.
+    pub fn targets(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
+        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
         let mut states = vec![];
         for (l, &x) in nodes.iter().enumerate() {
             states.push(match (l, self.output) {

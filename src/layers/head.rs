@@ -8,16 +8,16 @@ use crate::engine::{Owner, ParamId, Var};
 use crate::ops::{Activation, Bottom, Combine, Concat, Gate, Linear, SoftmaxMix};
 
 pub struct Head {
-    config: HeadConfig,
+    pub(super) config: HeadConfig,
     tasks: usize,
     /// S^m: one for all tasks when M = 1, else one for each task and pair, task by task.
-    shared: Vec<Mlp>,
+    pub(super) shared: Vec<Mlp>,
     /// T_k^m, task by task.
-    specific: Vec<Mlp>,
+    pub(super) specific: Vec<Mlp>,
     /// Joins the pairs' outputs when `pair_merge = concat_project`: of S, then of each task.
-    projections: Vec<Mlp>,
-    gates: Vec<(ParamId, ParamId)>,
-    towers: Vec<Mlp>,
+    pub(super) projections: Vec<Mlp>,
+    pub(super) gates: Vec<(ParamId, ParamId)>,
+    pub(super) towers: Vec<Mlp>,
     /// One linear head for each specific MLP (15).
     auxiliary: Vec<Mlp>,
 }

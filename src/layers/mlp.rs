@@ -7,7 +7,7 @@ use crate::ops::{Activation, Linear, MlpBank};
 
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    layers: Vec<(ParamId, ParamId)>,
+    pub(super) layers: Vec<(ParamId, ParamId)>,
     hidden: Activation,
     last: Activation,
 }

@@ -4,6 +4,7 @@ mod encoder;
 mod head;
 mod history;
 mod mlp;
+mod ranking;
 
 use crate::Result;
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};

@@ -51,6 +51,13 @@ pub struct TripleBatch {
     pub negative_tail: Vec<u32>,
 }
 
+impl TripleBatch {
+    /// Every node of the triples and their corruptions.
+    pub fn nodes(&self) -> Vec<u32> {
+        [&self.head[..], &self.tail, &self.negative_head, &self.negative_tail].concat()
+    }
+}
+
 /// Learners as they stand when a part is predicted: known by everything before it.
 pub fn learners_for(data: &Dataset, config: &Config, ids: &[u32], known: &[Split]) -> Learners {
     let mut histories = Histories::new();

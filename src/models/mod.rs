@@ -2,17 +2,18 @@
 
 mod batch;
 mod graphs;
+mod plan;
 mod waa_ta;
-
-use std::sync::Arc;
 
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Params, Philox, RowSet, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
+use crate::ops::Scorer;
 use crate::{Error, Result};
 
 pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
 pub use graphs::{TrainGraph, triples_for_training};
+pub use plan::Plan;
 pub use waa_ta::WaaTa;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
@@ -62,25 +63,30 @@ pub trait Model {
     /// Places of the multi-task head's parameters, which may learn at a rate of their own.
     fn head_params(&self) -> std::ops::Range<usize>;
 
-    /// The rows of each parameter that a batch's losses read, by the parameter's place: `losses` finds that
-    /// parameter's compact rows on the tape. `None`, or beyond the end: the whole parameter stands there.
-    fn rows(&self, batch: &Batch) -> Vec<Option<Arc<RowSet>>> {
-        let _ = batch;
-        vec![]
+    /// What the losses of a batch will read: the rows of large tables, and the neighbourhoods that the step draws.
+    /// `random` are the step's own random numbers.
+    fn plan(&self, _batch: &Batch, _random: Option<Philox>) -> Result<Plan> {
+        Ok(Plan::default())
     }
 
-    /// All losses of a batch; the target comes first.
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, dropout: Option<Philox>)
-    -> Result<Losses>;
+    /// All losses of a batch; the target comes first. Parameters stand on the tape as `plan.rows` says. `random` are the
+    /// step's own random numbers; nothing is dropped without them.
+    fn losses(
+        &self,
+        tape: &mut Tape,
+        vars: &[Var],
+        batch: &Batch,
+        plan: &Plan,
+        random: Option<Philox>,
+    ) -> Result<Losses>;
 
-    /// As `rows`, for `triple_loss`.
-    fn triple_rows(&self, batch: &TripleBatch) -> Vec<Option<Arc<RowSet>>> {
-        let _ = batch;
-        vec![]
+    /// As `plan`, for `triple_loss`.
+    fn triple_plan(&self, _batch: &TripleBatch) -> Result<Plan> {
+        Ok(Plan::default())
     }
 
     /// The knowledge graph's loss on a batch of triples, (1, 1).
-    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var>;
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var>;
 
     /// Work between epochs: refreshed attention.
     fn begin_epoch(&mut self) -> Result<()>;
@@ -94,8 +100,11 @@ pub trait Model {
 
     fn encode(&self) -> Result<Encoded>;
 
-    /// Scores of all courses for a block of learners, (rows, courses), as `eval.rank_by` says.
-    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
+    /// What ranks all courses, as `eval.rank_by` says, for rows of `represent_learners`.
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer>;
+
+    /// Z of a block of learners, (rows, D).
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
 
     /// Logits of all tasks for pairs (row of `learners`, course), (pairs, K).
     fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor>;

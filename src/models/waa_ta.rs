@@ -1,14 +1,17 @@
 //! WAA-TA: attentive propagation over a knowledge graph, and a multi-task head with shared and specific
 //! representations. Formulas (1) to (16); docs/model.md has them with their sources.
 
-use super::{Batch, Encoded, Learners, Loss, Losses, Model, Role, TrainGraph, TripleBatch, task_names};
+use std::sync::Arc;
+
+use super::{Batch, Encoded, Learners, Loss, Losses, Model, Plan, Role, TrainGraph, TripleBatch, task_names};
 use crate::config::{Config, Distance, EntityNorm, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, RowSet, Tape, Tensor, Var};
+use crate::graph::Blocks;
 use crate::layers::{Builder, Encoder, Head, Pass};
 use crate::ops::{
-    self, BceLoss, Bpr, Combine, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, SoftmaxLoss,
-    SoftmaxOptions, TransD, TransDOptions,
+    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
+    SoftmaxLoss, SoftmaxOptions, TransD, TransDOptions,
 };
 use crate::{Error, Result};
 
@@ -25,6 +28,27 @@ pub struct WaaTa {
     courses: usize,
     device: Device,
     dtype: DType,
+}
+
+/// Stream of sampled neighbourhoods where a step gives no random numbers.
+const SAMPLE_STREAM: u64 = 0x7361_6D70;
+
+/// Z of a step's learners, (rows, D), and of courses.
+struct Represented {
+    z_u: Var,
+    z_courses: Var,
+    /// The courses, ascending, where not all of them stand there.
+    courses: Option<Vec<u32>>,
+}
+
+impl Represented {
+    /// Rows of `z_courses`.
+    fn places(&self, courses: &[u32]) -> Vec<u32> {
+        match &self.courses {
+            None => courses.to_vec(),
+            Some(all) => courses.iter().map(|c| all.partition_point(|x| x < c) as u32).collect(),
+        }
+    }
 }
 
 impl WaaTa {
@@ -62,21 +86,55 @@ impl WaaTa {
         })
     }
 
-    /// Z of learners, (rows, D), and of all courses, (courses, D).
-    fn represent(&self, pass: &mut Pass, learners: &Learners) -> Result<(Var, Var)> {
+    /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
+    fn represent(&self, pass: &mut Pass, batch: &Batch, plan: &Plan) -> Result<Represented> {
+        let learners = &batch.learners;
+        if let Some(blocks) = &plan.blocks {
+            let states = self.encoder.sampled_nodes(pass, blocks)?;
+            let z = self.encoder.stack(pass, &states)?;
+            let z_u = self.gather(pass, z, &blocks.levels[0].places(&learners.id))?;
+            let courses = self.asked(batch);
+            let nodes: Vec<u32> = courses.iter().map(|&c| self.encoder.course_node(c)).collect();
+            let z_courses = self.encoder.targets(pass, &states, blocks.levels[0].places(&nodes))?;
+            return Ok(Represented { z_u, z_courses, courses: Some(courses) });
+        }
         let nodes = self.encoder.nodes(pass)?;
-        match self.config.model.propagation {
+        let z_u = match self.config.model.propagation {
             Propagation::Full => {
                 let z = self.encoder.stack(pass, &nodes)?;
-                let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
-                let z_u = pass.tape.apply(Gather::new(rows), &[z])?;
-                Ok((z_u, self.encoder.course_targets(pass, &nodes)?))
+                self.gather(pass, z, &learners.id)?
             }
             Propagation::History => {
                 let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
-                Ok((self.encoder.stack(pass, &states)?, self.encoder.course_targets(pass, &nodes)?))
+                self.encoder.stack(pass, &states)?
             }
+        };
+        Ok(Represented { z_u, z_courses: self.encoder.course_targets(pass, &nodes)?, courses: None })
+    }
+
+    /// The courses whose Z a batch's losses read, ascending.
+    fn asked(&self, batch: &Batch) -> Vec<u32> {
+        if self.config.loss.ranking == Ranking::Softmax {
+            return (0..self.courses as u32).collect();
         }
+        let mut courses = batch.pair_course.clone();
+        if self.config.loss.ranking == Ranking::Bpr {
+            courses.extend(batch.positive.iter().chain(&batch.negative));
+        }
+        courses.sort_unstable();
+        courses.dedup();
+        courses
+    }
+
+    /// The plan of a step that reads these rows of the entities' tables.
+    fn plan_of(&self, blocks: Blocks, projections: bool) -> Result<Plan> {
+        let [entity, entity_proj, ..] = self.encoder.transd();
+        let table = self.params.get(entity).value.rows();
+        let set = Arc::new(RowSet::new(&self.device, blocks.nodes().ids().to_vec(), table)?);
+        let mut rows = vec![None; self.params.len()];
+        rows[entity_proj.0] = projections.then(|| set.clone());
+        rows[entity.0] = Some(set);
+        Ok(Plan { rows, blocks: Some(blocks) })
     }
 
     /// As `represent`, from what `encode` computed, for learners alone.
@@ -106,19 +164,13 @@ impl WaaTa {
         Ok(out)
     }
 
-    fn ranking_loss(
-        &self,
-        pass: &mut Pass,
-        batch: &Batch,
-        z_u: Var,
-        z_courses: Var,
-    ) -> Result<Option<(String, Var)>> {
-        let loss = &self.config.loss;
+    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z: &Represented) -> Result<Option<(String, Var)>> {
+        let (loss, z_u, z_courses) = (&self.config.loss, z.z_u, z.z_courses);
         match (loss.ranking, self.course_bias) {
             (Ranking::Bce, _) => Ok(None),
             (Ranking::Bpr, _) => {
-                let i = self.gather(pass, z_courses, &batch.positive)?;
-                let j = self.gather(pass, z_courses, &batch.negative)?;
+                let i = self.gather(pass, z_courses, &z.places(&batch.positive))?;
+                let j = self.gather(pass, z_courses, &z.places(&batch.negative))?;
                 let op = Bpr::new(loss.l2 as f32);
                 Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
             }
@@ -140,7 +192,13 @@ impl WaaTa {
     }
 
     /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
-    fn cross_entropy(&self, pass: &mut Pass, logits: &[Var], batch: &Batch, times: usize) -> Result<Vec<Var>> {
+    fn cross_entropy(
+        &self,
+        pass: &mut Pass,
+        logits: &[Var],
+        batch: &Batch,
+        times: usize,
+    ) -> Result<Vec<Var>> {
         let k = self.tasks.len();
         let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
             let repeated: Vec<f64> =
@@ -157,7 +215,7 @@ impl WaaTa {
         pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
-    fn transd(&self, pass: &mut Pass, batch: &TripleBatch) -> Result<Var> {
+    fn transd(&self, pass: &mut Pass, batch: &TripleBatch, plan: &Plan) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
             loss: match kg.loss {
@@ -181,8 +239,8 @@ impl WaaTa {
         let triples = ops::Triples::new(
             &self.device,
             (nodes, relations),
-            (&batch.head, &batch.relation, &batch.tail),
-            (&batch.negative_head, &batch.negative_tail),
+            (&plan.nodes(&batch.head), &batch.relation, &plan.nodes(&batch.tail)),
+            (&plan.nodes(&batch.negative_head), &plan.nodes(&batch.negative_tail)),
         )?;
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
@@ -214,9 +272,6 @@ impl WaaTa {
     }
 }
 
-/// Pairs that the head judges at once when ranking: bounds the memory, not the result.
-const HEAD_BLOCK: usize = 16 * 1024;
-
 impl Model for WaaTa {
     fn name(&self) -> &'static str {
         "waa-ta"
@@ -238,29 +293,47 @@ impl Model for WaaTa {
         self.head_params.clone()
     }
 
+    fn plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
+        if !self.encoder.samples() {
+            return Ok(Plan::default());
+        }
+        let courses = self.asked(batch);
+        let nodes =
+            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
+        let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
+        let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
+        let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
+        let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
+        if let Some(output) = self.encoder.course_output() {
+            plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
+        }
+        Ok(plan)
+    }
+
     fn losses(
         &self,
         tape: &mut Tape,
         vars: &[Var],
         batch: &Batch,
+        plan: &Plan,
         dropout: Option<Philox>,
     ) -> Result<Losses> {
         let pass = &mut self.pass(tape, vars, dropout);
         let config = &self.config.loss;
-        let (z_rows, z_courses) = self.represent(pass, &batch.learners)?;
+        let z = self.represent(pass, batch, plan)?;
         let mut losses = vec![];
         let mut add = |name: String, role, var, column, weight| {
             if weight != 0.0 {
                 losses.push(Loss { name, role, var, column, weight });
             }
         };
-        let ranking = self.ranking_loss(pass, batch, z_rows, z_courses)?;
+        let ranking = self.ranking_loss(pass, batch, &z)?;
         let ranked = ranking.is_some();
         if let Some((name, var)) = ranking {
             add(name, Role::Target, var, 0, config.ranking_weight);
         }
-        let z_u = self.gather(pass, z_rows, &batch.pair_row)?;
-        let z_i = self.gather(pass, z_courses, &batch.pair_course)?;
+        let z_u = self.gather(pass, z.z_u, &batch.pair_row)?;
+        let z_i = self.gather(pass, z.z_courses, &z.places(&batch.pair_course))?;
         let out = self.judge(pass, z_u, z_i)?;
         let m = self.config.head.pairs;
         let bce = self.cross_entropy(pass, &out.logits, batch, 1)?;
@@ -306,7 +379,7 @@ impl Model for WaaTa {
             add("l1".into(), Role::Constraint, sum, 0, 1.0);
         }
         if let Some(triples) = &batch.triples {
-            let kg = self.transd(pass, triples)?;
+            let kg = self.transd(pass, triples, plan)?;
             add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
         }
         if losses.first().is_none_or(|l| l.role != Role::Target) {
@@ -319,8 +392,15 @@ impl Model for WaaTa {
         Ok(Losses { losses, gates: out.gates })
     }
 
-    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch) -> Result<Var> {
-        self.transd(&mut self.pass(tape, vars, None), batch)
+    fn triple_plan(&self, batch: &TripleBatch) -> Result<Plan> {
+        if !self.encoder.samples() {
+            return Ok(Plan::default());
+        }
+        self.plan_of(self.encoder.rows_of(&self.device, &batch.nodes())?, true)
+    }
+
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
+        self.transd(&mut self.pass(tape, vars, None), batch, plan)
     }
 
     fn begin_epoch(&mut self) -> Result<()> {
@@ -338,8 +418,7 @@ impl Model for WaaTa {
     fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
         match name {
             "attention" if value.len() == self.encoder.graph().edges() => {
-                self.encoder.set_fixed_attention(value);
-                Ok(())
+                self.encoder.set_fixed_attention(value)
             }
             _ => Err(Error::shape("waa-ta", "a state of its own", format!("{name} of {:?}", value.shape()))),
         }
@@ -374,49 +453,26 @@ impl Model for WaaTa {
         })
     }
 
-    fn score_all(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
-        let (rows, courses) = (learners.rows(), self.courses);
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer> {
+        let (rank_by, loss) = (self.config.eval.rank_by, &self.config.loss);
+        let courses = encoded.z_courses.clone();
+        let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
+        let scale = if loss.ranking == Ranking::Softmax { loss.softmax_scale as f32 } else { 1.0 };
+        let mut dot = (rank_by != RankBy::Head).then_some(Dot { scale, bias });
+        let mut head = None;
+        if rank_by != RankBy::Inner {
+            head = Some(self.head.first_task(&self.params, courses.cols())?);
+            if self.config.head.score_residual {
+                dot.get_or_insert(Dot { scale: 0.0, bias: None }).scale += 1.0;
+            }
+        }
+        Scorer::new(courses, dot, head)
+    }
+
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
         self.inference(|pass| {
             let z_u = self.learners_from(pass, encoded, learners)?;
-            let rank_by = self.config.eval.rank_by;
-            let mut scores = None;
-            if rank_by != RankBy::Head {
-                let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
-                let scale = match self.config.loss.ranking {
-                    Ranking::Softmax => self.config.loss.softmax_scale,
-                    _ => 1.0,
-                };
-                let z_u = pass.tape.value(z_u);
-                scores = Some(ops::match_scores(z_u, &encoded.z_courses, bias.as_ref(), scale)?);
-            }
-            if rank_by != RankBy::Inner {
-                let mut values = Vec::with_capacity(rows * courses);
-                let block = (HEAD_BLOCK / courses.max(1)).max(1);
-                for first in (0..rows).step_by(block) {
-                    let block_rows = first as u32..((first + block).min(rows)) as u32;
-                    let row = block_rows.clone().flat_map(|r| std::iter::repeat_n(r, courses)).collect();
-                    let course = block_rows.flat_map(|_| 0..courses as u32).collect();
-                    // A tape of its own, so that a block's memory goes before the next one's comes.
-                    let z_u = pass.tape.value(z_u).clone();
-                    let logits = self.inference(|pass| {
-                        let z_u = pass.tape.constant(z_u);
-                        self.pair_logits(pass, encoded, z_u, row, course)
-                    })?;
-                    values.extend(logits.to_vec()?.chunks_exact(self.tasks.len()).map(|z| z[0]));
-                }
-                let head = Tensor::from_f64(
-                    &self.device,
-                    self.dtype,
-                    rows,
-                    courses,
-                    &values.into_iter().map(f64::from).collect::<Vec<_>>(),
-                )?;
-                match &mut scores {
-                    Some(scores) => scores.add_scaled(1.0, &head)?,
-                    none => *none = Some(head),
-                }
-            }
-            scores.ok_or_else(|| Error::shape("score", "a way to rank", "none"))
+            Ok(pass.tape.value(z_u).clone())
         })
     }
 

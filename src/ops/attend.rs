@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use super::attend_cpu::{Edges, Forward, HeadBackward, TailBackward};
+use super::attend_stream::{Paired, WIDEST};
+use super::attend_stream_backward::Above;
 use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{attend_gpu, check, check_shape};
 use crate::engine::{Op, Real, Tensor, parallel};
-use crate::graph::Graph;
+use crate::graph::{Graph, Pairs};
 use crate::with_real;
 use crate::{Error, Result};
 
@@ -18,7 +20,7 @@ use crate::{Error, Result};
 /// agg_v = sum of alpha_e x_t.
 ///
 /// Inputs U (groups, m) and o (groups, 1) from `Query`, x_tail (tails, n), p_tail (tails, n), r_p (relations, m),
-/// bias (buckets, 1). Outputs agg (heads, n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's
+/// bias (buckets, 1). With (0, n) and (0, m) for p_tail and r_p nothing is projected: t_perp = x_t. Outputs agg (heads, n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's
 /// denominator sum e^pi_e. A head without edges gets zeros.
 #[derive(Clone, Debug)]
 pub struct Attend {
@@ -34,6 +36,8 @@ pub struct Attend {
 pub(super) struct Saved {
     pub s: Tensor,
     pub c: Tensor,
+    /// Where the pass was a stream over pairs.
+    pub paired: Option<Paired>,
 }
 
 /// Gradients on their way from the head's side to the others.
@@ -63,6 +67,17 @@ impl Attend {
         Attend { graph, slope, temperature, saved: None }
     }
 
+    /// Whether p and r_p are there.
+    pub(super) fn is_projected(x: &[&Tensor]) -> bool {
+        x[3].rows() > 0 || x[4].rows() > 0
+    }
+
+    /// The pairs to stream over, where the graph has them and the rows are no wider than that takes.
+    fn pairs(&self, x: &[&Tensor]) -> Option<&Pairs> {
+        let streams = x[0].gpu().is_none() && x[0].cols().max(x[2].cols()) <= WIDEST && x[2].cols() > 0;
+        self.graph.pairs.as_deref().filter(|_| streams)
+    }
+
     fn check(&self, x: &[&Tensor]) -> Result<()> {
         let g = &*self.graph;
         let [u, o, x_tail, p_tail, r_p, bias] = x else {
@@ -76,8 +91,10 @@ impl Attend {
         check_shape("attend", "U", u, g.groups.count, u.cols())?;
         check_shape("attend", "o", o, g.groups.count, 1)?;
         check_shape("attend", "x_tail", x_tail, g.tails, x_tail.cols())?;
-        check_shape("attend", "p_tail", p_tail, g.tails, x_tail.cols())?;
-        check_shape("attend", "r_p", r_p, g.relations, u.cols())?;
+        if Attend::is_projected(x) {
+            check_shape("attend", "p_tail", p_tail, g.tails, x_tail.cols())?;
+            check_shape("attend", "r_p", r_p, g.relations, u.cols())?;
+        }
         check_shape("attend", "bias", bias, bias.rows(), 1)?;
         check(
             bias.rows() >= g.buckets,
@@ -112,6 +129,29 @@ macro_rules! with_width {
     };
 }
 
+/// Runs `$body` with `$W` standing for a width that local copies of rows have, and `$FIXED` for whether all rows do.
+macro_rules! with_stream {
+    ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
+        match $widths {
+            (64, 64) => {
+                const $W: usize = 64;
+                const $FIXED: bool = true;
+                $body
+            }
+            (32, 32) => {
+                const $W: usize = 32;
+                const $FIXED: bool = true;
+                $body
+            }
+            _ => {
+                const $W: usize = WIDEST;
+                const $FIXED: bool = false;
+                $body
+            }
+        }
+    };
+}
+
 impl Op for Attend {
     fn name(&self) -> &'static str {
         "attend"
@@ -122,13 +162,24 @@ impl Op for Attend {
         let g = &*self.graph;
         let (u, x_tail, p_tail, r_p) = (x[0], x[2], x[3], x[4]);
         let mut s = Tensor::zeros(&u.device(), u.dtype(), g.tails, 1)?;
-        add_dots(&mut s, (x_tail, None), (p_tail, None))?;
         let mut c = Tensor::zeros(&u.device(), u.dtype(), g.groups.count, 1)?;
-        add_dots(&mut c, (u, None), (r_p, Some(&g.groups.relation)))?;
-        let saved = Saved { s, c };
+        let pairs = self.pairs(x);
+        if pairs.is_none() && Attend::is_projected(x) {
+            add_dots(&mut s, (x_tail, None), (p_tail, None))?;
+            add_dots(&mut c, (u, None), (r_p, Some(&g.groups.relation)))?;
+        }
+        let mut saved = Saved { s, c, paired: None };
         let mut alpha = u.empty_like(g.edges(), 1)?;
         // Heads without edges have no piece that would write their value.
         let mut log_sum = Tensor::zeros(&u.device(), u.dtype(), g.heads, 1)?;
+        if let Some(pairs) = pairs {
+            let (agg, paired) = with_real!(u.dtype(), T => with_stream!((x_tail.cols(), u.cols()), W, FIXED => {
+                self.stream_forward::<T, W, FIXED>(pairs, x, &mut saved, &mut alpha, &mut log_sum)?
+            }));
+            saved.paired = Some(paired);
+            self.saved = Some(saved);
+            return Ok(vec![agg, alpha, log_sum]);
+        }
         let agg = match u.gpu() {
             Some(gpu) => attend_gpu::forward(self, gpu, x, &saved, &mut alpha, &mut log_sum)?,
             None => {
@@ -166,6 +217,22 @@ impl Op for Attend {
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
+        let projected = Attend::is_projected(x);
+        let (p_none, r_none);
+        let mut x = x.to_vec();
+        if !projected && x[0].gpu().is_some() {
+            // The kernels read them, times sums that are zero.
+            p_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.tails, x[2].cols())?;
+            r_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.relations, x[0].cols())?;
+            (x[3], x[4]) = (&p_none, &r_none);
+        }
+        let x = &x[..];
+        if let (Some(pairs), Some(paired)) = (self.pairs(x), &saved.paired) {
+            let above = Above { y, d_agg: dy[0], d_alpha: dy[1], d_log_sum: dy[2] };
+            return with_real!(x[0].dtype(), T => with_stream!((x[2].cols(), x[0].cols()), W, FIXED => {
+                self.stream_backward::<T, W, FIXED>(pairs, x, (saved, paired), &above, dx)
+            }));
+        }
         // Equal to sum of alpha_e dalpha_e, without the sum over edges for the part through agg.
         let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype(), g.heads, 1)?;
         if let Some(d_agg) = dy[0] {
@@ -189,7 +256,7 @@ impl Op for Attend {
         if let Some(d_o) = d_o {
             d_o.add_scaled(1.0, &head_side.sum)?;
         }
-        if let Some(d_r_p) = d_r_p {
+        if let Some(d_r_p) = d_r_p.as_mut().filter(|_| projected) {
             let entry = Some(&g.groups.by_relation);
             let terms = Terms { entry, column: None, weight: Some(&head_side.sum_s), x: x[0] };
             add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
@@ -214,7 +281,7 @@ impl Op for Attend {
                 )?,
                 None => self.tail_backward(x, y[1], saved, &upstream, &head_side.d, d_x.as_mut())?,
             };
-            if let Some(d_p) = d_p {
+            if let Some(d_p) = d_p.as_mut().filter(|_| projected) {
                 add_scaled_rows(d_p, &w, x[2])?;
             }
         }
@@ -224,7 +291,11 @@ impl Op for Attend {
 
 /// The CPU side.
 impl Attend {
-    fn edges<'a, T: Real, const D: usize>(&'a self, x: &[&'a Tensor], saved: &'a Saved) -> Edges<'a, T, D> {
+    pub(super) fn edges<'a, T: Real, const D: usize>(
+        &'a self,
+        x: &[&'a Tensor],
+        saved: &'a Saved,
+    ) -> Edges<'a, T, D> {
         Edges {
             tail: self.graph.tail.host(),
             group: self.graph.group.host(),
@@ -257,6 +328,7 @@ impl Attend {
             let work = HeadBackward {
                 edges: self.edges::<T, D>(x, saved),
                 graph: g,
+                first: (0, 0),
                 r_p: x[4].host(),
                 alpha: alpha.host(),
                 d_agg: upstream.agg.map(Tensor::host),
@@ -291,6 +363,7 @@ impl Attend {
                 edges: self.edges::<T, D>(x, saved),
                 edge: g.by_tail.edge.host(),
                 head: g.head.host(),
+                first: 0,
                 p: x[3].host(),
                 alpha: alpha.host(),
                 d_agg: upstream.agg.map(Tensor::host),

@@ -112,12 +112,12 @@ fn scale<T: Real>(by: T, values: &mut [T]) {
 
 /// A shift for exponentials: the maximum, or 0 where all logits are -inf, which would give NaN.
 #[inline(always)]
-fn shift<T: Real>(max: T) -> T {
+pub(super) fn shift<T: Real>(max: T) -> T {
     if max == T::neg_infinity() { T::zero() } else { max }
 }
 
 #[inline(always)]
-fn inverse<T: Real>(sum: T) -> T {
+pub(super) fn inverse<T: Real>(sum: T) -> T {
     if sum == T::zero() { T::zero() } else { T::one() / sum }
 }
 
@@ -198,6 +198,9 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
 pub(super) struct HeadBackward<'a, T, const D: usize> {
     pub edges: Edges<'a, T, D>,
     pub graph: &'a Graph,
+    /// The group that is segment 0, and the head that `inner` begins with.
+    pub first: (usize, usize),
+    /// Empty where nothing goes through the projection here.
     pub r_p: &'a [T],
     pub alpha: &'a [T],
     /// (heads, n) and (edges): the gradients of both outputs, and (heads) sum of alpha dalpha.
@@ -210,9 +213,9 @@ impl<T: Real, const D: usize> HeadBackward<'_, T, D> {
     /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
     #[inline(always)]
     fn through_projection(&self, group: usize, place: &mut Place<'_, T>) {
-        if !place.row.is_empty() {
+        if !place.row.is_empty() && !self.r_p.is_empty() {
             let m = self.edges.widths().1;
-            let q = self.graph.groups.relation.host()[group] as usize;
+            let q = self.graph.groups.relation.host()[group + self.first.0] as usize;
             axpy(place.scalars[0], &self.r_p[q * m..][..m], place.row);
         }
     }
@@ -223,8 +226,9 @@ impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
     fn piece(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
         let (n, _, k) = edges.widths();
+        let group = group + self.first.0;
         let v = self.graph.groups.head.host()[group] as usize;
-        let inner = self.inner[v];
+        let inner = self.inner[v - self.first.1];
         let d_agg = gradient_row(self.d_agg, v, n);
         let (mut sum_s, mut sum) = (T::zero(), T::zero());
         let with_row = !place.row.is_empty();
@@ -251,7 +255,7 @@ impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
         }
         place.scalars.copy_from_slice(&[sum_s, sum]);
         if sole {
-            self.through_projection(group, &mut place);
+            self.through_projection(group - self.first.0, &mut place);
         }
     }
 
@@ -269,6 +273,9 @@ pub(super) struct TailBackward<'a, T, const D: usize> {
     pub edges: Edges<'a, T, D>,
     pub edge: &'a [u32],
     pub head: &'a [u32],
+    /// The tail that is segment 0.
+    pub first: usize,
+    /// Empty where nothing goes through the projection here.
     pub p: &'a [T],
     pub alpha: &'a [T],
     pub d_agg: Option<&'a [T]>,
@@ -280,9 +287,9 @@ impl<T: Real, const D: usize> TailBackward<'_, T, D> {
     /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
     #[inline(always)]
     fn through_projection(&self, t: usize, place: &mut Place<'_, T>) {
-        if !place.row.is_empty() {
+        if !place.row.is_empty() && !self.p.is_empty() {
             let n = self.edges.widths().0;
-            axpy(place.scalars[0], &self.p[t * n..][..n], place.row);
+            axpy(place.scalars[0], &self.p[(t + self.first) * n..][..n], place.row);
         }
     }
 }
@@ -298,7 +305,7 @@ impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
         let edges = &self.edges;
         let (n, _, k) = edges.widths();
         let last = self.edge.len() - 1;
-        let x = &edges.x[t * n..][..n];
+        let x = &edges.x[(t + self.first) * n..][..n];
         let with_row = !place.row.is_empty();
         let row = if with_row { &mut place.row[..n] } else { &mut [] };
         let mut w = T::zero();
@@ -318,7 +325,7 @@ impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
             }
             let e = self.edge[i] as usize;
             let g = edges.group[e] as usize;
-            let d = self.d[e] * edges.slope(g, t, x);
+            let d = self.d[e] * edges.slope(g, t + self.first, x);
             w += d * edges.c[g];
             if with_row {
                 axpy(d, edges.query(g), &mut row[..k]);

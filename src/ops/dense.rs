@@ -335,7 +335,7 @@ fn launch(
         None => (None, 1),
     };
     let (code, slope) = act.code();
-    let blocks = [n.div_ceil(TILE) as u32, m.div_ceil(TILE) as u32, splits as u32];
+    let blocks = [(n.div_ceil(TILE) * m.div_ceil(TILE)) as u32, 1, splits as u32];
     gpu.launch(kernel, Grid { blocks, threads: [256, 1, 1], shared: 0 })
         .tensor(a)
         .tensor(b)
@@ -350,18 +350,4 @@ fn launch(
         .value(code)
         .value(slope)
         .run()
-}
-
-/// Scores (8) of rows of learners against all courses: scale * u i^T + bias, (rows, courses).
-pub fn match_scores(u: &Tensor, courses: &Tensor, bias: Option<&Tensor>, scale: f64) -> Result<Tensor> {
-    let mut scores = u.empty_like(u.rows(), courses.rows())?;
-    let mut scaled = u.zeros_like()?;
-    scaled.add_scaled(scale, u)?;
-    matmul(&scaled, Trans::No, courses, Trans::Yes, 0.0, &mut scores)?;
-    if let Some(bias) = bias {
-        // A product with a column of ones adds the bias to every row, on either device.
-        let ones = Tensor::from_f64(&u.device(), u.dtype(), u.rows(), 1, &vec![1.0; u.rows()])?;
-        matmul(&ones, Trans::No, bias, Trans::No, 1.0, &mut scores)?;
-    }
-    Ok(scores)
 }

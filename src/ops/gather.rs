@@ -1,7 +1,7 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
 
 use super::check_shape;
-use super::scatter::{Scattered, scatter};
+use super::scatter::{Layout, Scattered, scatter};
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, axpy};
 use crate::engine::{Gpu, Op, Real, Tensor};
@@ -74,7 +74,7 @@ impl Op for Gather {
         }
         with_real!(dy.dtype(), T => {
             let work = AddRows { dy: dy.host::<T>(), d };
-            scatter(&self.rows.segments, d, d, [Some(dtable.host_mut::<T>())], &work);
+            scatter(&self.rows.segments, d, (Layout::Add, d), [Some(dtable.host_mut::<T>())], &work);
         });
         Ok(())
     }

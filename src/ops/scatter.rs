@@ -20,8 +20,24 @@ pub(crate) trait Scattered<T, const K: usize>: Sync {
     /// Asks for what `add` will read.
     fn prefetch(&self, place: usize);
 
-    /// Adds what follows from the sum of all uses of table row `row` to that row of each output.
+    /// Asks for what `finish` will read.
+    #[inline(always)]
+    fn prefetch_row(&self, _row: usize) {}
+
+    /// What follows from the sum of all uses of table row `row`, for each output's slice of that row: added to it under
+    /// `Layout::Add`, written over it otherwise.
     fn finish(&self, row: usize, sum: &[T], outs: &mut [Option<&mut [T]>; K]);
+}
+
+/// How an output holds the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A whole table, which is added to.
+    Add,
+    /// A whole table of undefined content, written in full: rows without uses become zero.
+    Write,
+    /// One row for each segment, of undefined content.
+    Compact,
 }
 
 /// For every segment: adds its uses to a sum of `width` zeros, and finishes it with the row's slice of each output
@@ -31,7 +47,7 @@ pub(crate) trait Scattered<T, const K: usize>: Sync {
 pub(crate) fn scatter<T: Real, const K: usize>(
     segments: &Segments,
     width: usize,
-    cols: usize,
+    (layout, cols): (Layout, usize),
     mut outs: [Option<&mut [T]>; K],
     work: &impl Scattered<T, K>,
 ) {
@@ -48,7 +64,7 @@ pub(crate) fn scatter<T: Real, const K: usize>(
     let mut base = 0;
     for first in (0..row.len()).step_by(CHUNK) {
         let last = (first + CHUNK).min(row.len());
-        let stop = row[last - 1] as usize + 1;
+        let stop = if layout == Layout::Compact { last } else { row[last - 1] as usize + 1 };
         let mine = outs.each_mut().map(|out| {
             out.as_mut().map(|out| {
                 let (mine, rest) = std::mem::take(out).split_at_mut((stop - base) * cols);
@@ -59,9 +75,15 @@ pub(crate) fn scatter<T: Real, const K: usize>(
         tasks.push((first..last, base, mine));
         base = stop;
     }
+    if layout == Layout::Write {
+        // Behind the last row with a use.
+        outs.iter_mut()
+            .flatten()
+            .for_each(|out| out.par_chunks_mut(16 * 1024).for_each(|o| o.fill(T::zero())));
+    }
     tasks.into_par_iter().for_each(|(range, base, outs)| {
         let sum = &mut vec![T::zero(); width][..];
-        vectorized_work(Stretch { work, segments, partial: &partial, cols, range, base, outs, sum });
+        vectorized_work(Stretch { work, segments, partial: &partial, layout, cols, range, base, outs, sum });
     });
 }
 
@@ -77,6 +99,7 @@ struct Stretch<'a, T, W, const K: usize> {
     work: &'a W,
     segments: &'a Segments,
     partial: &'a [T],
+    layout: Layout,
     cols: usize,
     range: Range<usize>,
     base: usize,
@@ -84,8 +107,9 @@ struct Stretch<'a, T, W, const K: usize> {
     sum: &'a mut [T],
 }
 
-/// Uses between the request for a row and its addition.
+/// Uses between the request for a row and its addition, and segments between one for `finish` and its use.
 const AHEAD: usize = 8;
+const ROWS_AHEAD: usize = 4;
 
 struct Uses<'a, W>(&'a W, &'a [u32]);
 
@@ -122,7 +146,11 @@ impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> 
         let (row, offsets, pieces) = (row.host(), offsets.host(), pieces.host());
         let uses = Uses(self.work, position.host());
         let width = self.sum.len();
+        let mut next = self.base;
         for s in self.range {
+            if let Some(&ahead) = row.get(s + ROWS_AHEAD) {
+                self.work.prefetch_row(ahead as usize);
+            }
             self.sum.fill(T::zero());
             if pieces[s] == pieces[s + 1] {
                 uses.add(offsets[s] as usize..offsets[s + 1] as usize, self.sum);
@@ -131,7 +159,13 @@ impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> 
                     axpy(T::one(), &self.partial[p * width..(p + 1) * width], self.sum);
                 }
             }
-            let at = (row[s] as usize - self.base) * self.cols;
+            let place = if self.layout == Layout::Compact { s } else { row[s] as usize };
+            if self.layout == Layout::Write {
+                let gap = (next - self.base) * self.cols..(place - self.base) * self.cols;
+                self.outs.iter_mut().flatten().for_each(|out| out[gap.clone()].fill(T::zero()));
+                next = place + 1;
+            }
+            let at = (place - self.base) * self.cols;
             let mut rows = [const { None }; K];
             for (out, mine) in rows.iter_mut().zip(&mut self.outs) {
                 if let Some(mine) = mine {

@@ -1,14 +1,18 @@
 //! One optimizer step: losses, each task's gradient, their weighted sum, the update.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::Arc;
 
 use crate::config::{self, Combine, Config, Granularity, Schedule};
-use crate::engine::balance::{self, Balancer};
+use crate::engine::balance::{self, BalanceLog, Balancer};
 use crate::engine::optim::Optimizer;
 use crate::engine::{Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
-use crate::models::{Batch, Loss, Model, Role, TripleBatch};
+use crate::models::{Batch, Loss, Losses, Model, Role, TripleBatch};
 use crate::{Error, Result};
+
+/// A gradient as factors times gradients.
+type Terms = Vec<(f64, Gradient)>;
 
 /// What a step says of itself: losses, and on the shared parameters the norms of the weighted losses' gradients,
 /// their cosines with the target's and the weights that they got.
@@ -92,66 +96,86 @@ impl Stepper {
     /// One step on enrolments.
     pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
         let mut tape = Tape::new();
-        let rows = model.rows(batch);
-        let vars = model.params().rows_on_tape(&mut tape, &rows)?;
-        let dropout = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
-        let losses = model.losses(&mut tape, &vars, batch, Some(dropout))?;
+        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let plan = model.plan(batch, Some(random))?;
+        let rows = &plan.rows;
+        let vars = model.params().rows_on_tape(&mut tape, rows)?;
+        let losses = model.losses(&mut tape, &vars, batch, &plan, Some(random))?;
         let mut log = StepLog::default();
-        let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-        for loss in &losses.losses {
-            let value = value_of(&tape, loss, &mut values)?;
-            self.finite(&format!("loss {}", loss.name), value)?;
-            log.values.insert(format!("loss/{}", loss.name), value);
-        }
-        for (task, gate) in model.tasks().iter().zip(&losses.gates) {
-            let values = tape.value(*gate).to_f64()?;
-            log.values
-                .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
-        }
-        let mut grads: Vec<Option<Gradient>> = match self.config.weighting.combine {
+        let (mut sums, balance) = match self.config.weighting.combine {
             Combine::Sum => {
                 let all: Vec<&Loss> = losses.losses.iter().collect();
                 let mut grads = gradients(&tape, &all)?;
-                vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &rows)).collect()
+                let own = |(i, v): (usize, &Var)| take_gradient(&mut grads, (i, *v), rows);
+                let own = vars.iter().enumerate().map(own);
+                (own.map(|g| g.into_iter().map(|g| (1.0, g)).collect()).collect(), None)
             }
-            _ => self.weigh(model, &tape, (&vars, &rows), &losses.losses, &mut log)?,
+            _ => {
+                let (sums, balance) = self.weigh(model, &tape, (&vars, rows), &losses.losses)?;
+                (sums, Some(balance))
+            }
         };
+        // Read only now: on a GPU each read waits for all work before it.
+        self.read_values(model, &tape, &losses, &mut log)?;
+        if let Some(balance) = balance {
+            self.log_balance(&losses.losses, &balance, &mut log)?;
+        }
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
         log.values.insert("lr".into(), lr);
         let head_lr = self.scheduled(self.config.train.head_lr);
         if let Some(head) = &mut self.head {
-            let own: Vec<Option<Gradient>> = (0..grads.len())
-                .map(|i| if model.head_params().contains(&i) { grads[i].take() } else { None })
+            let own: Vec<Terms> = (0..sums.len())
+                .map(|i| if model.head_params().contains(&i) { take(&mut sums[i]) } else { vec![] })
                 .collect();
             head.set_lr(head_lr);
-            head.step(model.params_mut(), &own)?;
+            head.step_sums(model.params_mut(), &own)?;
         }
         self.main.set_lr(lr);
-        self.main.step(model.params_mut(), &grads)?;
+        self.main.step_sums(model.params_mut(), &sums)?;
         model.after_step()?;
         self.step += 1;
         Ok(log)
     }
 
-    /// Each weighted loss's own gradient, and their sum by the rule of the run; constraints are added as they
-    /// are. Parameters of one task get the plain sum.
+    /// Losses and gates, in one transfer.
+    fn read_values(&self, model: &dyn Model, tape: &Tape, losses: &Losses, log: &mut StepLog) -> Result<()> {
+        let mut vars: Vec<Var> =
+            losses.losses.iter().map(|l| l.var).chain(losses.gates.iter().copied()).collect();
+        vars.sort_by_key(|v| v.id());
+        vars.dedup();
+        let values = Tensor::read_all(&vars.iter().map(|v| tape.value(*v)).collect::<Vec<_>>())?;
+        let of: BTreeMap<usize, Vec<f64>> = vars.iter().map(|v| v.id()).zip(values).collect();
+        for loss in &losses.losses {
+            let value = of[&loss.var.id()][loss.column];
+            self.finite(&format!("loss {}", loss.name), value)?;
+            log.values.insert(format!("loss/{}", loss.name), value);
+        }
+        for (task, gate) in model.tasks().iter().zip(&losses.gates) {
+            let values = &of[&gate.id()];
+            log.values
+                .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+        }
+        Ok(())
+    }
+
+    /// Each weighted loss's own gradient with its weight by the rule of the run; constraints are added as they are.
+    /// Parameters of one task get the plain sum.
     fn weigh(
         &mut self,
         model: &dyn Model,
         tape: &Tape,
         (vars, rows): (&[Var], &[Option<Arc<RowSet>>]),
         losses: &[Loss],
-        log: &mut StepLog,
-    ) -> Result<Vec<Option<Gradient>>> {
-        let weighted: Vec<&Loss> = losses.iter().filter(|l| l.role != Role::Constraint).collect();
+    ) -> Result<(Vec<Terms>, BalanceLog)> {
         let constraints: Vec<&Loss> = losses.iter().filter(|l| l.role == Role::Constraint).collect();
-        let mut by_loss = weighted.iter().map(|l| gradients(tape, &[l])).collect::<Result<Vec<_>>>()?;
+        let mut by_loss =
+            weighted(losses).map(|l| gradients(tape, &[l])).collect::<Result<Vec<Gradients>>>()?;
         let mut plain = match constraints.is_empty() {
             true => None,
             false => Some(gradients(tape, &constraints)?),
         };
-        let mut out: Vec<Option<Gradient>> = vec![];
+        let mut sums: Vec<Terms> = vec![];
         let (mut shared, mut shared_grads) = (vec![], vec![]);
         for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
             let own: Vec<Option<Gradient>> =
@@ -160,49 +184,52 @@ impl Stepper {
                 Owner::Shared => {
                     shared.push(i);
                     shared_grads.push(own);
-                    out.push(None);
+                    sums.push(vec![]);
                 }
-                Owner::Task(_) => {
-                    let mut sum = None;
-                    own.into_iter().flatten().try_for_each(|g| add(&mut sum, g))?;
-                    out.push(sum);
-                }
+                Owner::Task(_) => sums.push(own.into_iter().flatten().map(|g| (1.0, g)).collect()),
             }
         }
-        let (combined, weights) = self.balancer.combine(shared_grads)?;
-        for (i, grad) in shared.into_iter().zip(combined) {
-            out[i] = grad;
+        let balance = self.balancer.weigh(&shared_grads)?;
+        for ((i, grads), weights) in shared.into_iter().zip(shared_grads).zip(&balance.by_tensor) {
+            let terms = weights.iter().zip(grads).filter_map(|(w, g)| Some((*w, g?)));
+            sums[i] = terms.collect();
+            // A term of weight 0 need not be read, but a parameter whose terms all have it is still moved by its state.
+            if sums[i].iter().any(|(w, _)| *w != 0.0) {
+                sums[i].retain(|(w, _)| *w != 0.0);
+            }
         }
         if let Some(plain) = &mut plain {
-            for (i, (slot, var)) in out.iter_mut().zip(vars).enumerate() {
-                if let Some(grad) = take_gradient(plain, (i, *var), rows) {
-                    add(slot, grad)?;
-                }
+            for (i, (terms, var)) in sums.iter_mut().zip(vars).enumerate() {
+                terms.extend(take_gradient(plain, (i, *var), rows).map(|g| (1.0, g)));
             }
         }
-        for (i, loss) in weighted.iter().enumerate() {
-            self.finite(&format!("gradient of {}", loss.name), weights.norms[i])?;
-            log.values.insert(format!("norm/{}", loss.name), weights.norms[i]);
+        Ok((sums, balance))
+    }
+
+    fn log_balance(&self, losses: &[Loss], balance: &BalanceLog, log: &mut StepLog) -> Result<()> {
+        for (i, loss) in weighted(losses).enumerate() {
+            self.finite(&format!("gradient of {}", loss.name), balance.norms[i])?;
+            log.values.insert(format!("norm/{}", loss.name), balance.norms[i]);
             if i > 0 {
-                log.values.insert(format!("cosine/{}", loss.name), weights.cosines[i]);
-                log.values.insert(format!("weight/{}", loss.name), weights.weights[i]);
+                log.values.insert(format!("cosine/{}", loss.name), balance.cosines[i]);
+                log.values.insert(format!("weight/{}", loss.name), balance.weights[i]);
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// One step on triples, in a phase of their own.
     pub fn triples(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
         let mut tape = Tape::new();
-        let rows = model.triple_rows(batch);
-        let vars = model.params().rows_on_tape(&mut tape, &rows)?;
-        let loss = model.triple_loss(&mut tape, &vars, batch)?;
+        let plan = model.triple_plan(batch)?;
+        let vars = model.params().rows_on_tape(&mut tape, &plan.rows)?;
+        let loss = model.triple_loss(&mut tape, &vars, batch, &plan)?;
         let value = tape.value(loss).scalar()?;
         self.finite("loss kg", value)?;
         let seed = one_hot(&tape, loss, 0, 1.0)?;
         let mut grads = tape.backward(&[(loss, seed)])?;
         let grads: Vec<Option<Gradient>> =
-            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &rows)).collect();
+            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &plan.rows)).collect();
         drop(tape);
         let lr = self.scheduled(self.config.train.lr);
         let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
@@ -262,12 +289,9 @@ impl Stepper {
     }
 }
 
-fn value_of(tape: &Tape, loss: &Loss, rows: &mut BTreeMap<usize, Vec<f64>>) -> Result<f64> {
-    let row = match rows.entry(loss.var.id()) {
-        std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
-        std::collections::btree_map::Entry::Vacant(slot) => slot.insert(tape.value(loss.var).to_f64()?),
-    };
-    Ok(row[loss.column])
+/// Those whose gradients are weighted, the target first.
+fn weighted(losses: &[Loss]) -> impl Iterator<Item = &Loss> {
+    losses.iter().filter(|l| l.role != Role::Constraint)
 }
 
 /// The gradient of the weighted sum of some losses.
@@ -284,14 +308,4 @@ fn one_hot(tape: &Tape, var: Var, column: usize, weight: f64) -> Result<Tensor> 
     let mut seed = vec![0.0; value.len()];
     seed[column] = weight;
     Tensor::from_f64(&value.device(), value.dtype(), value.rows(), value.cols(), &seed)
-}
-
-fn add(sum: &mut Option<Gradient>, grad: Gradient) -> Result<()> {
-    match sum {
-        Some(sum) => sum.add(&grad),
-        none => {
-            *none = Some(grad);
-            Ok(())
-        }
-    }
 }

@@ -6,4 +6,4 @@ pub mod golden;
 mod host_driver;
 pub mod tiny;
 
-pub use host_driver::{HostDriver, Order};
+pub use host_driver::{Allocations, Barriers, HostDriver, Order};

@@ -30,6 +30,7 @@ TOPICS = {
     "attention": attention.make_attention,
     "adam": optimisers.make_adam,
     "optimizers": optimisers.make_others,
+    "sparse_optimizers": optimisers.make_sparse,
     "metabalance": optimisers.make_metabalance,
     "metrics": evaluation.make_metrics,
     "auc": evaluation.make_auc,

@@ -77,6 +77,46 @@ def make_others():
     )
 
 
+def sparse_inputs():
+    """Start values and for each step some rows with their gradients; row 6 is never among them, row 0 only once."""
+    rng = np.random.default_rng(23)
+    start = normal(rng, 7, 3)
+    sets = [sorted(rng.choice(np.arange(1, 6), size=1 + k % 4, replace=False).tolist()) for k in range(STEPS)]
+    sets[1] = [0] + sets[1]
+    return start, [(rows, normal(rng, len(rows), 3)) for rows in sets]
+
+
+def sparse_trajectory(start, steps, optimiser, **settings):
+    p = torch.nn.Parameter(torch.tensor(start))
+    opt = optimiser([p], **settings)
+    kept = []
+    for step, (rows, g) in enumerate(steps, 1):
+        p.grad = torch.sparse_coo_tensor(torch.tensor([rows]), torch.tensor(g), start.shape).coalesce()
+        opt.step()
+        if step in KEPT:
+            kept.append({"step": step, "params": p.detach().clone()})
+    shown = {k: list(v) if isinstance(v, tuple) else v for k, v in opt.defaults.items() if k not in NOT_SHOWN}
+    return {"optimizer": optimiser.__name__, "settings": shown, "after": kept}
+
+
+def make_sparse():
+    start, steps = sparse_inputs()
+    o = torch.optim
+    variants = [
+        (o.SparseAdam, {}),
+        (o.SparseAdam, {"lr": 2e-4, "betas": (0.8, 0.99), "eps": 1e-6}),
+        (o.Adagrad, {"lr_decay": 0.125, "initial_accumulator_value": 0.25, "foreach": False}),
+        (o.SGD, {"lr": 0.01, "foreach": False}),
+    ]
+    return {
+        "source": f"{version('torch')}: torch.optim with sparse gradients",
+        "start": start,
+        "rows": [rows for rows, _ in steps],
+        "step_gradients": [g for _, g in steps],
+        "variants": [sparse_trajectory(start, steps, optimiser, **settings) for optimiser, settings in variants],
+    }
+
+
 def metabalance_inputs():
     """Per step, loss and tensor one gradient; the losses differ in scale, one tensor has a zero auxiliary gradient."""
     rng = np.random.default_rng(17)

@@ -10,9 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[path = "../../kernels/scan.rs"]
 mod scan;
 
-/// Undefined behaviour that ends a launch with a message (cpp/checks.cpp).
-const CHECKS: &str =
-    "-fsanitize=alignment,null,bounds,integer-divide-by-zero,shift-exponent,signed-integer-overflow";
+/// What a kernel file is compiled with, so that faults end a launch with a message: undefined behaviour
+/// (cpp/checks.cpp), and a call before each access to memory (cpp/memory.cpp).
+const CHECKS: [&str; 3] = [
+    "-fsanitize=alignment,null,bounds,integer-divide-by-zero,shift-exponent,signed-integer-overflow",
+    "-fsanitize=thread",
+    "-fno-tree-vectorize",
+];
+
+/// `address` or `thread`: kernels run under g++'s own sanitizers instead, which end the program. The test programs
+/// then start with the sanitizer's library preloaded: scripts/check-sanitizers.sh.
+const SANITIZER: &str = "WAATA_HOST_SANITIZER";
 
 /// The file's static variables are its shared memory: a section of their own gives their bounds. An attribute
 /// would not do: g++ ignores it within templates.
@@ -24,7 +32,32 @@ working C++ compiler. Install one (Debian, Ubuntu: apt install g++; Fedora: dnf 
 Building waata itself (cargo build) needs none.
 ";
 
+struct Sanitizer {
+    define: &'static str,
+    flags: &'static [&'static str],
+    libraries: &'static [&'static str],
+}
+
+const ADDRESS: Sanitizer = Sanitizer {
+    define: "WAATA_SANITIZER_ADDRESS",
+    flags: &["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
+    libraries: &["asan", "ubsan"],
+};
+
+const THREAD: Sanitizer =
+    Sanitizer { define: "WAATA_SANITIZER_THREAD", flags: &["-fsanitize=thread"], libraries: &["tsan"] };
+
+fn sanitizer() -> Result<Option<Sanitizer>, String> {
+    match env::var(SANITIZER).as_deref() {
+        Err(_) | Ok("") => Ok(None),
+        Ok("address") => Ok(Some(ADDRESS)),
+        Ok("thread") => Ok(Some(THREAD)),
+        Ok(other) => Err(format!("{SANITIZER}={other}: use address or thread")),
+    }
+}
+
 fn main() -> ExitCode {
+    println!("cargo::rerun-if-env-changed={SANITIZER}");
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -44,15 +77,18 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 
-    let compiler = compiler(&root, &kernel_folder)?;
+    let sanitizer = sanitizer()?;
+    let compiler = compiler(&root, &kernel_folder, sanitizer.as_ref())?;
+    let flags = sanitizer.as_ref().map_or(&CHECKS[..], |sanitizer| sanitizer.flags);
     let internal = scan::files(&root.join("faults"), "cu")?;
     let mut sources = scan::files(&kernel_folder, "cu")?;
     sources.extend(internal.iter().cloned());
     let kernels = scan::kernels(&sources)?;
 
     // One wrapper per kernel file, and one file that calls their registrations.
-    let mut jobs: Vec<(PathBuf, Option<String>)> =
-        ["executor", "fiber", "checks"].map(|name| (root.join(format!("cpp/{name}.cpp")), None)).into();
+    let mut jobs: Vec<(PathBuf, Option<String>)> = ["executor", "fiber", "memory", "checks"]
+        .map(|name| (root.join(format!("cpp/{name}.cpp")), None))
+        .into();
     let (mut declarations, mut calls) = (String::new(), String::new());
     for source in &sources {
         let stem = source
@@ -75,23 +111,35 @@ fn build() -> Result<(), String> {
     )?;
     jobs.push((registry, None));
 
-    let objects = compile_all(&compiler, &jobs, &out)?;
+    let objects = compile_all(&compiler, &jobs, flags, &out)?;
     let mut library = cc::Build::new();
     library.cpp(true).cargo_warnings(false).objects(objects);
-    library.try_compile("waata_host_kernels").map_err(|e| e.to_string())
+    library.try_compile("waata_host_kernels").map_err(|e| e.to_string())?;
+    for name in sanitizer.iter().flat_map(|sanitizer| sanitizer.libraries) {
+        println!("cargo::rustc-link-lib=dylib={name}");
+    }
+    Ok(())
 }
 
-fn compiler(root: &Path, kernel_folder: &Path) -> Result<cc::Tool, String> {
+fn compiler(root: &Path, kernel_folder: &Path, sanitizer: Option<&Sanitizer>) -> Result<cc::Tool, String> {
     let mut build = cc::Build::new();
     build.cpp(true).std("gnu++17").opt_level(2).debug(false).warnings(true).cargo_warnings(false);
     build.include(root.join("cpp")).include(kernel_folder);
     // One .bss per file, which `compile` renames; cc asks for one section per variable.
     build.flag("-fno-data-sections");
     // A fused multiply-add only where the source says fmaf: results do not depend on the machine.
-    build.flag("-g1").flag("-ffp-contract=off").flag("-fno-strict-aliasing").flag("-Wno-unknown-pragmas");
+    build
+        .flag("-g1")
+        .flag("-gdwarf-4")
+        .flag("-ffp-contract=off")
+        .flag("-fno-strict-aliasing")
+        .flag("-Wno-unknown-pragmas");
     build.flag("-Wno-unused-function").flag("-Wno-unused-variable").flag("-Wno-unused-const-variable");
     if env::var_os("CARGO_FEATURE_UCONTEXT").is_some() {
         build.define("WAATA_HOST_UCONTEXT", None);
+    }
+    if let Some(sanitizer) = sanitizer {
+        build.define("WAATA_SANITIZER", None).define(sanitizer.define, None);
     }
     let tool = build.try_get_compiler().map_err(|e| format!("{MISSING}\n{e}"))?;
     let runs = tool.to_command().arg("--version").output().is_ok_and(|output| output.status.success());
@@ -104,7 +152,7 @@ fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool)
         "#include \"shim.h\"\n\nnamespace {{\n#include \"{}\"\n}}\n\n\
          // Weak: a file without shared memory has no such section.\n\
          extern \"C\" __attribute__((weak)) unsigned char __start_{SECTION}{stem}[], __stop_{SECTION}{stem}[];\n\n\
-         extern \"C\" void waata_host_register_{stem}() {{\n",
+         extern \"C\" WAATA_UNCHECKED void waata_host_register_{stem}() {{\n",
         source.display()
     );
     for scan::Kernel { name, parameters, max_threads, .. } in kernels {
@@ -127,6 +175,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn compile_all(
     compiler: &cc::Tool,
     jobs: &[(PathBuf, Option<String>)],
+    flags: &[&str],
     out: &Path,
 ) -> Result<Vec<PathBuf>, String> {
     let threads = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1).min(jobs.len());
@@ -136,7 +185,7 @@ fn compile_all(
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((source, section)) = jobs.get(index) else { return done };
-            done.push(compile(compiler, source, section.as_deref(), out));
+            done.push(compile(compiler, source, section.as_deref().map(|section| (section, flags)), out));
         }
     };
     let results: Vec<_> = std::thread::scope(|scope| {
@@ -146,16 +195,21 @@ fn compile_all(
     results.into_iter().collect()
 }
 
-/// `section` names the section that takes the static variables of a kernel file.
-fn compile(compiler: &cc::Tool, source: &Path, section: Option<&str>, out: &Path) -> Result<PathBuf, String> {
+/// Of a kernel file: the section that takes its static variables, and the flags that make its faults show.
+fn compile(
+    compiler: &cc::Tool,
+    source: &Path,
+    kernels: Option<(&str, &[&str])>,
+    out: &Path,
+) -> Result<PathBuf, String> {
     let object = out.join(source.file_name().unwrap_or_default()).with_extension("o");
     let mut command = compiler.to_command();
     command.arg("-c").arg(source).arg("-o").arg(&object);
-    if section.is_some() {
-        command.arg(CHECKS);
+    if let Some((_, flags)) = kernels {
+        command.args(flags);
     }
     run(&mut command)?;
-    if let Some(section) = section {
+    if let Some((section, _)) = kernels {
         let rename = format!(".bss={section},alloc,load,contents,data");
         run(Command::new("objcopy").arg("--rename-section").arg(rename).arg(&object))?;
     }

@@ -13,6 +13,8 @@ pub struct Example {
     pub tails: usize,
     pub relations: usize,
     pub edges: Vec<Edge>,
+    /// Whether the CPU streams over its pairs (a graph of this size would not be worth it).
+    pub paired: bool,
 }
 
 /// Buckets that edges carry.
@@ -20,7 +22,13 @@ pub const BUCKETS: usize = 3;
 
 impl Example {
     pub fn on(&self, device: &Device) -> Arc<Graph> {
-        Arc::new(Graph::new(device, self.heads, self.tails, self.relations, &self.edges).unwrap())
+        let graph = Graph::new(device, self.heads, self.tails, self.relations, &self.edges).unwrap();
+        if !(self.paired && *device == Device::Cpu) {
+            return Arc::new(graph);
+        }
+        let graph = graph.with_pairs(device).unwrap();
+        assert!(graph.pairs.is_some(), "{}", self.name);
+        Arc::new(graph)
     }
 
     pub fn groups(&self) -> usize {
@@ -44,7 +52,7 @@ fn random(
         let tail = if hubs && i % 3 == 0 { 1 } else { below(1, tails) };
         Edge { head, tail, relation: below(2, relations), bucket: below(3, BUCKETS) }
     });
-    Example { name, heads, tails, relations, edges: edges.collect() }
+    Example { name, heads, tails, relations, edges: edges.collect(), paired: false }
 }
 
 /// No edges; one edge; parallel edges and heads and tails without any; rows that are split, with groups that are
@@ -54,8 +62,15 @@ pub fn examples() -> Vec<Example> {
     let mut hub = random("hub", 9, 30, 3, 1400, true);
     hub.relations = 4;
     vec![
-        Example { name: "no edges", heads: 2, tails: 3, relations: 1, edges: vec![] },
-        Example { name: "one edge", heads: 1, tails: 1, relations: 1, edges: vec![e(0, 0, 0, 0)] },
+        Example { name: "no edges", heads: 2, tails: 3, relations: 1, edges: vec![], paired: false },
+        Example {
+            name: "one edge",
+            heads: 1,
+            tails: 1,
+            relations: 1,
+            edges: vec![e(0, 0, 0, 0)],
+            paired: false,
+        },
         Example {
             name: "parallel",
             heads: 5,
@@ -69,8 +84,39 @@ pub fn examples() -> Vec<Example> {
                 e(0, 1, 1, 1),
                 e(4, 0, 2, 0),
             ],
+            paired: false,
         },
         random("random", 20, 13, 3, 90, false),
+        enrolments(),
         hub,
     ]
+}
+
+/// Learners 0 .. 40 and courses 40 .. 47 that hear each other under one of two relations and their inverses, with
+/// parallel enrolments, a learner with many, learners and a course with none; attributes, edges among the courses and
+/// the attributes, and attributes without any.
+fn enrolments() -> Example {
+    const LEARNERS: u32 = 40;
+    let draw = Philox::new(4, 0);
+    let mut edges = vec![];
+    for i in 0..400 {
+        let below = |j: u64, n: u32| draw.below_at(8 * i + j, n);
+        let learner = if i % 3 == 0 { 7 } else { below(0, LEARNERS - 2) };
+        let course = LEARNERS + below(1, 6);
+        let kind = below(2, 4) / 3;
+        edges.push(Edge { head: learner, relation: kind, tail: course, bucket: below(3, BUCKETS as u32) });
+        edges.push(Edge {
+            head: course,
+            relation: 4 - kind,
+            tail: learner,
+            bucket: below(4, BUCKETS as u32),
+        });
+    }
+    for i in 0..30 {
+        let below = |j: u64, n: u32| draw.below_at(10_000 + 8 * i + j, n);
+        let (head, tail) = (LEARNERS + below(0, 9), LEARNERS + below(1, 9));
+        let relation = [2, 5][below(2, 2) as usize];
+        edges.push(Edge { head, relation, tail, bucket: below(3, BUCKETS as u32) });
+    }
+    Example { name: "enrolments", heads: 52, tails: 52, relations: 6, edges, paired: true }
 }

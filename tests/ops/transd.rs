@@ -172,3 +172,51 @@ fn threads_do_not_change_the_bits() {
     };
     assert_eq!(run(1), run(3));
 }
+
+/// The compact gradients are the rows of the dense ones that the batch has; all other rows are zero. A second loss over
+/// the same tables is added to the first's gradient.
+#[test]
+fn row_sparse_gradients_are_rows_of_the_dense_ones() {
+    let (entities, q, n, m) = (40usize, 3usize, 6usize, 4usize);
+    let values = |rows: usize, cols: usize, salt: usize| -> Vec<f32> {
+        (0..rows * cols).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 12.0 - 0.9).collect()
+    };
+    for device in [Device::Cpu, Device::Gpu(Gpu::new(HostDriver::new(Order::Reverse)))] {
+        let t = |rows, cols, salt| Tensor::new(&device, rows, cols, &values(rows, cols, salt)).unwrap();
+        let x = [t(entities, n, 0), t(entities, n, 1), t(q, m, 2), t(q, m, 3)];
+        for losses in [1, 2] {
+            let run = |compact: bool| {
+                let batch = triples(&device, &batch(30, 35, q as u32), (entities, q));
+                let mut tape = waata::engine::Tape::new();
+                let vars: Vec<_> = (0..4)
+                    .map(|i| match compact && i < 2 {
+                        true => tape.parameter_of_rows(x[i].clone(), batch.rows()).unwrap(),
+                        false => tape.parameter(x[i].clone()),
+                    })
+                    .collect();
+                let one = Tensor::new(&device, 1, 1, &[1.0]).unwrap();
+                let seeds: Vec<_> = (0..losses)
+                    .map(|_| {
+                        let op = TransD::new(TransDOptions::default(), batch.clone());
+                        (tape.apply(op, &vars).unwrap(), one.clone())
+                    })
+                    .collect();
+                let grads = tape.backward(&seeds).unwrap();
+                let grads: Vec<Tensor> = vars.iter().map(|&v| grads.get(v).unwrap().clone()).collect();
+                (batch.rows().clone(), grads)
+            };
+            let ((rows, compact), (_, dense)) = (run(true), run(false));
+            assert!(rows.len() < 35);
+            for i in 0..2 {
+                assert_eq!(compact[i].shape(), (rows.len(), n));
+                assert_eq!(compact[i].to_vec().unwrap(), rows.gather(&dense[i]).unwrap().to_vec().unwrap());
+                let all = dense[i].to_vec().unwrap();
+                let others = (0..entities).filter(|v| !rows.ids().host().contains(&(*v as u32)));
+                assert!(others.flat_map(|v| &all[v * n..(v + 1) * n]).all(|&g| g == 0.0));
+            }
+            for i in 2..4 {
+                assert_eq!(compact[i].to_vec().unwrap(), dense[i].to_vec().unwrap());
+            }
+        }
+    }
+}

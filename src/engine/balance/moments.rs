@@ -23,11 +23,10 @@ impl Sum for Moments {
 
 /// Elements of a partial sum on the CPU: the gradients' chunks stay in the first-level cache while they are paired.
 const CHUNK: usize = 2048;
-/// Auxiliary gradients of one launch, beside the target.
+/// Auxiliary gradients of a group, beside the target; moments of a group; elements of a piece (balance.cu).
 const AUXILIARIES: usize = 3;
-/// Moments of one launch, and elements per thread (balance.cu).
 const SLOTS: usize = 8;
-const RUN: usize = 16;
+const PIECE: usize = 16384;
 
 /// `result[t][i]` for gradient i of tensor t; 0 where it is absent.
 pub(super) fn measure(grads: &[Vec<Option<Gradient>>]) -> Result<Vec<Vec<Moments>>> {
@@ -80,43 +79,43 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-/// All launches write to one buffer: a single transfer waits for them.
+/// Two launches for all tensors and losses, and a single transfer that waits for them.
 fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Moments>>> {
-    let losses = grads.first().map_or(0, Vec::len);
+    let (tensors, losses) = (grads.len(), grads.first().map_or(0, Vec::len));
     let groups = losses.saturating_sub(1).div_ceil(AUXILIARIES).max(1);
-    let mut out = gpu.allocate(grads.len() * groups * SLOTS * size_of::<f64>())?;
+    // One table: addresses (T, L), lengths (T), first pieces (T + 1), pieces (P).
+    let address = |g: &Option<Tensor>| g.as_ref().map_or(0, Tensor::address);
+    let mut table: Vec<u64> = grads.iter().flatten().map(address).collect();
+    let lengths: Vec<usize> =
+        grads.iter().map(|tensor| tensor.iter().flatten().next().map_or(0, Tensor::len)).collect();
+    table.extend(lengths.iter().map(|&n| n as u64));
+    let (mut first, mut pieces) = (vec![0u64], vec![]);
+    for (t, n) in lengths.iter().enumerate() {
+        pieces.extend((0..n.div_ceil(PIECE) as u64).map(|piece| (t as u64) << 40 | piece));
+        first.push(pieces.len() as u64);
+    }
+    table.extend(&first);
+    table.extend(&pieces);
+    let mut out = gpu.allocate(tensors * groups * SLOTS * size_of::<f64>())?;
     out.fill_zero()?;
-    for (t, tensor) in grads.iter().enumerate() {
-        let Some(n) = tensor.iter().flatten().next().map(Tensor::len).filter(|&n| n > 0) else { continue };
-        for group in 0..groups {
-            let first = 1 + group * AUXILIARIES;
-            let at = |k: usize| tensor.get(k).and_then(Option::as_ref);
-            let blocks = n.div_ceil(256 * RUN).min(1024);
-            let slot = (t * groups + group) * SLOTS;
-            // One block's sums are the result; several are merged.
-            let partial = match blocks {
-                1 => None,
-                _ => Some(gpu.allocate(blocks * SLOTS * size_of::<f64>())?),
-            };
-            let to =
-                partial.as_ref().map_or(out.address() + (slot * size_of::<f64>()) as u64, |p| p.address());
-            gpu.launch(kernels::BALANCE_MOMENTS, Grid::new(blocks as u32, 256))
-                .value(to)
-                .optional(at(0))
-                .optional(at(first))
-                .optional(at(first + 1))
-                .optional(at(first + 2))
-                .value(n as u64)
-                .run()?;
-            if let Some(mut partial) = partial {
-                gpu.launch(kernels::BALANCE_MERGE, Grid::new(1, 256))
-                    .buffer(&mut out)
-                    .buffer(&mut partial)
-                    .count(blocks)
-                    .count(slot)
-                    .run()?;
-            }
-        }
+    if !pieces.is_empty() {
+        let table = gpu.upload(&table)?;
+        let at = |entry: usize| table.address() + (entry * size_of::<u64>()) as u64;
+        let mut partial = gpu.allocate(groups * pieces.len() * SLOTS * size_of::<f64>())?;
+        let grid = |blocks: usize| Grid { blocks: [blocks as u32, groups as u32, 1], ..Grid::new(1, 256) };
+        gpu.launch(kernels::BALANCE_MOMENTS, grid(pieces.len()))
+            .buffer(&mut partial)
+            .value(at(0))
+            .value(at(tensors * losses))
+            .value(at(tensors * losses + tensors + first.len()))
+            .count(losses)
+            .run()?;
+        gpu.launch(kernels::BALANCE_MERGE, grid(tensors))
+            .buffer(&mut out)
+            .buffer(&mut partial)
+            .value(at(tensors * losses + tensors))
+            .count(pieces.len())
+            .run()?;
     }
     let sums: Vec<f64> = out.read()?;
     let read = |t: usize, i: usize| {
@@ -125,5 +124,5 @@ fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Momen
         let at = (t * groups + group) * SLOTS + slot;
         Moments { square: sums[at], inner: sums[at + SLOTS / 2] }
     };
-    Ok((0..grads.len()).map(|t| (0..losses).map(|i| read(t, i)).collect()).collect())
+    Ok((0..tensors).map(|t| (0..losses).map(|i| read(t, i)).collect()).collect())
 }

@@ -3,22 +3,25 @@
 use super::Rule;
 use super::update::{Scalars, Update};
 use crate::Result;
+use crate::engine::Tensor;
 use crate::engine::device::{Gpu, Grid, Kernel, Launch, kernels};
 use crate::engine::sum::POINTERS;
 
+/// Terms of a gradient that a launch adds up; more are added before.
+const TERMS: usize = 4;
 /// Parameters with more moving elements than this get a launch of their own.
 const LARGE: usize = 1 << 18;
 
 /// What may go into one launch.
 fn kind(update: &Update) -> (u64, bool) {
-    (update.steps, update.grad.rows().is_some())
+    (update.steps, update.rows.is_some())
 }
 
 pub(super) fn run(gpu: &Gpu, rule: Rule, lr: f64, decay: f64, updates: Vec<Update>) -> Result<()> {
     // A model has dozens of small tensors, and a launch costs more than their update.
     let (mut groups, mut open): (Vec<Vec<Update>>, Vec<Vec<Update>>) = (vec![], vec![]);
     for update in updates {
-        if update.grad.tensor().len() > LARGE {
+        if update.terms[0].1.len() > LARGE {
             groups.push(vec![update]);
             continue;
         }
@@ -38,18 +41,31 @@ pub(super) fn run(gpu: &Gpu, rule: Rule, lr: f64, decay: f64, updates: Vec<Updat
 /// One launch for up to `POINTERS` tensors of the same kind.
 fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
     let none = [0u64; POINTERS];
-    let (mut values, mut grads, mut ids, mut state) = (none, none, none, [none; 2]);
-    let (mut counts, mut cols) = (none, [0u32; POINTERS]);
-    let (sparse, mut longest) = (group[0].grad.rows().is_some(), 0);
+    let (mut values, mut ids, mut counts, mut state) = (none, none, none, [none; 2]);
+    let (mut grads, mut factors) = ([none; TERMS], [[0f32; POINTERS]; TERMS]);
+    let mut cols = [0u32; POINTERS];
+    let (sparse, mut longest) = (group[0].rows.is_some(), 0);
+    // Sums of what one launch does not take live until it is queued.
+    let mut sums = vec![];
+    for update in group.iter().filter(|u| u.terms.len() > TERMS) {
+        sums.push(Tensor::weighted_sum(&update.terms[TERMS - 1..])?);
+    }
+    let mut more = sums.iter();
     for (i, update) in group.iter_mut().enumerate() {
+        let first = update.terms[0].1;
         values[i] = update.value.address_mut();
-        grads[i] = update.grad.tensor().address();
-        counts[i] = update.grad.tensor().len() as u64;
-        longest = longest.max(update.grad.tensor().len());
+        counts[i] = first.len() as u64;
+        longest = longest.max(first.len());
+        let sum = if update.terms.len() > TERMS { more.next() } else { None };
+        let kept = if sum.is_some() { TERMS - 1 } else { update.terms.len() };
+        let terms = update.terms[..kept].iter().copied().chain(sum.map(|sum| (1.0, sum)));
+        for (k, (factor, tensor)) in terms.enumerate() {
+            (grads[k][i], factors[k][i]) = (tensor.address(), factor as f32);
+        }
         for (places, tensor) in state.iter_mut().zip(update.state.iter_mut()) {
             places[i] = tensor.address_mut();
         }
-        if let Some(rows) = update.grad.rows() {
+        if let Some(rows) = update.rows {
             ids[i] = rows.ids().address();
             counts[i] = rows.len() as u64;
             cols[i] = update.value.cols() as u32;
@@ -59,8 +75,9 @@ fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
     let grid = Grid { blocks: [columns.blocks[0], group.len() as u32, 1], ..columns };
     let start = |dense: Kernel, rows: Kernel, states: usize| -> Launch {
         let launch = gpu.launch(if sparse { rows } else { dense }, grid).value(values);
-        let launch = state[..states].iter().fold(launch, |launch, s| launch.value(*s)).value(grads);
-        let launch = launch.value(counts);
+        let launch = state[..states].iter().fold(launch, |launch, s| launch.value(*s));
+        let launch = grads.iter().fold(launch, |launch, g| launch.value(*g));
+        let launch = factors.iter().fold(launch, |launch, f| launch.value(*f)).value(counts);
         if sparse { launch.value(ids).value(cols) } else { launch }
     };
     let (launch, scalars) = match &scalars {

@@ -7,8 +7,7 @@ use rayon::prelude::*;
 use super::{Rule, gpu};
 use crate::Result;
 use crate::engine::parallel::{self, Work, vectorized_work};
-use crate::engine::rows::Gradient;
-use crate::engine::{Real, Tensor};
+use crate::engine::{Real, RowSet, Tensor};
 use crate::with_real;
 
 /// One parameter that has a gradient in this step. All tensors are unshared and not empty.
@@ -16,7 +15,10 @@ pub(super) struct Update<'a> {
     /// Which step of this parameter it is, from 1.
     pub steps: u64,
     pub value: &'a mut Tensor,
-    pub grad: &'a Gradient,
+    /// The rows that move, where not all do.
+    pub rows: Option<&'a RowSet>,
+    /// The gradient is the sum of factor times tensor; there is at least one.
+    pub terms: Vec<(f64, &'a Tensor)>,
     pub state: &'a mut [Tensor],
 }
 
@@ -182,7 +184,7 @@ impl<T: Real> Elements<T, 1> for ScaledScalars {
 }
 
 /// Elements of a task under a dense gradient, and rows of one under a row-sparse gradient.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 4 * 1024;
 const ROWS: usize = 256;
 /// Rows between the request for one and its update.
 const AHEAD: usize = 6;
@@ -205,6 +207,37 @@ impl<'a, T, const K: usize> Part<'a, T, K> {
     }
 }
 
+/// The gradient of some elements, as a sum of terms.
+struct Sum<'a, T> {
+    terms: &'a [(T, &'a [T])],
+    /// First element and how many.
+    first: usize,
+    len: usize,
+}
+
+impl<'a, T: Real> Sum<'a, T> {
+    /// The gradient itself, where a term with factor 1 is all of it.
+    #[inline(always)]
+    fn single(&self) -> Option<&'a [T]> {
+        match self.terms {
+            [(factor, g)] if *factor == T::one() => Some(&g[self.first..self.first + self.len]),
+            _ => None,
+        }
+    }
+
+    /// Elements `at ..` of it in `out`.
+    #[inline(always)]
+    fn form(&self, at: usize, out: &mut [T]) {
+        out.fill(T::zero());
+        for (factor, g) in self.terms {
+            parallel::axpy(*factor, &g[self.first + at..][..out.len()], out);
+        }
+    }
+}
+
+/// Elements of a sum that are formed at a time: they stay in the first-level cache until they are used.
+const FORMED: usize = 1024;
+
 fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Update) {
     let Ok(state) = <&mut [Tensor; K]>::try_from(&mut *update.state) else {
         unreachable!("a rule has as many state tensors as it names");
@@ -212,19 +245,22 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
     let state = state.each_mut().map(|t| t.host_mut::<T>());
     let cols = update.value.cols();
     let mut rest = Part { p: update.value.host_mut::<T>(), state };
-    let g = update.grad.tensor().host::<T>();
-    let Some(rows) = update.grad.rows() else {
-        let mut tasks = Vec::with_capacity(g.len().div_ceil(CHUNK));
-        for g in g.chunks(CHUNK) {
-            tasks.push(Stretch { rule, g, part: rest.split(g.len()) });
+    let terms: Vec<(T, &[T])> = update.terms.iter().map(|(f, g)| (T::of(*f), g.host::<T>())).collect();
+    let terms = &terms[..];
+    let Some(rows) = update.rows else {
+        let mut tasks = Vec::with_capacity(rest.p.len().div_ceil(CHUNK));
+        for first in (0..rest.p.len()).step_by(CHUNK) {
+            let len = rest.p.len().min(CHUNK);
+            tasks.push(Stretch { rule, g: Sum { terms, first, len }, part: rest.split(len) });
         }
         return tasks.into_par_iter().for_each(vectorized_work);
     };
     // Rows ascend, so each task's rows lie in one stretch of the table.
     let mut tasks = Vec::with_capacity(rows.len().div_ceil(ROWS));
     let mut base = 0;
-    for (ids, g) in rows.ids().host().chunks(ROWS).zip(g.chunks(ROWS * cols)) {
+    for (i, ids) in rows.ids().host().chunks(ROWS).enumerate() {
         let stop = ids[ids.len() - 1] as usize + 1;
+        let g = Sum { terms, first: i * ROWS * cols, len: ids.len() * cols };
         tasks.push(Scattered { rule, g, ids, base, cols, part: rest.split((stop - base) * cols) });
         base = stop;
     }
@@ -233,14 +269,24 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
 
 struct Stretch<'a, T, R, const K: usize> {
     rule: &'a R,
-    g: &'a [T],
+    g: Sum<'a, T>,
     part: Part<'a, T, K>,
 }
 
 impl<T: Real, R: Elements<T, K>, const K: usize> Work for Stretch<'_, T, R, K> {
     #[inline(always)]
     fn run(self) {
-        self.rule.update(self.part.p, self.g, self.part.state);
+        let Stretch { rule, g, mut part } = self;
+        if let Some(g) = g.single() {
+            return rule.update(part.p, g, part.state);
+        }
+        let mut formed = [T::zero(); FORMED];
+        for at in (0..g.len).step_by(FORMED) {
+            let formed = &mut formed[..FORMED.min(g.len - at)];
+            g.form(at, formed);
+            let Part { p, state } = part.split(formed.len());
+            rule.update(p, formed, state);
+        }
     }
 }
 
@@ -248,7 +294,7 @@ impl<T: Real, R: Elements<T, K>, const K: usize> Work for Stretch<'_, T, R, K> {
 struct Scattered<'a, T, R, const K: usize> {
     rule: &'a R,
     /// (ids, cols)
-    g: &'a [T],
+    g: Sum<'a, T>,
     ids: &'a [u32],
     base: usize,
     cols: usize,
@@ -259,7 +305,9 @@ impl<T: Real, R: Elements<T, K>, const K: usize> Work for Scattered<'_, T, R, K>
     #[inline(always)]
     fn run(self) {
         let Scattered { rule, g, ids, base, cols, part: Part { p, mut state } } = self;
-        for (k, (&id, g)) in ids.iter().zip(g.chunks_exact(cols)).enumerate() {
+        let single = g.single();
+        let mut formed = vec![T::zero(); if single.is_some() { 0 } else { cols }];
+        for (k, &id) in ids.iter().enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
                 let at = (next as usize - base) * cols;
                 parallel::prefetch(&p[at..at + cols]);
@@ -272,6 +320,13 @@ impl<T: Real, R: Elements<T, K>, const K: usize> Work for Scattered<'_, T, R, K>
             for (part, s) in parts.iter_mut().zip(&mut state) {
                 *part = Some(&mut s[at..at + cols]);
             }
+            let g = match single {
+                Some(g) => &g[k * cols..][..cols],
+                None => {
+                    g.form(k * cols, &mut formed);
+                    &formed[..]
+                }
+            };
             rule.update(&mut p[at..at + cols], g, parts.map(Option::unwrap_or_default));
         }
     }

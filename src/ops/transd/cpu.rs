@@ -1,14 +1,41 @@
-use rayon::prelude::*;
+//! TransD on the CPU: entities as relations see them, and what both passes share.
 
-use super::{Distance, ProjNorm, Saved, TransDLoss, TransDOptions, Triples};
-use crate::Result;
-use crate::engine::parallel::{Work, axpy, dot, prefetch, vectorized_work};
+mod backward;
+mod forward;
+
+pub(super) use backward::backward;
+pub(super) use forward::forward;
+
+use super::{Distance, ProjNorm, TransDLoss};
+use crate::engine::parallel::dot;
 use crate::engine::{Real, Tensor};
-use crate::ops::scatter::{Scattered, scatter};
-use crate::with_real;
 
-/// Rows of the workspace for each triple: head, tail, corrupted entity.
-const SLOTS: usize = 3;
+/// What the forward pass leaves: scalars alone, from which the backward pass makes the vectors again. A row of them
+/// costs less to read than to be stored and read back.
+pub(super) struct Saved {
+    /// (B, RECORD) of each triple; `Record`.
+    records: Tensor,
+    /// (pieces, 2 m) sums for [r | r_p] over each piece of a relation's triples, for upstream 1.
+    relations: Tensor,
+}
+
+/// Numbers of a triple's record: one cache line in single precision.
+const RECORD: usize = 16;
+
+/// Names the numbers of a record.
+struct Record;
+
+impl Record {
+    /// What the slope of the positive triple's residual is multiplied by, and the negative's.
+    const POSITIVE: usize = 0;
+    const NEGATIVE: usize = 1;
+    /// Of head, tail and corrupted entity: p . e; the factor of the norm; the part of the projection's gradient along
+    /// the projection, which the norm takes away; r_p . the gradient behind the norm.
+    const PRODUCT: usize = 2;
+    const SCALE: usize = 5;
+    const ALONG: usize = 8;
+    const DOT: usize = 11;
+}
 
 /// The four tables on the CPU.
 #[derive(Clone, Copy)]
@@ -28,9 +55,13 @@ impl<'a, T: Real> Tables<'a, T> {
     }
 
     #[inline(always)]
-    pub fn entity(&self, v: u32) -> (&'a [T], &'a [T]) {
-        let at = v as usize * self.n;
-        (&self.e[at..at + self.n], &self.p[at..at + self.n])
+    pub fn entity(&self, v: u32) -> &'a [T] {
+        &self.e[v as usize * self.n..][..self.n]
+    }
+
+    #[inline(always)]
+    pub fn projection(&self, v: u32) -> &'a [T] {
+        &self.p[v as usize * self.n..][..self.n]
     }
 
     #[inline(always)]
@@ -38,37 +69,81 @@ impl<'a, T: Real> Tables<'a, T> {
         let at = q as usize * self.m;
         (&self.r[at..at + self.m], &self.rp[at..at + self.m])
     }
+
+    /// Entity v as a relation with projection vector `rp` sees it.
+    #[inline(always)]
+    pub fn projected(&self, v: u32, rp: &[T], norm: ProjNorm) -> Projected<'a, T> {
+        let e = self.entity(v);
+        Projected { e, product: dot(self.projection(v), e), scale: T::one() }.normalised(rp, norm).0
+    }
 }
 
-/// What the gradient of a projection needs beside the projection itself.
+/// y = scale ((p . e) r_p + pad_or_cut(e, m)), formula (1): never stored.
 #[derive(Clone, Copy)]
-pub(super) struct Projection<T> {
+pub(super) struct Projected<'a, T> {
+    e: &'a [T],
     /// p . e
     product: T,
-    /// 1 / norm where the projection was scaled to norm 1, else 0.
-    scaled: T,
+    scale: T,
 }
 
-/// y = (p . e) r_p + pad_or_cut(e, m), formula (1), then the norm.
-#[inline(always)]
-pub(super) fn project<T: Real>((e, p): (&[T], &[T]), rp: &[T], norm: ProjNorm, y: &mut [T]) -> Projection<T> {
-    let product = dot(p, e);
-    let k = e.len().min(y.len());
-    for ((y, &e), &rp) in y[..k].iter_mut().zip(&e[..k]).zip(&rp[..k]) {
-        *y = e + product * rp;
+impl<T: Real> Projected<'_, T> {
+    /// With the scale that `norm` asks for, and whether it asks for one.
+    #[inline(always)]
+    fn normalised(self, rp: &[T], norm: ProjNorm) -> (Self, bool) {
+        if norm == ProjNorm::None {
+            return (self, false);
+        }
+        let k = self.e.len().min(rp.len());
+        let mut square = T::zero();
+        for (&e, &rp) in self.e[..k].iter().zip(&rp[..k]) {
+            let y = e + self.product * rp;
+            square += y * y;
+        }
+        for &rp in &rp[k..] {
+            square += self.product * rp * (self.product * rp);
+        }
+        let length = square.sqrt();
+        if norm == ProjNorm::Clamp && length < T::one() {
+            return (self, false);
+        }
+        (Projected { scale: T::one() / length.max(T::of(1e-12)), ..self }, true)
     }
-    for (y, &rp) in y[k..].iter_mut().zip(&rp[k..]) {
-        *y = product * rp;
-    }
-    let mut scaled = T::zero();
-    if norm != ProjNorm::None {
-        let length = dot(y, y).sqrt();
-        if norm == ProjNorm::L2 || length >= T::one() {
-            scaled = T::one() / length.max(T::of(1e-12));
-            y.iter_mut().for_each(|y| *y *= scaled);
+
+    /// y += c * this, for the columns that `y` has.
+    #[inline(always)]
+    fn add_to(&self, c: T, rp: &[T], y: &mut [T]) {
+        let k = self.e.len().min(y.len());
+        let (own, along) = (c * self.scale, c * self.scale * self.product);
+        for ((y, &e), &rp) in y[..k].iter_mut().zip(&self.e[..k]).zip(&rp[..k]) {
+            *y += own * e + along * rp;
+        }
+        for (y, &rp) in y[k..].iter_mut().zip(&rp[k..]) {
+            *y += along * rp;
         }
     }
-    Projection { product, scaled }
+}
+
+/// e = from + r - to, the residual of a triple, through `put(place, e)`, for the columns that `out` has.
+#[inline(always)]
+pub(super) fn residual<T: Real>(
+    (from, to): (&Projected<T>, &Projected<T>),
+    (r, rp): (&[T], &[T]),
+    out: &mut [T],
+    put: impl Fn(&mut T, T),
+) {
+    let k = from.e.len().min(out.len());
+    let along = from.scale * from.product - to.scale * to.product;
+    let (f, t) = (&from.e[..k], &to.e[..k]);
+    let (head, tail) = out.split_at_mut(k);
+    let (r_head, r_tail) = r[..k + tail.len()].split_at(k);
+    let (rp_head, rp_tail) = rp[..k + tail.len()].split_at(k);
+    for j in 0..head.len() {
+        put(&mut head[j], from.scale * f[j] - to.scale * t[j] + (along * rp_head[j] + r_head[j]));
+    }
+    for j in 0..tail.len() {
+        put(&mut tail[j], along * rp_tail[j] + r_tail[j]);
+    }
 }
 
 #[inline(always)]
@@ -90,17 +165,20 @@ pub(super) fn distance<T: Real>(e: &[T], distance: Distance) -> T {
     }
 }
 
-/// Replaces e by c d'(e), given d = distance(e).
+/// The derivative of c * distance(e), with d = distance(e), is this times `direction(e)`.
 #[inline(always)]
-fn slope<T: Real>(e: &mut [T], distance: Distance, d: T, c: T) {
+fn slope<T: Real>(distance: Distance, d: T, c: T) -> T {
     match distance {
-        Distance::L2Squared => e.iter_mut().for_each(|e| *e *= c + c),
-        Distance::L2 => e.iter_mut().for_each(|e| *e *= c / d),
-        // signum(0) is 1; the middle of the subgradients is 0.
-        Distance::L1 => {
-            e.iter_mut().for_each(|e| *e = if *e == T::zero() { T::zero() } else { c * e.signum() })
-        }
+        Distance::L2Squared => c + c,
+        Distance::L2 => c / d,
+        Distance::L1 => c,
     }
+}
+
+/// The sign, and the middle of the subgradients, 0, at 0: for L1.
+#[inline(always)]
+fn sign<T: Real>(e: T) -> T {
+    if e == T::zero() { T::zero() } else { e.signum() }
 }
 
 impl TransDLoss {
@@ -117,225 +195,19 @@ impl TransDLoss {
     }
 }
 
-/// One piece of triples of one relation: where its results go.
-struct Task<'a, T> {
-    range: std::ops::Range<usize>,
-    relation: u32,
-    rows: &'a mut [T],
-    dots: &'a mut [T],
-    sums: &'a mut [T],
-}
-
-pub(super) fn forward(triples: &Triples, options: &TransDOptions, x: &[&Tensor]) -> Result<(Tensor, Saved)> {
-    let (count, m) = (triples.len(), x[2].cols());
-    let pieces = &triples.by_relation;
-    let mut loss = x[0].empty_like(1, 1)?;
-    let mut saved = Saved {
-        rows: x[0].empty_like(count * SLOTS, m)?,
-        dots: x[0].empty_like(count * SLOTS, 1)?,
-        relations: x[0].empty_like(pieces.count(), 2 * m)?,
-    };
-    with_real!(x[0].dtype(), T => {
-        let tables = Tables::<T>::new(x);
-        let (mut rows, mut dots) = (saved.rows.host_mut::<T>(), saved.dots.host_mut::<T>());
-        let sums = saved.relations.host_mut::<T>().chunks_exact_mut(2 * m);
-        let mut tasks = Vec::with_capacity(pieces.count());
-        for (piece, sums) in sums.enumerate() {
-            let range = pieces.range(piece);
-            let (rows_here, rows_rest) = rows.split_at_mut(range.len() * SLOTS * m);
-            let (dots_here, dots_rest) = dots.split_at_mut(range.len() * SLOTS);
-            (rows, dots) = (rows_rest, dots_rest);
-            let relation = pieces.row.host()[piece];
-            tasks.push(Task { range, relation, rows: rows_here, dots: dots_here, sums });
-        }
-        let losses: Vec<f64> = tasks
-            .into_par_iter()
-            .map(|task| {
-                let mut total = 0.0;
-                vectorized_work(PieceWork { triples, options, x: &tables, task, total: &mut total });
-                total
-            })
-            .collect();
-        loss.host_mut::<T>()[0] = T::of(losses.into_iter().sum::<f64>() / count as f64);
-    });
-    Ok((loss, saved))
-}
-
-struct PieceWork<'a, 'b, T> {
-    triples: &'a Triples,
-    options: &'a TransDOptions,
-    x: &'a Tables<'a, T>,
-    task: Task<'b, T>,
-    total: &'a mut f64,
-}
-
-impl<T: Real> Work for PieceWork<'_, '_, T> {
-    #[inline(always)]
-    fn run(self) {
-        *self.total = piece(self.triples, self.options, self.x, self.task);
-    }
-}
-
-/// Triples between the request for rows and their use.
-const AHEAD: usize = 4;
-
-/// Loss and unit gradients of the triples of one piece; returns the sum of the losses.
+/// Shares of the gradients of the positive and the negative residual in those of the projections of head, tail and
+/// corrupted entity. The corrupted entity stands in for the tail, or for the head (`head_side`), in the negative.
 #[inline(always)]
-fn piece<T: Real>(triples: &Triples, options: &TransDOptions, x: &Tables<T>, task: Task<T>) -> f64 {
-    let m = x.m;
-    let TransDOptions { loss, distance: kind, proj_norm: norm, l2 } = *options;
-    let share = T::one() / T::of(triples.len() as f64);
-    let decay = T::of(l2 as f64) * share;
-    let (r, rp) = x.relation(task.relation);
-    // Lengths that the compiler can see are equal, so that the loops below need no bounds checks.
-    let (r, rp) = (&r[..m], &rp[..m]);
-    let mut scratch = vec![T::zero(); 5 * m];
-    let (yh, rest) = scratch.split_at_mut(m);
-    let (yt, rest) = rest.split_at_mut(m);
-    let (yc, rest) = rest.split_at_mut(m);
-    let (positive, negative) = rest.split_at_mut(m);
-    let (yh, yt, yc) = (&mut yh[..m], &mut yt[..m], &mut yc[..m]);
-    let (positive, negative) = (&mut positive[..m], &mut negative[..m]);
-    let (dr, drp) = task.sums.split_at_mut(m);
-    let (dr, drp) = (&mut dr[..m], &mut drp[..m]);
-    dr.fill(T::zero());
-    drp.fill(T::zero());
-    let (head, tail) = (triples.head.host(), triples.tail.host());
-    let (corrupt, side) = (triples.corrupt.host(), triples.side.host());
-    let r_squared = dot(r, r);
-    let mut total = 0.0;
-    let places = task.rows.chunks_exact_mut(SLOTS * m).zip(task.dots.chunks_exact_mut(SLOTS));
-    let end = task.range.end;
-    for (i, (rows, dots)) in task.range.zip(places) {
-        if i + AHEAD < end {
-            for v in [head[i + AHEAD], tail[i + AHEAD], corrupt[i + AHEAD]] {
-                let (e, p) = x.entity(v);
-                prefetch(e);
-                prefetch(p);
-            }
-        }
-        let h = project(x.entity(head[i]), rp, norm, yh);
-        let t = project(x.entity(tail[i]), rp, norm, yt);
-        let c = project(x.entity(corrupt[i]), rp, norm, yc);
-        let head_side = side[i] == 1;
-        for j in 0..m {
-            positive[j] = yh[j] + r[j] - yt[j];
-        }
-        let (from, to) = if head_side { (&yc[..m], &yt[..m]) } else { (&yh[..m], &yc[..m]) };
-        for j in 0..m {
-            negative[j] = from[j] + r[j] - to[j];
-        }
-        let (near, far) = (distance(positive, kind), distance(negative, kind));
-        let (value, weight) = loss.at(near - far);
-        total += value.f64();
-        if l2 != 0.0 {
-            let squares = dot(yh, yh) + r_squared + dot(yt, yt) + dot(yc, yc);
-            total += 0.5 * l2 as f64 * squares.f64();
-        }
-        let (gh, rest) = rows.split_at_mut(m);
-        let (gt, gc) = rest.split_at_mut(m);
-        let (gh, gt, gc) = (&mut gh[..m], &mut gt[..m], &mut gc[..m]);
-        slope(positive, kind, near, weight * share);
-        slope(negative, kind, far, -weight * share);
-        for j in 0..m {
-            let both = positive[j] + negative[j];
-            dr[j] += both + decay * r[j];
-        }
-        // The corrupted entity stands in for the tail, or for the head: it takes that one's share of `negative`.
-        let (in_h, in_t, in_c) =
-            if head_side { (T::zero(), T::one(), T::one()) } else { (T::one(), T::zero(), -T::one()) };
-        for j in 0..m {
-            gh[j] = positive[j] + in_h * negative[j] + decay * yh[j];
-            gt[j] = decay * yt[j] - positive[j] - in_t * negative[j];
-            gc[j] = in_c * negative[j] + decay * yc[j];
-        }
-        for (slot, (g, y, of)) in [(gh, &*yh, h), (gt, &*yt, t), (gc, &*yc, c)].into_iter().enumerate() {
-            if of.scaled != T::zero() {
-                // The part of the gradient along y changes the norm alone, which the scaling takes away.
-                let along = dot(y, g);
-                for (g, &y) in g.iter_mut().zip(y) {
-                    *g = (*g - along * y) * of.scaled;
-                }
-            }
-            dots[slot] = dot(rp, g);
-            axpy(of.product, g, drp);
-        }
+fn shares<T: Real>(head_side: bool) -> [(T, T); 3] {
+    let (zero, one) = (T::zero(), T::one());
+    match head_side {
+        true => [(one, zero), (-one, -one), (zero, one)],
+        false => [(one, one), (-one, zero), (zero, -one)],
     }
-    total
 }
 
-pub(super) fn backward(
-    triples: &Triples,
-    saved: &Saved,
-    x: &[&Tensor],
-    dy: &Tensor,
-    dx: &mut [Option<Tensor>],
-) -> Result<()> {
-    let [de, dp, dr, drp] = dx else { return Ok(()) };
-    with_real!(x[0].dtype(), T => {
-        let up = dy.host::<T>()[0];
-        let tables = Tables::<T>::new(x);
-        let (n, m, k) = (tables.n, tables.m, tables.n.min(tables.m));
-        let sums = saved.relations.host::<T>();
-        for (half, out) in [(0, dr), (1, drp)] {
-            let Some(out) = out else { continue };
-            for (q, out) in out.host_mut::<T>().chunks_exact_mut(m).enumerate() {
-                let mut sum = vec![0.0 as T; m];
-                for piece in triples.by_relation.of(q) {
-                    axpy(1.0, &sums[(2 * piece + half) * m..][..m], &mut sum);
-                }
-                axpy(up, &sum, out);
-            }
-        }
-        if de.is_none() && dp.is_none() {
-            return Ok(());
-        }
-        let work = Entities { rows: saved.rows.host::<T>(), dots: saved.dots.host::<T>(), tables, m, k, up };
-        scatter(
-            &triples.uses,
-            k + 1,
-            n,
-            [de.as_mut().map(|t| t.host_mut::<T>()), dp.as_mut().map(|t| t.host_mut::<T>())],
-            &work,
-        );
-    });
-    Ok(())
-}
-
-/// The gradients of entities from those of their projections: dh = pad_or_cut(G, n) + (r_p . G) h_p and
-/// dh_p = (r_p . G) h. All uses of an entity share h and h_p, so G and r_p . G are summed first; the latter is the
-/// last element of the sum.
-struct Entities<'a, T> {
-    rows: &'a [T],
-    dots: &'a [T],
-    tables: Tables<'a, T>,
-    m: usize,
-    k: usize,
-    up: T,
-}
-
-impl<T: Real> Scattered<T, 2> for Entities<'_, T> {
-    #[inline(always)]
-    fn add(&self, place: usize, sum: &mut [T]) {
-        axpy(T::one(), &self.rows[place * self.m..][..self.k], &mut sum[..self.k]);
-        sum[self.k] += self.dots[place];
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, place: usize) {
-        prefetch(&self.rows[place * self.m..][..self.k]);
-    }
-
-    #[inline(always)]
-    fn finish(&self, v: usize, sum: &[T], [de, dp]: &mut [Option<&mut [T]>; 2]) {
-        let (e, p) = self.tables.entity(v as u32);
-        let along = self.up * sum[self.k];
-        if let Some(de) = de {
-            axpy(self.up, &sum[..self.k], &mut de[..self.k]);
-            axpy(along, p, de);
-        }
-        if let Some(dp) = dp {
-            axpy(along, e, dp);
-        }
-    }
+/// Which of (head, tail, corrupted) the negative triple leads from and to.
+#[inline(always)]
+fn ends(head_side: bool) -> (usize, usize) {
+    if head_side { (2, 1) } else { (0, 2) }
 }

@@ -1,4 +1,4 @@
-use super::{Distance, ProjNorm, Saved, TransDLoss, TransDOptions, Triples};
+use super::{Distance, ProjNorm, TransDLoss, TransDOptions, Triples};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Gpu, Tensor};
@@ -6,6 +6,16 @@ use crate::ops::loss::mean;
 
 /// Rows of the workspace for each triple: head, tail, corrupted entity, relation.
 const SLOTS: usize = 4;
+
+/// The gradient for upstream 1, as far as the forward pass takes it.
+pub(super) struct Saved {
+    /// (B * 4, m) gradient of each projected entity before normalisation, and of r.
+    rows: Tensor,
+    /// (B * 3, 1) r_p . row
+    dots: Tensor,
+    /// (pieces, 2 m) sums for [r | r_p] over each piece of a relation's triples.
+    relations: Tensor,
+}
 
 impl Distance {
     /// `enum Distance` of transd.cu.
@@ -53,11 +63,7 @@ pub(super) fn forward(
         .tensor(x[1])
         .tensor(x[2])
         .tensor(x[3])
-        .index(&triples.head)
-        .index(&triples.relation)
-        .index(&triples.tail)
-        .index(&triples.corrupt)
-        .index(&triples.side)
+        .index(&triples.ids)
         .tensor_mut(&mut saved.rows)
         .tensor_mut(&mut saved.dots)
         .tensor_mut(&mut products)
@@ -84,14 +90,13 @@ pub(super) fn forward(
 }
 
 pub(super) fn backward(
-    gpu: &Gpu,
     triples: &Triples,
     saved: &Saved,
     x: &[&Tensor],
     dy: &Tensor,
     dx: &mut [Option<Tensor>],
 ) -> Result<()> {
-    let [de, dp, dr, drp] = dx else { return Ok(()) };
+    let ([de, dp, dr, drp], Some(gpu)) = (dx, x[0].gpu()) else { return Ok(()) };
     let (n, m) = (x[0].cols(), x[2].cols());
     if dr.is_some() || drp.is_some() {
         gpu.launch(kernels::TRANSD_RELATIONS, Grid::warps(triples.relations, 256))
@@ -104,8 +109,11 @@ pub(super) fn backward(
             .count(m)
             .run()?;
     }
-    if de.is_none() && dp.is_none() {
-        return Ok(());
+    let Some(rows) = de.as_ref().or(dp.as_ref()).map(Tensor::rows) else { return Ok(()) };
+    let compact = rows != triples.entities;
+    if !compact {
+        // Of entities without uses.
+        de.iter_mut().chain(dp.iter_mut()).try_for_each(Tensor::fill_zero)?;
     }
     let uses = &triples.uses;
     let pieces = uses.piece_begin.len();
@@ -136,6 +144,7 @@ pub(super) fn backward(
         .index(&uses.offsets)
         .index(&uses.pieces)
         .tensor(dy)
+        .value(compact as i32)
         .count(uses.count())
         .count(n)
         .count(m)

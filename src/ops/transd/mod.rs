@@ -2,9 +2,9 @@
 //! triples, with value and gradient in one pass.
 //!
 //! The forward pass visits the triples sorted by relation, so the gradients of a relation are sums of
-//! neighbouring triples and need no storage; those of entities are left as one row per projected entity, which
-//! the backward pass adds by sorted segments. The projection's own gradient is cheap there: every use of an
-//! entity shares its two rows, so only the sum of r_p . G is needed beside the sum of G.
+//! neighbouring triples and need no storage; those of entities are added in the backward pass by sorted segments
+//! of their uses. The projection's own gradient is cheap there: every use of an entity shares its two rows, so only
+//! the sum of r_p . G is needed beside the sum of G.
 
 mod cpu;
 mod gpu;
@@ -71,20 +71,19 @@ impl Default for TransDOptions {
 
 /// Inputs E (N, n), P (N, n), R (Q, m), R_p (Q, m); output the loss (1, 1). n and m may differ. An empty batch
 /// has loss 0. Formulas (1) and (2).
+///
+/// E and P may stand on the tape as `Tape::parameter_of_rows` of `Triples::rows`, both of them: then their gradients
+/// are compact.
 pub struct TransD {
     triples: Triples,
     options: TransDOptions,
     saved: Option<Saved>,
 }
 
-/// The gradient for upstream 1, as far as the forward pass takes it.
-struct Saved {
-    /// (B * slots, m) gradient of each projected entity before normalisation.
-    rows: Tensor,
-    /// (B * 3, 1) r_p . row
-    dots: Tensor,
-    /// (pieces, 2 m) sums for [r | r_p] over each piece of a relation's triples.
-    relations: Tensor,
+/// What the forward pass leaves for the backward pass.
+enum Saved {
+    Cpu(cpu::Saved),
+    Gpu(gpu::Saved),
 }
 
 impl TransD {
@@ -114,8 +113,14 @@ impl Op for TransD {
             return Ok(vec![Tensor::zeros(&x[0].device(), x[0].dtype(), 1, 1)?]);
         }
         let (loss, saved) = match x[0].gpu() {
-            Some(gpu) => gpu::forward(gpu, &self.triples, &self.options, x)?,
-            None => cpu::forward(&self.triples, &self.options, x)?,
+            Some(gpu) => {
+                let (loss, saved) = gpu::forward(gpu, &self.triples, &self.options, x)?;
+                (loss, Saved::Gpu(saved))
+            }
+            None => {
+                let (loss, saved) = cpu::forward(&self.triples, &self.options, x)?;
+                (loss, Saved::Cpu(saved))
+            }
         };
         self.saved = Some(saved);
         Ok(vec![loss])
@@ -128,10 +133,27 @@ impl Op for TransD {
         dy: &[Option<&Tensor>],
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
-        let (Some(dy), Some(saved)) = (dy[0], &self.saved) else { return Ok(()) };
-        match x[0].gpu() {
-            Some(gpu) => gpu::backward(gpu, &self.triples, saved, x, dy, dx),
-            None => cpu::backward(&self.triples, saved, x, dy, dx),
+        let rows = |i: usize| dx[i].as_ref().map(Tensor::rows);
+        let fits =
+            |rows: Option<usize>| rows.is_none_or(|n| [x[0].rows(), self.triples.rows().len()].contains(&n));
+        let alike = rows(0).is_none() || rows(1).is_none() || rows(0) == rows(1);
+        check(
+            fits(rows(0)) && fits(rows(1)) && alike,
+            "transd",
+            || "gradients of E and P alike".into(),
+            || format!("{:?} and {:?} rows", rows(0), rows(1)),
+        )?;
+        match (dy[0], &self.saved) {
+            (Some(dy), Some(Saved::Gpu(saved))) => gpu::backward(&self.triples, saved, x, dy, dx),
+            (Some(dy), Some(Saved::Cpu(saved))) => {
+                cpu::backward(&self.triples, &self.options, saved, x, dy, dx);
+                Ok(())
+            }
+            _ => dx.iter_mut().flatten().try_for_each(Tensor::fill_zero),
         }
+    }
+
+    fn overwrites(&self) -> bool {
+        true
     }
 }

@@ -1,4 +1,4 @@
-use super::cpu::{Tables, distance, project};
+use super::cpu::{Tables, distance, residual};
 use super::{Distance, ProjNorm, check_tables};
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Index, Tensor, parallel};
@@ -56,16 +56,13 @@ pub fn transd_score(
         let x = Tables::<T>::new(&tables);
         let (heads, relations, tails) = (heads.host(), relations.host(), tails.host());
         parallel::for_rows(scores.host_mut::<T>(), 1, |first, out| {
-            let mut scratch = vec![0.0 as T; 2 * m];
-            let (residual, yt) = scratch.split_at_mut(m);
+            let mut e = vec![0.0 as T; m];
             for (i, out) in out.iter_mut().enumerate() {
                 let (r, rp) = x.relation(relations[first + i]);
-                project(x.entity(heads[first + i]), rp, norm, residual);
-                project(x.entity(tails[first + i]), rp, norm, yt);
-                for j in 0..m {
-                    residual[j] += r[j] - yt[j];
-                }
-                *out = -distance(residual, kind);
+                let head = x.projected(heads[first + i], rp, norm);
+                let tail = x.projected(tails[first + i], rp, norm);
+                residual((&head, &tail), (r, rp), &mut e, |out, e| *out = e);
+                *out = -distance(&e, kind);
             }
         });
     });

@@ -1,4 +1,6 @@
-use crate::engine::{Device, Index};
+use std::sync::Arc;
+
+use crate::engine::{Device, Index, RowSet};
 use crate::graph::{Pieces, Segments};
 use crate::{Error, Result};
 
@@ -7,16 +9,17 @@ use crate::{Error, Result};
 pub struct Triples {
     pub(super) entities: usize,
     pub(super) relations: usize,
-    pub(super) head: Index<u32>,
-    pub(super) relation: Index<u32>,
-    pub(super) tail: Index<u32>,
-    /// The entity that the negative triple has in place of its tail, or of its head where `side` is 1.
-    pub(super) corrupt: Index<u32>,
-    pub(super) side: Index<u32>,
+    /// (B) head, tail, corrupted entity, and 2 relation + side. The negative triple has the corrupted entity in place
+    /// of its tail, or of its head where `side` is 1.
+    pub(super) ids: Index<[u32; 4]>,
+    /// (3 B) where each use stands in the segments of `uses`.
+    pub(super) places: Index<u32>,
     /// Pieces of the triples of each relation.
     pub(super) by_relation: Pieces,
     /// Uses of entities: 3 i, 3 i + 1, 3 i + 2 are head, tail and corrupted entity of triple i.
     pub(super) uses: Segments,
+    /// The rows of E and P that have uses.
+    rows: Arc<RowSet>,
 }
 
 impl Triples {
@@ -36,6 +39,9 @@ impl Triples {
             let expected = format!("five columns of {count} ids, fewer than 2^31");
             return Err(Error::shape("transd", expected, format!("{lengths:?}")));
         }
+        if relations > i32::MAX as usize {
+            return Err(Error::shape("transd", "fewer than 2^31 relations", format!("{relations}")));
+        }
         if let Some(r) = relation_ids.iter().find(|&&r| r as usize >= relations) {
             return Err(Error::shape("transd", format!("relations below {relations}"), format!("{r}")));
         }
@@ -48,29 +54,42 @@ impl Triples {
             ));
         }
         let (offsets, order) = crate::graph::sorted_by(relations, count, |i| relation_ids[i]);
-        let column = |of: &dyn Fn(usize) -> u32| order.iter().map(|&i| of(i as usize)).collect::<Vec<u32>>();
-        let (head, tail) = (column(&|i| heads[i]), column(&|i| tails[i]));
-        let side = column(&|i| changed(i).0 as u32);
-        let corrupt = column(&|i| if changed(i).0 { negative_heads[i] } else { negative_tails[i] });
-        let used: Vec<u32> = (0..count).flat_map(|i| [head[i], tail[i], corrupt[i]]).collect();
+        let ids: Vec<[u32; 4]> = order
+            .iter()
+            .map(|&i| {
+                let i = i as usize;
+                let side = changed(i).0;
+                let corrupt = if side { negative_heads[i] } else { negative_tails[i] };
+                [heads[i], tails[i], corrupt, 2 * relation_ids[i] + side as u32]
+            })
+            .collect();
+        let used: Vec<u32> = ids.iter().flat_map(|ids| [ids[0], ids[1], ids[2]]).collect();
+        let uses = Segments::new(device, &used, entities)?;
+        let mut places = vec![0u32; used.len()];
+        for s in 0..uses.count() {
+            uses.uses(s).iter().for_each(|&place| places[place as usize] = s as u32);
+        }
         Ok(Triples {
             entities,
             relations,
             by_relation: Pieces::new(device, &offsets)?,
-            uses: Segments::new(device, &used, entities)?,
-            head: Index::new(device, head)?,
-            relation: Index::new(device, column(&|i| relation_ids[i]))?,
-            tail: Index::new(device, tail)?,
-            corrupt: Index::new(device, corrupt)?,
-            side: Index::new(device, side)?,
+            rows: Arc::new(RowSet::of_sorted(uses.row.clone(), entities)),
+            uses,
+            ids: Index::new(device, ids)?,
+            places: Index::new(device, places)?,
         })
     }
 
+    /// The entities that occur, of all: whose gradient a batch has.
+    pub fn rows(&self) -> &Arc<RowSet> {
+        &self.rows
+    }
+
     pub fn len(&self) -> usize {
-        self.head.len()
+        self.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.head.is_empty()
+        self.ids.is_empty()
     }
 }

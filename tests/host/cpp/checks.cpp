@@ -2,6 +2,8 @@
 // message, as everything else does. These are the functions that g++ calls; the usual ones would print and go on.
 // The layout of their first argument is that of libubsan.
 
+#ifndef WAATA_SANITIZER
+
 #include <cstdint>
 #include <cstdio>
 
@@ -63,3 +65,5 @@ void __ubsan_handle_negate_overflow(Location* location, std::uintptr_t) {
 }
 
 }  // extern "C"
+
+#endif

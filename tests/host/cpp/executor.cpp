@@ -3,6 +3,10 @@
 
 #include "executor.h"
 
+#ifdef WAATA_SANITIZER_ADDRESS
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
@@ -10,6 +14,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "memory.h"
 
 namespace waata_host {
 
@@ -21,11 +26,6 @@ unsigned char* dynamic_shared;
 namespace {
 
 constexpr unsigned char POISON = 0xff;  // NaN as float and double, a huge index as an integer.
-// What a block can have on every supported architecture (sm_86, sm_89 and sm_120 have the least).
-constexpr unsigned MAX_SHARED_BYTES = 99 * 1024;
-// Poison behind dynamic shared memory: a write there is found, a read there is NaN.
-constexpr unsigned GUARD_BYTES = 4096;
-
 enum class State : std::uint8_t { Ready, Barrier, Warp, Done };
 
 struct Thread {
@@ -49,6 +49,11 @@ unsigned running;  // Index in `threads`.
 const Entry* entry;
 const void* const* arguments;
 std::string failure;
+// Instructions whose lines belong to `failure`; found out outside the fiber, whose stack is small.
+std::uintptr_t failed_at, failed_earlier;
+// Barriers that this launch has met, and the one that it leaves out ("file:line"; empty for none).
+std::vector<Site> met;
+std::string left_out;
 alignas(128) unsigned char dynamic_memory[MAX_SHARED_BYTES + GUARD_BYTES];
 
 bool same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
@@ -65,8 +70,15 @@ std::string where() {
            std::to_string(block_index.y) + ", " + std::to_string(block_index.z) + ")";
 }
 
+std::string who() {
+    const uint3& i = threads[running].index;
+    return "thread (" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
+
 void run_thread() {
+    fiber_acquires(nullptr);
     entry->call(arguments);
+    fiber_releases(nullptr);
     threads[running].state = State::Done;
     pause_fiber();
 }
@@ -153,6 +165,7 @@ unsigned release(Thread* warp, unsigned present) {
             if (group >> lane & 1) reached = warp[lane].mask == first.mask && same(warp[lane].site, first.site);
         }
         if (reached) {
+            if (first.operation == Operation::Sync) warp_synchronised(static_cast<unsigned>(warp - threads) / WARP_SIZE);
             complete(warp, group, first.operation);
             released |= group;
             waiting &= ~group;
@@ -214,6 +227,7 @@ bool pass_barrier(unsigned count) {
         if (threads[i].state != State::Barrier || !same(threads[i].site, threads[0].site)) return false;
         holds += threads[i].value;
     }
+    barrier_passed();
     for (unsigned i = 0; i < count; ++i) {
         threads[i].result = holds;
         threads[i].state = State::Ready;
@@ -221,9 +235,26 @@ bool pass_barrier(unsigned count) {
     return true;
 }
 
+// Poison. Not by memset: the sanitizers would check it, and there are their red zones between the variables.
+[[gnu::optimize("no-tree-loop-distribute-patterns")]] void fill(unsigned char* memory, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; ++i) memory[i] = POISON;
+}
+
+// With AddressSanitizer what lies behind the dynamic shared memory of this launch is out of bounds.
+void guard([[maybe_unused]] unsigned shared_bytes) {
+#ifdef WAATA_SANITIZER_ADDRESS
+    __asan_unpoison_memory_region(dynamic_memory, sizeof dynamic_memory);
+    __asan_poison_memory_region(dynamic_memory + shared_bytes, sizeof dynamic_memory - shared_bytes);
+#endif
+}
+
 void run_block(unsigned count, unsigned shared_bytes, Order order, Generator& random) {
-    if (entry->shared_begin) std::memset(entry->shared_begin, POISON, entry->shared_end - entry->shared_begin);
-    std::memset(dynamic_memory, POISON, shared_bytes + GUARD_BYTES);
+    block_begins();
+    fiber_acquires(nullptr);
+    fill(entry->shared_begin, static_cast<std::size_t>(entry->shared_end - entry->shared_begin));
+    fill(dynamic_memory, shared_bytes);
+    guard(shared_bytes);
+    fiber_releases(nullptr);
     for (unsigned i = 0; i < count; ++i) {
         const unsigned plane = block_size.x * block_size.y;
         threads[i].index = {i % block_size.x, i % plane / block_size.x, i / plane};
@@ -241,14 +272,7 @@ void run_block(unsigned count, unsigned shared_bytes, Order order, Generator& ra
             run_warp(threads + first, lanes == WARP_SIZE ? 0xffffffffu : (1u << lanes) - 1, lane_order);
             if (!failure.empty()) return;
         }
-        if (std::all_of(threads, threads + count, done)) {
-            const unsigned char* const end = dynamic_memory + shared_bytes + GUARD_BYTES;
-            if (std::any_of(end - GUARD_BYTES, end, [](unsigned char byte) { return byte != POISON; })) {
-                failure = where() + ": a write behind the " + std::to_string(shared_bytes) +
-                          " bytes of dynamic shared memory";
-            }
-            return;
-        }
+        if (std::all_of(threads, threads + count, done)) return;
     } while (pass_barrier(count));
     report_divergence(count);
 }
@@ -287,7 +311,8 @@ std::string check(const unsigned* sizes, unsigned count) {
     return {};
 }
 
-void run_grid(unsigned shared_bytes, Order order, std::uint64_t seed) {
+// Of blocks in between than the first and last `end_blocks` nothing runs.
+void run_grid(unsigned shared_bytes, std::uint64_t end_blocks, Order order, std::uint64_t seed) {
     Generator random{seed};
     const std::uint64_t blocks = std::uint64_t{grid_size.x} * grid_size.y * grid_size.z;
     // Shuffled blocks: i * step + start (mod blocks), a permutation because step and blocks share no factor.
@@ -299,6 +324,10 @@ void run_grid(unsigned shared_bytes, Order order, std::uint64_t seed) {
     const unsigned count = block_size.x * block_size.y * block_size.z;
     std::uint64_t block = order == Order::Reverse ? blocks - 1 : start;
     for (std::uint64_t i = 0; i < blocks && failure.empty(); ++i) {
+        if (i == end_blocks && blocks > 2 * end_blocks) {
+            i = blocks - end_blocks;
+            block = order == Order::Forward ? i : block;
+        }
         const std::uint64_t plane = std::uint64_t{grid_size.x} * grid_size.y;
         block_index = {static_cast<unsigned>(block % grid_size.x), static_cast<unsigned>(block % plane / grid_size.x),
                        static_cast<unsigned>(block / plane)};
@@ -311,33 +340,54 @@ void run_grid(unsigned shared_bytes, Order order, std::uint64_t seed) {
 
 unsigned lane() { return running % WARP_SIZE; }
 
+unsigned running_thread() { return running; }
+
 void fault(const char* what, const char* file, unsigned line) {
-    const uint3& i = threads[running].index;
-    failure = where() + ", thread (" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) +
-              "): " + what + " (" + place(file, line) + ")";
+    failure = where() + ", " + who() + ": " + what + " (" + place(file, line) + ")";
     pause_fiber();
     __builtin_unreachable();
 }
 
+void fault_at(const std::string& what, std::uintptr_t instruction, std::uintptr_t earlier) {
+    failure = where() + ", " + who() + ": " + what;
+    failed_at = instruction;
+    failed_earlier = earlier;
+    pause_fiber();
+    __builtin_unreachable();
+}
+
+// Notes a barrier; true where the launch goes on as if it were not there.
+bool leaves_out(const Site& site) {
+    if (std::none_of(met.begin(), met.end(), [&](const Site& other) { return same(other, site); })) met.push_back(site);
+    return !left_out.empty() && left_out == place(site.file, site.line);
+}
+
 int Site::barrier(bool predicate) const {
+    if (leaves_out(*this)) return predicate;
     Thread& thread = threads[running];
     thread.site = *this;
     thread.value = predicate;
     thread.state = State::Barrier;
+    fiber_releases(nullptr);
     pause_fiber();
+    fiber_acquires(nullptr);
     return static_cast<int>(thread.result);
 }
 
 std::uint64_t Site::collective(Operation operation, unsigned mask, std::uint64_t value, unsigned source) const {
     Thread& thread = threads[running];
     if (!(mask >> lane() & 1)) fault((std::string(name) + ": the mask does not name the calling lane").c_str(), file, line);
+    if (operation == Operation::Sync && leaves_out(*this)) return 0;
     thread.site = *this;
     thread.operation = operation;
     thread.mask = mask;
     thread.source = source;
     thread.value = value;
     thread.state = State::Warp;
+    Thread* const warp = &threads[running / WARP_SIZE * WARP_SIZE];
+    if (operation == Operation::Sync) fiber_releases(warp);
     pause_fiber();
+    if (operation == Operation::Sync) fiber_acquires(warp);
     return thread.result;
 }
 
@@ -359,14 +409,23 @@ unsigned waata_host_kernels() {
 // `index` below waata_host_kernels().
 const Entry* waata_host_kernel(unsigned index) { return &registry()[index]; }
 
+// The `index`-th barrier that the last launch has met, as "file:line"; false where there were fewer.
+bool waata_host_barrier(unsigned index, char* text, std::size_t capacity) {
+    if (index >= met.size()) return false;
+    std::snprintf(text, capacity, "%s", place(met[index].file, met[index].line).c_str());
+    return true;
+}
+
 // Each of `given` points at the bytes of one argument. On failure, false and a message in `text`.
 bool waata_host_launch(const Entry* kernel, const unsigned* grid, const unsigned* block, unsigned shared_bytes,
-                       int order, std::uint64_t seed, const unsigned char* const* given, const unsigned* sizes,
+                       bool host_memory, const char* without, std::uint64_t end_blocks, int order, std::uint64_t seed, const unsigned char* const* given, const unsigned* sizes,
                        unsigned count, char* text, std::size_t capacity) {
     entry = kernel;
     grid_size = {grid[0], grid[1], grid[2]};
     block_size = {block[0], block[1], block[2]};
     dynamic_shared = dynamic_memory;
+    met.clear();
+    left_out = without ? without : "";
     failure = fibers_available() ? "" : "no memory for the stacks of a block";
     for (const std::string& problem : {limits(grid_size, block_size, shared_bytes), check(sizes, count)}) {
         if (failure.empty() && !problem.empty()) failure = "kernel `" + std::string(entry->name) + "`: " + problem;
@@ -383,7 +442,11 @@ bool waata_host_launch(const Entry* kernel, const unsigned* grid, const unsigned
             pointers.push_back(copies.back().data());
         }
         arguments = pointers.data();
-        run_grid(shared_bytes, static_cast<Order>(order), seed);
+        failed_at = failed_earlier = 0;
+        launch_begins(*kernel, shared_bytes, host_memory);
+        run_grid(shared_bytes, end_blocks, static_cast<Order>(order), seed);
+        if (failed_at) failure += " (" + source_line(failed_at) + ")";
+        if (failed_earlier) failure += "; the other access: " + source_line(failed_earlier);
     }
     std::snprintf(text, capacity, "%s", failure.c_str());
     return failure.empty();

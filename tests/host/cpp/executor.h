@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -11,6 +12,10 @@
 namespace waata_host {
 
 constexpr unsigned WARP_SIZE = 32;
+// What a block can have on every supported architecture (sm_86, sm_89 and sm_120 have the least).
+constexpr unsigned MAX_SHARED_BYTES = 99 * 1024;
+// Behind dynamic shared memory, so that an access there stays in memory of the executor's.
+constexpr unsigned GUARD_BYTES = 4096;
 
 // Plain globals: one launch runs at a time, on one thread of the operating system.
 extern const uint3* thread_index;
@@ -21,8 +26,16 @@ extern unsigned char* dynamic_shared;
 // The current thread's lane in its warp.
 unsigned lane();
 
+// The current thread's number in its block.
+unsigned running_thread();
+
 // Ends the launch with this message. Returns to the scheduler, never to the kernel.
 [[noreturn]] void fault(const char* what, const char* file, unsigned line);
+// The same with the source line of an instruction, and of the earlier access that it collides with.
+[[noreturn]] void fault_at(const std::string& what, std::uintptr_t instruction, std::uintptr_t earlier = 0);
+
+// What is not part of the kernel: its accesses are not checked.
+#define WAATA_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 
 enum class Operation : std::uint8_t { Sync, Shuffle, Ballot, Add, Min, Max, And, Or, Xor, Match };
 
@@ -131,10 +144,10 @@ struct Caller<kernel> {
     static constexpr unsigned sizes[] = {static_cast<unsigned>(sizeof(P))..., 0};
     static constexpr unsigned parameters = sizeof...(P);
 
-    static void call(const void* const* arguments) { expand(arguments, std::index_sequence_for<P...>{}); }
+    WAATA_UNCHECKED static void call(const void* const* arguments) { expand(arguments, std::index_sequence_for<P...>{}); }
 
     template <std::size_t... I>
-    static void expand([[maybe_unused]] const void* const* arguments, std::index_sequence<I...>) {
+    WAATA_UNCHECKED static void expand([[maybe_unused]] const void* const* arguments, std::index_sequence<I...>) {
         kernel(*static_cast<const std::remove_cv_t<P>*>(arguments[I])...);
     }
 };

@@ -1,6 +1,8 @@
 // CUDA's functions on numbers, bits and memory. The fast ones (__expf and the like) are the precise ones here.
 #pragma once
 
+#include "memory.h"
+
 using std::isfinite;
 using std::isinf;
 using std::isnan;
@@ -39,7 +41,8 @@ inline unsigned reverse_bits(unsigned x) {
 
 // Atomic because no other thread runs in between. Sums wrap, as on a card.
 template <typename T, typename F>
-inline T update(T* address, F next) {
+WAATA_UNCHECKED T update(T* address, F next) {
+    atomic_access(address, sizeof(T));
     const T old = *address;
     *address = next(old);
     return old;

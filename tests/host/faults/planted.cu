@@ -75,3 +75,74 @@ extern "C" __global__ void fault_dynamic_shared(unsigned elements) {
     DYNAMIC_SHARED(float, tile);
     tile[elements] = 1.0f;
 }
+
+extern "C" __global__ void fault_read_global(const float* x, float* out, long long at) {
+    out[threadIdx.x] = x[at];
+}
+
+extern "C" __global__ void fault_write_global(float* out, long long at) {
+    out[at] = 1.0f;
+}
+
+// Past the end of one variable of static shared memory, through a pointer, whose bounds the compiler does not know.
+__device__ __noinline__ float element(const float* x, unsigned at) { return x[at]; }
+extern "C" __global__ void fault_read_shared(unsigned at, float* out) {
+    __shared__ float tile[8], other[8];
+    if (threadIdx.x < 8) tile[threadIdx.x] = other[threadIdx.x] = 1.0f;
+    __syncthreads();
+    out[threadIdx.x] = element(tile, at) + element(other, 0);
+}
+
+extern "C" __global__ void fault_write_shared(unsigned at, float* out) {
+    __shared__ float tile[8];
+    float* const shifted = tile + at;
+    asm("" ::: "memory");
+    if (threadIdx.x == 0) *shifted = 1.0f;
+    __syncthreads();
+    out[threadIdx.x] = at < 8 ? tile[at] : 0.0f;
+}
+
+extern "C" __global__ void fault_read_dynamic_shared(unsigned elements, float* out) {
+    DYNAMIC_SHARED(float, tile);
+    out[threadIdx.x] = tile[elements];
+}
+
+// A neighbour's element is read after the barrier, in the interval in which the neighbour writes it.
+extern "C" __global__ void fault_race_shared(const float* x, float* out) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    const float next = tile[(threadIdx.x + 1) % 64];
+    tile[threadIdx.x] = 2.0f * next;
+    __syncthreads();
+    out[threadIdx.x] = tile[threadIdx.x];
+}
+
+// Two threads of a block write one element of device memory.
+extern "C" __global__ void fault_race_global(float* out) {
+    out[threadIdx.x / 2] = threadIdx.x;
+}
+
+// Block 1 adds to what block 0 adds to.
+extern "C" __global__ void fault_race_blocks(float* out) {
+    if (threadIdx.x == 0) out[0] += 1.0f;
+}
+
+// Block 0 reads what block 1 writes.
+extern "C" __global__ void fault_race_blocks_read(float* x, float* out) {
+    if (blockIdx.x == 0) out[threadIdx.x] = x[threadIdx.x];
+    if (blockIdx.x == 1) x[threadIdx.x] = 1.0f;
+}
+
+// A shuffle does not order accesses to memory: __syncwarp does.
+extern "C" __global__ void fault_race_warp(float* out) {
+    __shared__ float tile[32];
+    tile[threadIdx.x] = threadIdx.x;
+    const float sum = warp_sum(1.0f);
+    out[threadIdx.x] = sum + tile[31 - threadIdx.x];
+}
+
+// Another thread's element of device memory, written before the launch by nobody.
+extern "C" __global__ void fault_unwritten_global(const float* x, float* out) {
+    out[threadIdx.x] = x[threadIdx.x];
+}

@@ -61,3 +61,17 @@ extern "C" __global__ void probe_bfloat16(const float* x, float* out) {
     const __nv_bfloat16 narrow = __float2bfloat16_rn(x[threadIdx.x]);
     out[threadIdx.x] = __bfloat162float(narrow);
 }
+
+// What may look like a race and is none: atomics, a warp's own barrier, bytes of one word, reads by all.
+extern "C" __global__ void probe_no_race(const float* x, unsigned* sum, unsigned char* bytes, float* out) {
+    __shared__ float tile[64];
+    atomicAdd(sum, 1u);
+    bytes[threadIdx.x] = static_cast<unsigned char>(threadIdx.x);
+    tile[threadIdx.x] = x[0] + x[threadIdx.x];
+    __syncwarp();
+    const float other = tile[threadIdx.x ^ 1];
+    __syncwarp();
+    tile[threadIdx.x] = other;
+    __syncthreads();
+    out[threadIdx.x] = tile[63 - threadIdx.x];
+}

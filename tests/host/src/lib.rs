@@ -5,14 +5,16 @@
 //! corrupting memory, where
 //! * not all threads reach a barrier, or not all lanes of the mask a warp collective (by file and line);
 //! * number or size of the arguments, block, grid or shared memory do not fit the kernel;
-//! * an access is misaligned or through null, an index leaves a fixed array, an int overflows, a division is by
-//!   zero, or a write lands behind dynamic shared memory.
+//! * an access is misaligned or through null, an index leaves a fixed array, an int overflows, a division is by zero;
+//! * an access to device memory or to dynamic shared memory is out of bounds, or reads what nobody has written;
+//! * two threads access the same word, one of them to write, and no barrier orders them: threads of a block in shared
+//!   and device memory, threads of different blocks of a launch in device memory.
 //!
-//! Shared memory is NaN before each block, so a missing barrier shows as NaN or as results that differ between
-//! orders of the threads. It does not show: global memory out of bounds, races between blocks, memory ordering,
-//! the rounding of fast intrinsics, speed.
+//! It does not show: an index beyond one variable of static shared memory through a pointer (the sanitizers do:
+//! scripts/check-sanitizers.sh), races between launches, fences, the rounding of fast intrinsics, speed.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// In which order blocks, the warps of a block and the lanes of a warp run. A correct kernel gives the same bits in
@@ -25,6 +27,15 @@ pub enum Order {
     Shuffle(u64),
 }
 
+/// Barriers of a block or a warp in the kernels' source, as `file:line`, to prove that each is needed.
+#[derive(Debug, Default)]
+pub struct Barriers {
+    /// Those that launches have met.
+    pub met: Mutex<BTreeSet<String>>,
+    /// The one that launches leave out.
+    pub without: Option<String>,
+}
+
 /// What cuLaunchKernel takes, and an order.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
@@ -34,6 +45,11 @@ pub struct Launch<'a> {
     /// Dynamic shared memory in bytes.
     pub shared_bytes: u32,
     pub order: Order,
+    /// The kernel may also access memory that is not of `allocate`, unchecked.
+    pub host_memory: bool,
+    pub barriers: Option<&'a Barriers>,
+    /// Only so many blocks at each end of the grid run, for tables that are too large to be run over.
+    pub end_blocks: Option<u64>,
 }
 
 #[repr(C)]
@@ -56,6 +72,9 @@ unsafe extern "C" {
         grid: *const u32,
         block: *const u32,
         shared_bytes: u32,
+        host_memory: bool,
+        without: *const c_char,
+        end_blocks: u64,
         order: c_int,
         seed: u64,
         arguments: *const *const u8,
@@ -64,6 +83,13 @@ unsafe extern "C" {
         text: *mut c_char,
         capacity: usize,
     ) -> bool;
+    fn waata_host_barrier(index: u32, text: *mut c_char, capacity: usize) -> bool;
+    fn waata_host_allocate(bytes: usize) -> u64;
+    fn waata_host_free(address: u64);
+    fn waata_host_holds(address: u64, bytes: usize) -> bool;
+    fn waata_host_written(address: u64, bytes: usize);
+    fn waata_host_zero(address: u64, bytes: usize);
+    fn waata_host_copied(to: u64, from: u64, bytes: usize);
 }
 
 /// The executor is one set of global variables: one launch at a time.
@@ -121,6 +147,8 @@ pub unsafe fn launch(launch: &Launch, arguments: &[&[u8]]) -> Result<(), String>
     };
     let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
     let sizes: Vec<_> = arguments.iter().map(|argument| argument.len() as u32).collect();
+    let without = launch.barriers.and_then(|barriers| barriers.without.as_deref());
+    let without = without.map(|site| CString::new(site).map_err(|e| e.to_string())).transpose()?;
     let mut text = [0u8; 4096];
     // SAFETY: the arrays have the lengths given and outlive the call; the caller vouches for the kernel's pointers.
     let succeeded = unsafe {
@@ -129,6 +157,9 @@ pub unsafe fn launch(launch: &Launch, arguments: &[&[u8]]) -> Result<(), String>
             launch.grid.as_ptr(),
             launch.block.as_ptr(),
             launch.shared_bytes,
+            launch.host_memory,
+            without.as_ref().map_or(std::ptr::null(), |site| site.as_ptr()),
+            launch.end_blocks.unwrap_or(u64::MAX),
             order,
             seed,
             pointers.as_ptr(),
@@ -138,9 +169,116 @@ pub unsafe fn launch(launch: &Launch, arguments: &[&[u8]]) -> Result<(), String>
             text.len(),
         )
     };
+    if let Some(barriers) = launch.barriers {
+        let mut met = barriers.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut site = [0u8; 512];
+        let mut index = 0;
+        // SAFETY: the buffer has the length given; the lock is still held.
+        while unsafe { waata_host_barrier(index, site.as_mut_ptr().cast(), site.len()) } {
+            index += 1;
+            met.extend(CStr::from_bytes_until_nul(&site).map(|site| site.to_string_lossy().into_owned()));
+        }
+    }
     if succeeded {
         return Ok(());
     }
     let message = CStr::from_bytes_until_nul(&text).map(|text| text.to_string_lossy().into_owned());
     Err(message.unwrap_or_else(|_| format!("kernel `{}` failed", launch.kernel)))
+}
+
+/// Device memory: NaN at first, and every access of a kernel to it is checked. Pages exist once they are touched, so
+/// more may be asked for than the machine has.
+///
+/// # Errors
+/// Where the system gives no address space.
+pub fn allocate(bytes: usize) -> Result<u64, String> {
+    let _locked = lock();
+    // SAFETY: calls are serialised by the lock.
+    match unsafe { waata_host_allocate(bytes.max(1)) } {
+        0 => Err(format!("no address space for {bytes} bytes of device memory")),
+        address => Ok(address),
+    }
+}
+
+/// # Safety
+/// `address` came from `allocate` and is not used after.
+pub unsafe fn free(address: u64) {
+    let _locked = lock();
+    // SAFETY: the caller's promise.
+    unsafe { waata_host_free(address) }
+}
+
+fn held(address: u64, bytes: usize) -> Result<(), String> {
+    // SAFETY: reads the table of allocations; calls are serialised by the caller's lock.
+    match unsafe { waata_host_holds(address, bytes) } {
+        true => Ok(()),
+        false => Err(format!("{bytes} bytes at {address:#x} are not inside one allocation")),
+    }
+}
+
+/// Copies to device memory.
+///
+/// # Errors
+/// Where the range is not inside one allocation.
+///
+/// # Safety
+/// `to` is an address of `allocate`, or inside its memory.
+pub unsafe fn upload(to: u64, from: &[u8]) -> Result<(), String> {
+    let _locked = lock();
+    held(to, from.len())?;
+    // SAFETY: the range is inside a live allocation.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from.as_ptr(), to as *mut u8, from.len());
+        waata_host_written(to, from.len());
+    }
+    Ok(())
+}
+
+/// Copies from device memory.
+///
+/// # Errors
+/// Where the range is not inside one allocation.
+///
+/// # Safety
+/// As `upload`.
+pub unsafe fn download(to: &mut [u8], from: u64) -> Result<(), String> {
+    let _locked = lock();
+    held(from, to.len())?;
+    // SAFETY: the range is inside a live allocation.
+    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to.as_mut_ptr(), to.len()) };
+    Ok(())
+}
+
+/// Copies within device memory.
+///
+/// # Errors
+/// Where a range is not inside one allocation.
+///
+/// # Safety
+/// As `upload`, and the ranges do not overlap.
+pub unsafe fn copy(to: u64, from: u64, bytes: usize) -> Result<(), String> {
+    let _locked = lock();
+    held(to, bytes)?;
+    held(from, bytes)?;
+    // SAFETY: both ranges are inside live allocations.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes);
+        waata_host_copied(to, from, bytes);
+    }
+    Ok(())
+}
+
+/// Sets device memory to zero.
+///
+/// # Errors
+/// Where the range is not inside one allocation.
+///
+/// # Safety
+/// As `upload`.
+pub unsafe fn zero(to: u64, bytes: usize) -> Result<(), String> {
+    let _locked = lock();
+    held(to, bytes)?;
+    // SAFETY: the range is inside a live allocation.
+    unsafe { waata_host_zero(to, bytes) };
+    Ok(())
 }

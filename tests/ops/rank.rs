@@ -1,0 +1,216 @@
+//! The ranking kernels against the CPU's tiles, and both against scores that are computed pair by pair.
+
+use waata::engine::{Device, Gpu, Philox, Tensor};
+use waata::eval::{NO_COURSE, Scorer, TopK};
+use waata::graph::IdSets;
+use waata::ops::{Activation, Bottom, Dot, PairHead};
+
+use crate::common::{HostDriver, Order};
+
+fn devices() -> Vec<Device> {
+    let mut devices: Vec<Device> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
+        .map(|order| Device::Gpu(Gpu::new(HostDriver::new(order))))
+        .into();
+    if let Ok(device @ Device::Gpu(_)) = Device::parse("auto") {
+        devices.push(device);
+    }
+    devices
+}
+
+fn seen(rows: usize, courses: usize) -> Vec<Vec<u32>> {
+    (0..rows as u32).map(|b| (0..courses as u32).filter(|c| (c + b) % 4 == 1).collect()).collect()
+}
+
+/// The best of given scores (rows, courses) by a full sort.
+fn sorted(scores: &[f32], seen: &[Vec<u32>], courses: usize, k: usize) -> TopK {
+    let mut top = TopK { k, ids: vec![], scores: vec![] };
+    for (row, seen) in scores.chunks_exact(courses).zip(seen) {
+        let mut ids: Vec<u32> = (0..courses as u32).filter(|id| !seen.contains(id)).collect();
+        ids.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+        ids.resize(ids.len().max(k), NO_COURSE);
+        let score = |&id: &u32| row.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        top.scores.extend(ids[..k].iter().map(score));
+        top.ids.extend(&ids[..k]);
+    }
+    top
+}
+
+/// Small whole numbers: every order of summation gives the same scores, and most are ties.
+fn whole(rows: usize, cols: usize, stream: u64, below: u32) -> Vec<f32> {
+    let random = Philox::new(8, stream);
+    (0..rows * cols).map(|i| random.below_at(i as u64, below) as f32 - (below / 2) as f32).collect()
+}
+
+#[test]
+fn match_scores_and_ties() {
+    for (rows, courses, dim, k) in [
+        (1usize, 1usize, 1usize, 3usize),
+        (35, 300, 5, 10),
+        (3, 700, 17, 128),
+        (70, 131, 33, 50),
+        (2, 40, 16, 40),
+        (0, 4, 2, 1),
+        (2, 0, 3, 1),
+    ] {
+        let (u, i, bias) = (whole(rows, dim, 1, 5), whole(courses, dim, 2, 5), whole(1, courses, 3, 9));
+        let mut scores = vec![];
+        for u in u.chunks_exact(dim) {
+            let dot = |i: &[f32]| u.iter().zip(i).map(|(u, i)| u * i).sum::<f32>();
+            scores.extend(i.chunks_exact(dim).zip(&bias).map(|(i, bias)| 2.0 * dot(i) + bias));
+        }
+        let want = sorted(&scores, &seen(rows, courses), courses.max(1), k);
+        for device in [vec![Device::Cpu], devices()].concat() {
+            let tensor = |rows, cols, values: &[f32]| Tensor::new(&device, rows, cols, values).unwrap();
+            let dot = Dot { scale: 2.0, bias: Some(tensor(1, courses, &bias)) };
+            let scorer = Scorer::new(tensor(courses, dim, &i), Some(dot), None).unwrap();
+            let seen = IdSets::new(&device, seen(rows, courses), courses).unwrap();
+            let got = scorer.rank(&tensor(rows, dim, &u), &seen, k).unwrap();
+            if courses > 0 {
+                assert_eq!(got, want, "{rows} x {courses} x {dim}, k {k} on {}", device.name());
+            } else {
+                assert!(got.ids.iter().all(|&id| id == NO_COURSE));
+            }
+        }
+    }
+}
+
+#[test]
+fn infinities_rank_and_nan_is_named_by_its_row() {
+    for device in [vec![Device::Cpu], devices()].concat() {
+        let bias = [0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, -1.0];
+        let bias = Some(Tensor::new(&device, 1, 5, &bias).unwrap());
+        let courses = Tensor::new(&device, 5, 1, &[0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        let scorer = Scorer::new(courses, Some(Dot { scale: 1.0, bias }), None).unwrap();
+        let none = IdSets::none(&device, 2, 5).unwrap();
+        let learners = Tensor::new(&device, 2, 1, &[0.0, 0.0]).unwrap();
+        assert_eq!(scorer.rank(&learners, &none, 128).unwrap().row(1), [3, 0, 1, 4, 2]);
+        let learners = Tensor::new(&device, 2, 1, &[0.0, f32::NAN]).unwrap();
+        let error = scorer.rank(&learners, &none, 2).unwrap_err().to_string();
+        assert!(error.contains("row 1"), "{error}");
+        assert!(scorer.rank(&learners, &none, 0).is_err() && scorer.rank(&learners, &none, 129).is_err());
+    }
+}
+
+/// Random weights (n, m) of one device.
+fn dense(device: &Device, inputs: usize, outputs: usize, stream: u64) -> (Tensor, Tensor) {
+    let random = Philox::new(3, stream);
+    let value = |i: usize| 0.5 * random.normal_at(i as u64) as f32;
+    let w: Vec<f32> = (0..inputs * outputs).map(value).collect();
+    let b: Vec<f32> = (0..outputs).map(|i| value(inputs * outputs + i)).collect();
+    (Tensor::new(device, inputs, outputs, &w).unwrap(), Tensor::new(device, 1, outputs, &b).unwrap())
+}
+
+/// A head with every kind of step: two MLPs of widths (w, n), their mean, a gate and a softmax, a tower.
+fn head(device: &Device, bottom: Bottom, dim: usize, (w, n): (usize, usize)) -> PairHead {
+    let layer = |inputs, outputs, stream| dense(device, inputs, outputs, stream);
+    let (first, second) = (layer(bottom.width(dim), w, 1), layer(bottom.width(dim), w, 2));
+    let firsts = [(&first.0, &first.1), (&second.0, &second.1)];
+    let mut head = PairHead::new(bottom, dim, &firsts, Activation::Relu).unwrap();
+    let both = head.reserve(2 * n);
+    for j in 0..2 {
+        let (weights, b) = layer(w, n, 3 + j as u64);
+        head.dense(j * w, (&weights, &b), Activation::Elu, both + j * n).unwrap();
+    }
+    let logits = head.reserve(n);
+    let (weights, b) = layer(2 * n, n, 5);
+    head.dense(both, (&weights, &b), Activation::Identity, logits).unwrap();
+    // The gated features and the mean lie side by side, as the softmax reads them.
+    let mixed = head.reserve(2 * n);
+    head.gate(both, n, logits, n, mixed).unwrap();
+    head.mean(both, 2, n, mixed + n).unwrap();
+    let choice = head.reserve(2);
+    let (weights, b) = layer(2 * n, 2, 6);
+    head.dense(mixed, (&weights, &b), Activation::Identity, choice).unwrap();
+    let fused = head.reserve(n);
+    head.softmax(mixed, n, choice, fused).unwrap();
+    let scalar = head.reserve(1);
+    let (weights, b) = layer(n, 1, 7);
+    head.dense(fused, (&weights, &b), Activation::LeakyRelu(0.1), scalar).unwrap();
+    head
+}
+
+/// The same, pair by pair in f64.
+fn logit(
+    weights: &dyn Fn(usize, usize, u64) -> (Vec<f64>, Vec<f64>),
+    x: &[f64],
+    (w, n): (usize, usize),
+) -> f64 {
+    let layer = |x: &[f64], outputs: usize, stream| -> Vec<f64> {
+        let (weights, b) = weights(x.len(), outputs, stream);
+        (0..outputs)
+            .map(|o| b[o] + x.iter().enumerate().map(|(i, x)| x * weights[i * outputs + o]).sum::<f64>())
+            .collect()
+    };
+    let relu = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(|x| x.max(0.0)).collect() };
+    let elu =
+        |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(|x| if x > 0.0 { x } else { x.exp_m1() }).collect() };
+    let s = elu(layer(&relu(layer(x, w, 1)), n, 3));
+    let t = elu(layer(&relu(layer(x, w, 2)), n, 4));
+    let gates = layer(&[&s[..], &t[..]].concat(), n, 5);
+    let gate = |i: usize| 1.0 / (1.0 + (-gates[i]).exp());
+    let gated: Vec<f64> = (0..n).map(|i| gate(i) * s[i] + (1.0 - gate(i)) * t[i]).collect();
+    let mean: Vec<f64> = (0..n).map(|i| (s[i] + t[i]) / 2.0).collect();
+    let choice = layer(&[&gated[..], &mean[..]].concat(), 2, 6);
+    let a = 1.0 / (1.0 + (choice[1] - choice[0]).exp());
+    let fused: Vec<f64> = (0..n).map(|i| a * gated[i] + (1.0 - a) * mean[i]).collect();
+    let z = layer(&fused, 1, 7)[0];
+    if z > 0.0 { z } else { 0.1f32 as f64 * z }
+}
+
+#[test]
+fn heads_equal_their_formulas_pair_by_pair() {
+    let weights = |inputs, outputs, stream| {
+        let (w, b) = dense(&Device::Cpu, inputs, outputs, stream);
+        (w.to_f64().unwrap(), b.to_f64().unwrap())
+    };
+    for (bottom, (rows, courses, dim), widths, dot) in [
+        (Bottom::ConcatHadamard, (7, 75, 6), (8, 12), false),
+        (Bottom::ConcatHadamard, (2, 40, 5), (7, 3), true),
+        (Bottom::Concat, (8, 33, 4), (5, 4), true),
+        (Bottom::Concat, (1, 20, 4), (13, 8), false),
+        (Bottom::Hadamard, (13, 17, 9), (9, 1), false),
+        (Bottom::ConcatHadamard, (1, 9, 40), (400, 3), true),
+    ] {
+        let random = |rows: usize, stream| -> Vec<f32> {
+            (0..rows * dim).map(|i| Philox::new(4, stream).normal_at(i as u64) as f32).collect()
+        };
+        let (u, i) = (random(rows, 1), random(courses, 2));
+        let bias: Vec<f32> = (0..courses).map(|c| c as f32 * 0.01).collect();
+        let mut want = vec![];
+        for u in u.chunks_exact(dim) {
+            for (c, i) in i.chunks_exact(dim).enumerate() {
+                let product: Vec<f64> = u.iter().zip(i).map(|(&u, &i)| u as f64 * i as f64).collect();
+                let plain: Vec<f64> = u.iter().chain(i).map(|&x| x as f64).collect();
+                let x = match bottom {
+                    Bottom::Concat => plain,
+                    Bottom::Hadamard => product.clone(),
+                    Bottom::ConcatHadamard => [plain, product.clone()].concat(),
+                };
+                let score = if dot { 0.5 * product.iter().sum::<f64>() + bias[c] as f64 } else { 0.0 };
+                want.push(score + logit(&weights, &x, widths));
+            }
+        }
+        let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+        for device in [vec![Device::Cpu], devices()].concat() {
+            let tensor = |rows, cols, values: &[f32]| Tensor::new(&device, rows, cols, values).unwrap();
+            let dot = dot.then(|| Dot { scale: 0.5, bias: Some(tensor(1, courses, &bias)) });
+            let head = head(&device, bottom, dim, widths);
+            let scorer = Scorer::new(tensor(courses, dim, &i), dot, Some(head)).unwrap();
+            let seen_ids = seen(rows, courses);
+            let seen = IdSets::new(&device, &seen_ids, courses).unwrap();
+            let k = 128;
+            let top = scorer.rank(&tensor(rows, dim, &u), &seen, k).unwrap();
+            for row in 0..rows {
+                let what = format!("{bottom:?} {widths:?} row {row} on {}", device.name());
+                let (ids, scores) = (top.row(row), top.row_scores(row));
+                assert_eq!(ids.len(), (courses - seen_ids[row].len()).min(k), "{what}");
+                assert!(scores.is_sorted_by(|a, b| a >= b), "{what}");
+                for (id, score) in ids.iter().zip(scores) {
+                    assert!(!seen_ids[row].contains(id), "{what}: course {id} was seen");
+                    let want = want[row * courses + *id as usize];
+                    assert!((*score as f64 - want).abs() <= 1e-5 * scale, "{what}: {score}, want {want}");
+                }
+            }
+        }
+    }
+}
