@@ -2,9 +2,9 @@
 
 use super::{Case, Cost, Inputs, forward, gradients};
 use crate::Result;
-use crate::engine::{DType, Owner, ParamId, Tape, Tensor, Var};
+use crate::engine::{DType, Owner, Tape, Tensor, Var};
 use crate::layers::{Builder, Mlp, Pass};
-use crate::ops::{Activation, BceLoss, Concat, Linear, SoftmaxMix};
+use crate::ops::{Activation, BceLoss, Combine, SoftmaxMix};
 
 const EXPERTS: usize = 4;
 const EXPERT: [usize; 2] = [128, 64];
@@ -15,7 +15,7 @@ const SEED: u64 = 20;
 /// MMoE, made of the engine's layers.
 struct Mmoe {
     experts: Vec<Mlp>,
-    gates: Vec<(ParamId, ParamId)>,
+    gates: Vec<Mlp>,
     towers: Vec<Mlp>,
 }
 
@@ -26,9 +26,8 @@ impl Mmoe {
         let expert = |b: &mut Builder, e: usize| {
             Mlp::new(b, &format!("expert.{e}"), Owner::Shared, input, &EXPERT, relu, relu)
         };
-        let gate = |b: &mut Builder, k: usize| -> Result<(ParamId, ParamId)> {
-            let w = b.xavier(&format!("gate.{k}.w"), Owner::Task(k), input, EXPERTS)?;
-            Ok((w, b.zeros(&format!("gate.{k}.b"), Owner::Task(k), 1, EXPERTS)?))
+        let gate = |b: &mut Builder, k: usize| {
+            Mlp::new(b, &format!("gate.{k}"), Owner::Task(k), input, &[EXPERTS], none, none)
         };
         let tower = |b: &mut Builder, k: usize| {
             Mlp::new(b, &format!("tower.{k}"), Owner::Task(k), EXPERT[1], &TOWER, relu, none)
@@ -40,17 +39,13 @@ impl Mmoe {
         })
     }
 
-    /// x (B, 2 d) -> logits (B, 3)
-    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
-        let mut inputs = vec![];
-        for (w, b) in &self.gates {
-            let gate = [x, pass.param(*w), pass.param(*b)];
-            inputs.push(pass.tape.apply(Linear { activation: Activation::Identity }, &gate)?);
-        }
-        inputs.extend(Mlp::bank(pass, &self.experts, &[x])?);
-        let mixed = pass.tape.apply_all(SoftmaxMix::new(TASKS), &inputs)?;
-        let logits = Mlp::bank(pass, &self.towers, &mixed)?;
-        pass.tape.apply(Concat, &logits)
+    /// x (B, 2 d) -> logits (B, 1) of each task
+    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Vec<Var>> {
+        let experts = Mlp::bank(pass, &self.experts, &[x])?;
+        let mut gates = Mlp::bank(pass, &self.gates, &[x])?;
+        gates.extend(experts);
+        let mixed = pass.tape.apply_all(SoftmaxMix::new(TASKS), &gates)?;
+        Mlp::bank(pass, &self.towers, &mixed)
     }
 }
 
@@ -67,15 +62,17 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         let labels: Vec<f32> =
             inputs.ids(batch * TASKS, 10, 10).iter().map(|&y| f32::from(u8::from(y < 3))).collect();
         let labels = Tensor::new(&inputs.device, batch, TASKS, &labels)?;
-        // The mean over all pairs and tasks.
-        let seed = Tensor::new(&inputs.device, 1, TASKS, &[1.0 / TASKS as f32; TASKS])?;
+        let seed = Tensor::new(&inputs.device, 1, 1, &[1.0])?;
         let elements = params.elements();
         let build = std::rc::Rc::new(move |tape: &mut Tape| {
             let vars = params.on_tape(tape);
             let (x, labels) = (tape.parameter(x.clone()), tape.constant(labels.clone()));
             let pass = &mut Pass { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
-            let logits = head.forward(pass, x)?;
-            pass.tape.apply(BceLoss::new(), &[logits, labels])
+            let mut inputs = head.forward(pass, x)?;
+            inputs.push(labels);
+            let losses = pass.tape.apply_all(BceLoss::of_parts(TASKS), &inputs)?;
+            // The mean over all pairs and tasks.
+            pass.tape.apply(Combine::mean(TASKS), &losses)
         });
         // Products of the experts, and per task the gate, the mixture and the tower; back twice as much, for the
         // gradients of inputs and of weights.

@@ -8,6 +8,15 @@ choice!(PositiveDraw {
     /// The later in the learner's history, the likelier, in proportion to the place.
     Late,
 });
+choice!(
+    /// What a GPU multiplies matrices with: float, or operands rounded for its matrix units.
+    Matmul {
+        #[default]
+        F32,
+        Tf32,
+        Bf16
+    }
+);
 choice!(Schedule {
     #[default]
     Constant,
@@ -44,6 +53,7 @@ pub struct TrainConfig {
     pub valid_every: usize,
     /// Train on the validation part too (no early stopping then): for a last fit with settings found before.
     pub include_valid: bool,
+    pub matmul: Matmul,
 }
 
 impl Default for TrainConfig {
@@ -64,6 +74,7 @@ impl Default for TrainConfig {
             valid_learners: 2000,
             valid_every: 1,
             include_valid: false,
+            matmul: Default::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod sum;
 mod tape;
 mod tensor;
 
+pub(crate) use buffer::Buffer;
 pub use device::{Device, Gpu, Grid, MatrixUnit};
 pub use index::Index;
 pub use params::{Owner, Param, ParamId, Params, take_gradient};

@@ -3,7 +3,8 @@
 use super::{check, check_shape};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
+use crate::engine::parallel::{RowWork, axpy, for_rows_work};
+use crate::engine::{Op, Real, Tensor};
 use crate::with_real;
 
 /// Inputs z_u (B, D) and z_i (B, D); output (B, D), (B, 2 D) or (B, 3 D). With the product block a linear read-out
@@ -46,37 +47,57 @@ impl Bottom {
             Bottom::ConcatHadamard => (Some(0), Some(2 * d)),
         }
     }
+}
 
-    fn run<T: Real>(self, u: &[T], i: &[T], d: usize, y: &mut [T]) {
-        let (width, (plain, product)) = (self.width(d), self.blocks(d));
-        parallel::for_rows(y, width, |row, y| {
-            for (r, y) in y.chunks_exact_mut(width).enumerate() {
-                let (u, i) = (&u[(row + r) * d..][..d], &i[(row + r) * d..][..d]);
-                if let Some(at) = plain {
-                    y[at..at + d].copy_from_slice(u);
-                    y[at + d..at + 2 * d].copy_from_slice(i);
-                }
-                if let Some(at) = product {
-                    y[at..at + d].iter_mut().zip(u).zip(i).for_each(|((y, &u), &i)| *y = u * i);
-                }
+/// Rows of the output.
+struct Rows<'a, T> {
+    kind: Bottom,
+    u: &'a [T],
+    i: &'a [T],
+    d: usize,
+}
+
+impl<T: Real> RowWork<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, y: &mut [T]) {
+        let (d, width, (plain, product)) = (self.d, self.kind.width(self.d), self.kind.blocks(self.d));
+        for (r, y) in y.chunks_exact_mut(width).enumerate() {
+            let at = (first + r) * d;
+            let (u, i) = (&self.u[at..at + d], &self.i[at..at + d]);
+            if let Some(at) = plain {
+                y[at..at + d].copy_from_slice(u);
+                y[at + d..at + 2 * d].copy_from_slice(i);
             }
-        });
+            if let Some(at) = product {
+                y[at..at + d].iter_mut().zip(u).zip(i).for_each(|((y, &u), &i)| *y = u * i);
+            }
+        }
     }
+}
 
-    /// The gradient of one input: block `side` (0 for u, 1 for i) and the product with the `other` input.
-    fn run_backward<T: Real>(self, dy: &[T], other: &[T], side: usize, d: usize, dx: &mut [T]) {
-        let (width, (plain, product)) = (self.width(d), self.blocks(d));
-        parallel::for_rows(dx, d, |row, dx| {
-            for (r, dx) in dx.chunks_exact_mut(d).enumerate() {
-                let (dy, other) = (&dy[(row + r) * width..][..width], &other[(row + r) * d..][..d]);
-                if let Some(at) = plain {
-                    parallel::axpy(T::one(), &dy[at + side * d..][..d], dx);
-                }
-                if let Some(at) = product {
-                    dx.iter_mut().zip(&dy[at..at + d]).zip(other).for_each(|((dx, &g), &o)| *dx += g * o);
-                }
+/// The gradient of one input: block `side` (0 for u, 1 for i) and the product with the `other` input.
+struct Gradient<'a, T> {
+    kind: Bottom,
+    dy: &'a [T],
+    other: &'a [T],
+    side: usize,
+    d: usize,
+}
+
+impl<T: Real> RowWork<T> for Gradient<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, dx: &mut [T]) {
+        let (d, width, (plain, product)) = (self.d, self.kind.width(self.d), self.kind.blocks(self.d));
+        for (r, dx) in dx.chunks_exact_mut(d).enumerate() {
+            let row = first + r;
+            let (dy, other) = (&self.dy[row * width..][..width], &self.other[row * d..][..d]);
+            if let Some(at) = plain {
+                axpy(T::one(), &dy[at + self.side * d..][..d], dx);
             }
-        });
+            if let Some(at) = product {
+                dx.iter_mut().zip(&dy[at..at + d]).zip(other).for_each(|((dx, &g), &o)| *dx += g * o);
+            }
+        }
     }
 }
 
@@ -106,7 +127,10 @@ impl Op for Bottom {
                 .value(self.code())
                 .run()?;
         } else {
-            with_real!(u.dtype(), T => self.run::<T>(u.host(), i.host(), d, y.host_mut()));
+            with_real!(u.dtype(), T => {
+                let (width, work) = (y.cols(), Rows { kind: *self, u: u.host::<T>(), i: i.host(), d });
+                for_rows_work(y.host_mut::<T>(), width, width, &work);
+            });
         }
         Ok(vec![y])
     }
@@ -137,11 +161,11 @@ impl Op for Bottom {
                 .run();
         }
         with_real!(u.dtype(), T => {
-            if let Some(du) = du {
-                self.run_backward::<T>(dy.host(), i.host(), 0, d, du.host_mut());
-            }
-            if let Some(di) = di {
-                self.run_backward::<T>(dy.host(), u.host(), 1, d, di.host_mut());
+            let dy = dy.host::<T>();
+            for (side, (dx, other)) in [(du, i), (di, u)].into_iter().enumerate() {
+                let Some(dx) = dx else { continue };
+                let work = Gradient { kind: *self, dy, other: other.host::<T>(), side, d };
+                for_rows_work(dx.host_mut::<T>(), d, 3 * d, &work);
             }
         });
         Ok(())

@@ -1,8 +1,11 @@
 //! Dense products, activations and column sums on either device: the blocks that several ops are made of.
 
+use rayon::prelude::*;
+
+use super::dense_cpu::{Columns, Finish, Slope};
 use crate::Result;
 use crate::engine::device::{Grid, Kernel, kernels};
-use crate::engine::parallel::{self, Trans};
+use crate::engine::parallel::{self, Trans, View, gemm, vectorized_work};
 use crate::engine::{Gpu, MatrixUnit, Real, Tensor};
 use crate::with_real;
 
@@ -108,18 +111,32 @@ pub(crate) fn affine(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation
         return Ok(y);
     }
     with_real!(x.dtype(), T => {
-        parallel::matmul::<T>((m, k, n), x.host(), Trans::No, w.host(), Trans::No, 0.0, y.host_mut());
-        let bias = b.map(Tensor::host::<T>);
-        parallel::for_rows(y.host_mut::<T>(), n, |_, rows| {
-            for row in rows.chunks_exact_mut(n) {
-                if let Some(bias) = bias {
-                    parallel::axpy(1.0, bias, row);
-                }
-                row.iter_mut().for_each(|z| *z = act.apply(*z));
-            }
-        });
+        let zeros = vec![T::of(0.0); if b.is_some() { 0 } else { n }];
+        let bias = b.map_or(&zeros[..], Tensor::host::<T>);
+        affine_blocks::<T>((k, n), x.host(), w.host(), bias, act, y.host_mut());
     });
     Ok(y)
+}
+
+fn affine_blocks<T: Real>(
+    (k, n): (usize, usize),
+    x: &[T],
+    w: &[T],
+    bias: &[T],
+    act: Activation,
+    y: &mut [T],
+) {
+    if n == 0 {
+        return;
+    }
+    // Rows of one task: the product is still in the cache when bias and activation come.
+    let block = (2_000_000 / (k * n).max(1)).clamp(128, 1024);
+    y.par_chunks_mut(block * n).enumerate().for_each(|(i, y)| {
+        let rows = y.len() / n;
+        let x = View::new(&x[i * block * k..], rows, k, k);
+        gemm(x, View::new(w, k, n, n), T::zero(), y, n);
+        vectorized_work(Finish(y, n, bias, act));
+    });
 }
 
 /// dz = dy * act'(z), from the output y.
@@ -142,14 +159,17 @@ pub(crate) fn activation_backward(dy: &Tensor, y: &Tensor, act: Activation) -> R
     }
     with_real!(dy.dtype(), T => {
         let (dy, y) = (dy.host::<T>(), y.host::<T>());
-        parallel::for_chunks(dz.host_mut::<T>(), |at, dz| {
-            for (i, dz) in dz.iter_mut().enumerate() {
-                *dz = dy[at + i] * act.derivative(y[at + i]);
-            }
+        dz.host_mut::<T>().par_chunks_mut(SLOPES).enumerate().for_each(|(i, dz)| {
+            let (at, width) = (i * SLOPES, dz.len());
+            let (dy, y) = (Some((&dy[at..], width)), (&y[at..], width));
+            vectorized_work(Slope { dz: (dz, width), dy, y, width, act });
         });
     });
     Ok(dz)
 }
+
+/// Elements of one task of `activation_backward`.
+const SLOPES: usize = 16 * 1024;
 
 /// Rows of one partial sum.
 const SUM_CHUNK: usize = 256;
@@ -183,13 +203,12 @@ pub(crate) fn add_column_sums(x: &Tensor, out: &mut Tensor) -> Result<()> {
     }
     with_real!(x.dtype(), T => {
         let x = x.host::<T>();
-        let partial = parallel::map_chunks(rows, SUM_CHUNK, |range| {
+        let chunk = |x: &[T]| {
             let mut sum = vec![0.0 as T; cols];
-            for row in x[range.start * cols..range.end * cols].chunks_exact(cols) {
-                parallel::axpy(1.0, row, &mut sum);
-            }
+            vectorized_work(Columns(x, &mut sum));
             sum
-        });
+        };
+        let partial: Vec<Vec<T>> = x.par_chunks(SUM_CHUNK * cols).map(chunk).collect();
         let out = out.host_mut::<T>();
         partial.iter().for_each(|sum| parallel::axpy(1.0, sum, out));
     });

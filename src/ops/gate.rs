@@ -1,11 +1,17 @@
 //! The gate between shared and task-specific features: formulas (12) and (13).
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::concat::concat;
 use super::dense::{self, Activation};
+use super::dense_cpu::Columns;
 use super::{check, check_shape};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
+use crate::engine::parallel::{View, Work, axpy, gemm, vectorized_work};
+use crate::engine::{Buffer, Op, Real, Tensor};
 use crate::with_real;
 
 /// g = sigmoid([S | T] W + b), F = g S + (1 - g) T.
@@ -15,62 +21,192 @@ use crate::with_real;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gate;
 
-fn forward<T: Real>(u: &[T], s: &[T], t: &[T], (d, gates): (usize, usize), f: &mut [T], g: &mut [T]) {
-    parallel::for_rows2((f, d), (g, gates), |row, f, g| {
-        g.iter_mut().zip(&u[row * gates..]).for_each(|(g, &u)| *g = u.sigmoid());
-        for (r, f) in f.chunks_exact_mut(d).enumerate() {
-            let at = (row + r) * d;
-            for (c, f) in f.iter_mut().enumerate() {
-                let gate = g[if gates == 1 { r } else { r * d + c }];
-                *f = gate * s[at + c] + (T::one() - gate) * t[at + c];
-            }
+/// Rows of one task.
+const TILE: usize = 256;
+/// Chunks of the backward pass at most: each has its own sums of the gradients of W and b.
+const CHUNKS: usize = 32;
+
+/// What the CPU's code reads of both directions, and d and the number of gates a row.
+struct Inputs<'a, T> {
+    s: &'a [T],
+    t: &'a [T],
+    w: &'a [T],
+    d: usize,
+    gates: usize,
+}
+
+impl<'a, T: Real> Inputs<'a, T> {
+    fn new(x: &[&'a Tensor]) -> Self {
+        Inputs { s: x[0].host(), t: x[1].host(), w: x[2].host(), d: x[0].cols(), gates: x[2].cols() }
+    }
+
+    /// Rows of S (`side` 0) or T (`side` 1).
+    fn rows(&self, side: usize, rows: &Range<usize>) -> View<'a, T> {
+        let x = if side == 0 { self.s } else { self.t };
+        View::new(&x[rows.start * self.d..], rows.len(), self.d, self.d)
+    }
+
+    /// The half of W that multiplies them.
+    fn weights(&self, side: usize) -> View<'a, T> {
+        View::new(self.w, 2 * self.d, self.gates, self.gates).rows(side * self.d, self.d)
+    }
+}
+
+/// g = sigmoid(u + b), with u in g; F = g S + (1 - g) T. Slices of some rows.
+struct Open<'a, T> {
+    s: &'a [T],
+    t: &'a [T],
+    b: &'a [T],
+    d: usize,
+    f: &'a mut [T],
+    g: &'a mut [T],
+}
+
+impl<T: Real> Work for Open<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Open { s, t, b, d, f, g } = self;
+        for g in g.chunks_exact_mut(b.len()) {
+            g.iter_mut().zip(b).for_each(|(g, &b)| *g += b);
         }
+        g.iter_mut().for_each(|g| *g = g.sigmoid());
+        let mix = |f: &mut T, g: T, s: T, t: T| *f = g * s + (T::one() - g) * t;
+        if b.len() == 1 {
+            for (r, f) in f.chunks_exact_mut(d).enumerate() {
+                let (s, t) = (&s[r * d..][..d], &t[r * d..][..d]);
+                f.iter_mut().zip(s).zip(t).for_each(|((f, &s), &t)| mix(f, g[r], s, t));
+            }
+        } else {
+            f.iter_mut().zip(g).zip(s).zip(t).for_each(|(((f, g), &s), &t)| mix(f, *g, s, t));
+        }
+    }
+}
+
+fn forward<T: Real>(x: &Inputs<T>, b: &[T], f: &mut [T], g: &mut [T]) {
+    let (d, gates) = (x.d, x.gates);
+    let tiles = f.par_chunks_mut(TILE * d).zip(g.par_chunks_mut(TILE * gates));
+    tiles.enumerate().for_each(|(i, (f, g))| {
+        let rows = i * TILE..i * TILE + f.len() / d;
+        gemm(x.rows(0, &rows), x.weights(0), T::zero(), g, gates);
+        gemm(x.rows(1, &rows), x.weights(1), T::one(), g, gates);
+        let part = rows.start * d..rows.end * d;
+        vectorized_work(Open { s: &x.s[part.clone()], t: &x.t[part], b, d, f, g });
     });
 }
 
-/// du = (dg + sum over the gate's features of dF (S - T)) g (1 - g)
-fn backward_logits<T: Real>(
-    (df, dg): (Option<&[T]>, Option<&[T]>),
-    g: &[T],
-    (s, t): (&[T], &[T]),
-    (d, gates): (usize, usize),
-    du: &mut [T],
-) {
-    let width = d / gates;
-    parallel::for_rows(du, 1, |first, du| {
-        for (k, du) in du.iter_mut().enumerate() {
-            let k = first + k;
-            let mut sum = dg.map_or(T::zero(), |dg| dg[k]);
-            if let Some(df) = df {
-                for at in k * width..(k + 1) * width {
-                    sum += df[at] * (s[at] - t[at]);
-                }
-            }
-            *du = sum * g[k] * (T::one() - g[k]);
-        }
-    });
+/// du = (dg + sum over the gate's features of dF (S - T)) g (1 - g). Slices of some rows.
+struct Logits<'a, T> {
+    df: Option<&'a [T]>,
+    dg: Option<&'a [T]>,
+    g: &'a [T],
+    s: &'a [T],
+    t: &'a [T],
+    /// Features of a gate.
+    width: usize,
+    du: &'a mut [T],
 }
 
-/// The gradient of S (`side` 0: dF g) or of T (`side` 1: dF (1 - g)), and block `side` of `dboth` (B, 2 d).
-fn backward_side<T: Real>(
-    df: Option<&[T]>,
-    g: &[T],
-    dboth: &[T],
+impl<T: Real> Work for Logits<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Logits { df, dg, g, s, t, width, du } = self;
+        match dg {
+            Some(dg) => du.copy_from_slice(dg),
+            None => du.fill(T::zero()),
+        }
+        if let Some(df) = df {
+            for (k, du) in du.iter_mut().enumerate() {
+                let at = k * width..(k + 1) * width;
+                let parts = df[at.clone()].iter().zip(&s[at.clone()]).zip(&t[at]);
+                *du += parts.map(|((&df, &s), &t)| df * (s - t)).sum::<T>();
+            }
+        }
+        du.iter_mut().zip(g).for_each(|(du, &g)| *du *= g * (T::one() - g));
+    }
+}
+
+/// The gradient of S (`side` 0) or T (`side` 1) through F: dx += dF g or dF (1 - g). Slices of some rows.
+struct Side<'a, T> {
+    df: &'a [T],
+    g: &'a [T],
     side: usize,
-    (d, gates): (usize, usize),
-    dx: &mut [T],
-) {
-    parallel::for_rows(dx, d, |row, dx| {
-        for (r, dx) in dx.chunks_exact_mut(d).enumerate() {
-            let row = row + r;
-            parallel::axpy(T::one(), &dboth[(2 * row + side) * d..][..d], dx);
-            let Some(df) = df else { continue };
-            for (c, dx) in dx.iter_mut().enumerate() {
-                let gate = g[if gates == 1 { row } else { row * d + c }];
-                *dx += df[row * d + c] * if side == 0 { gate } else { T::one() - gate };
+    width: usize,
+    dx: &'a mut [T],
+}
+
+impl<T: Real> Work for Side<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Side { df, g, side, width, dx } = self;
+        let share = |g: T| if side == 0 { g } else { T::one() - g };
+        if width == 1 {
+            dx.iter_mut().zip(df).zip(g).for_each(|((dx, &df), &g)| *dx += df * share(g));
+        } else {
+            for ((dx, df), &g) in dx.chunks_exact_mut(width).zip(df.chunks_exact(width)).zip(g) {
+                axpy(share(g), df, dx);
             }
         }
-    });
+    }
+}
+
+/// Adds the gradients of S, T, W and b.
+fn backward<T: Real>(
+    x: &Inputs<T>,
+    g: &[T],
+    (df, dg): (Option<&[T]>, Option<&[T]>),
+    dx: &mut [Option<Tensor>],
+) {
+    let (d, gates, rows) = (x.d, x.gates, x.s.len() / x.d);
+    let per = rows.div_ceil(CHUNKS).next_multiple_of(TILE);
+    let mut chunks: Vec<[Option<&mut [T]>; 2]> = vec![];
+    chunks.resize_with(rows.div_ceil(per), Default::default);
+    let (sides, parameters) = dx.split_at_mut(2);
+    for (side, dx) in sides.iter_mut().enumerate() {
+        if let Some(dx) = dx {
+            let parts = dx.host_mut::<T>().chunks_mut(per * d);
+            chunks.iter_mut().zip(parts).for_each(|(chunk, part)| chunk[side] = Some(part));
+        }
+    }
+    let wanted = parameters.iter().any(Option::is_some);
+    let one = |(i, mut dx): (usize, [Option<&mut [T]>; 2])| {
+        let rows = i * per..rows.min((i + 1) * per);
+        let (part, gate) = (rows.start * d..rows.end * d, rows.start * gates..rows.end * gates);
+        let (df, g) = (df.map(|df| &df[part.clone()]), &g[gate.clone()]);
+        let mut du = Buffer::stale(gate.len());
+        vectorized_work(Logits {
+            df,
+            dg: dg.map(|dg| &dg[gate]),
+            g,
+            s: &x.s[part.clone()],
+            t: &x.t[part],
+            width: d / gates,
+            du: du.as_mut_slice(),
+        });
+        let z = View::new(du.as_slice(), rows.len(), gates, gates);
+        for (side, dx) in dx.iter_mut().enumerate() {
+            let Some(dx) = dx else { continue };
+            gemm(z, x.weights(side).t(), T::one(), dx, d);
+            if let Some(df) = df {
+                vectorized_work(Side { df, g, side, width: d / gates, dx });
+            }
+        }
+        let mut sums = vec![T::zero(); if wanted { (2 * d + 1) * gates } else { 0 }];
+        if wanted {
+            let (w, b) = sums.split_at_mut(2 * d * gates);
+            for (side, w) in w.chunks_mut(d * gates).enumerate() {
+                gemm(x.rows(side, &rows).t(), z, T::zero(), w, gates);
+            }
+            vectorized_work(Columns(du.as_slice(), b));
+        }
+        sums
+    };
+    let sums: Vec<Vec<T>> = chunks.into_par_iter().enumerate().map(one).collect();
+    for (first, dx) in [0, 2 * d * gates].into_iter().zip(parameters) {
+        if let Some(dx) = dx {
+            let dx = dx.host_mut::<T>();
+            sums.iter().for_each(|sum| axpy(T::one(), &sum[first..first + dx.len()], dx));
+        }
+    }
 }
 
 impl Op for Gate {
@@ -88,11 +224,10 @@ impl Op for Gate {
         check(gates == d || gates == 1, "gate", || format!("W of {d} columns or 1"), || format!("{gates}"))?;
         check_shape("gate", "W", w, 2 * d, gates)?;
         check_shape("gate", "b", b, 1, gates)?;
-        let both = concat(&[s, t])?;
-        let u = dense::affine(&both, w, Some(b), Activation::Identity)?;
         let (mut f, mut g) = (s.empty_like(rows, d)?, s.empty_like(rows, gates)?);
         if !s.is_empty() {
             if let Some(gpu) = s.gpu() {
+                let u = dense::affine(&concat(&[s, t])?, w, Some(b), Activation::Identity)?;
                 gpu.launch(kernels::GATE_FWD, Grid::warps(rows, 256))
                     .tensor_mut(&mut f)
                     .tensor_mut(&mut g)
@@ -105,7 +240,7 @@ impl Op for Gate {
                     .run()?;
             } else {
                 with_real!(s.dtype(), T => {
-                    forward::<T>(u.host(), s.host(), t.host(), (d, gates), f.host_mut(), g.host_mut());
+                    forward::<T>(&Inputs::new(x), b.host(), f.host_mut(), g.host_mut());
                 });
             }
         }
@@ -119,56 +254,43 @@ impl Op for Gate {
         dy: &[Option<&Tensor>],
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
-        let ([s, t, w, _], [df, dg], [ds, dt, dw, db]) = (x, dy, dx) else { return Ok(()) };
-        let (g, (rows, d), gates) = (y[1], s.shape(), w.cols());
-        if s.is_empty() || (df.is_none() && dg.is_none()) {
+        let (g, (rows, d), gates) = (y[1], x[0].shape(), x[2].cols());
+        if x[0].is_empty() || dy.iter().all(Option::is_none) {
             return Ok(());
         }
-        let mut du = g.empty_like(rows, gates)?;
-        if let Some(gpu) = s.gpu() {
-            gpu.launch(kernels::GATE_BWD_LOGITS, Grid::warps(rows, 256))
-                .tensor_mut(&mut du)
-                .optional(*df)
-                .optional(*dg)
-                .tensor(g)
-                .tensor(s)
-                .tensor(t)
-                .count(rows)
-                .count(d)
-                .count(gates)
-                .run()?;
-        } else {
-            with_real!(s.dtype(), T => {
-                let up = (df.map(Tensor::host::<T>), dg.map(Tensor::host::<T>));
-                backward_logits::<T>(up, g.host(), (s.host(), t.host()), (d, gates), du.host_mut());
+        let Some(gpu) = x[0].gpu() else {
+            with_real!(g.dtype(), T => {
+                let up = (dy[0].map(Tensor::host::<T>), dy[1].map(Tensor::host::<T>));
+                backward::<T>(&Inputs::new(x), g.host(), up, dx);
             });
-        }
-        let wanted = ds.is_some() || dt.is_some();
+            return Ok(());
+        };
+        let ([s, t, w, _], [df, dg], [ds, dt, dw, db]) = (x, dy, dx) else { return Ok(()) };
+        let mut du = g.empty_like(rows, gates)?;
+        gpu.launch(kernels::GATE_BWD_LOGITS, Grid::warps(rows, 256))
+            .tensor_mut(&mut du)
+            .optional(*df)
+            .optional(*dg)
+            .tensor(g)
+            .tensor(s)
+            .tensor(t)
+            .count(rows)
+            .count(d)
+            .count(gates)
+            .run()?;
         let both = concat(&[s, t])?;
-        let mut dboth = if wanted { Some(both.zeros_like()?) } else { None };
+        let mut dboth = if ds.is_some() || dt.is_some() { Some(both.zeros_like()?) } else { None };
         dense::affine_backward(&both, w, &du, dboth.as_mut(), dw.as_mut(), db.as_mut())?;
         let Some(dboth) = dboth else { return Ok(()) };
-        if let Some(gpu) = s.gpu() {
-            return gpu
-                .launch(kernels::GATE_BWD, Grid::warps(rows, 256))
-                .optional_mut(ds.as_mut())
-                .optional_mut(dt.as_mut())
-                .optional(*df)
-                .tensor(g)
-                .tensor(&dboth)
-                .count(rows)
-                .count(d)
-                .count(gates)
-                .run();
-        }
-        with_real!(s.dtype(), T => {
-            for (side, dx) in [ds, dt].into_iter().enumerate() {
-                if let Some(dx) = dx {
-                    let df = df.map(Tensor::host::<T>);
-                    backward_side::<T>(df, g.host(), dboth.host(), side, (d, gates), dx.host_mut());
-                }
-            }
-        });
-        Ok(())
+        gpu.launch(kernels::GATE_BWD, Grid::warps(rows, 256))
+            .optional_mut(ds.as_mut())
+            .optional_mut(dt.as_mut())
+            .optional(*df)
+            .tensor(g)
+            .tensor(&dboth)
+            .count(rows)
+            .count(d)
+            .count(gates)
+            .run()
     }
 }

@@ -15,6 +15,7 @@ mod bottom;
 mod bpr;
 mod concat;
 mod dense;
+mod dense_cpu;
 mod dropout;
 mod gate;
 mod gather;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Progress};
 use super::{Sampler, Stepper, TripleSampler};
-use crate::config::{Config, KgPhase};
+use crate::config::{Config, KgPhase, Matmul};
 use crate::data::{Dataset, Split};
-use crate::engine::{DType, Device, Tensor};
+use crate::engine::{DType, Device, MatrixUnit, Tensor};
 use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, Model, TrainGraph, triples_for_training};
 use crate::{Error, Result};
@@ -99,6 +99,13 @@ pub const BEST: &str = "best";
 impl<'a> Run<'a> {
     /// A fresh run. Nothing is written before training begins.
     pub fn new(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path) -> Result<Run<'a>> {
+        if let Device::Gpu(gpu) = device {
+            gpu.set_matrix_unit(match config.train.matmul {
+                Matmul::F32 => MatrixUnit::F32,
+                Matmul::Tf32 => MatrixUnit::Tf32,
+                Matmul::Bf16 => MatrixUnit::Bf16,
+            });
+        }
         let splits = train_splits(config);
         let graph = TrainGraph::new(config, data, splits);
         let model = models::build(config, data, &graph, device, DType::F32)?;
