@@ -1,6 +1,6 @@
 //! Optimisers: what a gradient does to a parameter. The updates are torch's. Under a dense gradient a row whose
 //! gradient is zero still moves by what its moments remember; under a row-sparse one only its rows move, and only
-//! their state changes, as torch's SparseAdam has it.
+//! their state changes, as torch's SparseAdam has it (but for its eps, which stands before bias correction there).
 
 mod gpu;
 mod update;

@@ -20,6 +20,10 @@ pub(crate) trait Scattered<T, const K: usize>: Sync {
     /// Asks for what `add` will read.
     fn prefetch(&self, place: usize);
 
+    /// Asks for what `prefetch` will read to know what to ask for.
+    #[inline(always)]
+    fn prefetch_place(&self, _place: usize) {}
+
     /// Asks for what `finish` will read.
     #[inline(always)]
     fn prefetch_row(&self, _row: usize) {}
@@ -121,6 +125,9 @@ impl<W> Uses<'_, W> {
         W: Scattered<T, K>,
     {
         for u in range {
+            if let Some(&place) = self.1.get(u + 2 * AHEAD) {
+                self.0.prefetch_place(place as usize);
+            }
             if let Some(&place) = self.1.get(u + AHEAD) {
                 self.0.prefetch(place as usize);
             }
