@@ -21,9 +21,9 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let zero = |rows: usize, cols: usize| Tensor::zeros(&inputs.device, x.dtype(), rows, cols);
     let bias = zero(1, 1)?;
 
-    // The queries of all nodes, one group each; no projection: P and r_p are constants of 0.
+    // The queries of all nodes, one group each; nothing is projected.
     let q = inputs.random(graph.groups.count, d, 0.5, 5)?;
-    let (o, p_none, r_none) = (zero(graph.groups.count, 1)?, zero(nodes, d)?, zero(1, d)?);
+    let (o, p_none, r_none) = (zero(graph.groups.count, 1)?, zero(0, d)?, zero(0, d)?);
     let dot = {
         let (graph, x, bias) = (graph.clone(), x.clone(), bias.clone());
         move |tape: &mut Tape| {

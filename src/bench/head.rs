@@ -42,15 +42,14 @@ impl Mmoe {
 
     /// x (B, 2 d) -> logits (B, 3)
     fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
-        let experts: Vec<Var> = self.experts.iter().map(|e| e.forward(pass, x)).collect::<Result<_>>()?;
-        let mut logits = vec![];
-        for ((w, b), tower) in self.gates.iter().zip(&self.towers) {
+        let mut inputs = vec![];
+        for (w, b) in &self.gates {
             let gate = [x, pass.param(*w), pass.param(*b)];
-            let gate = pass.tape.apply(Linear { activation: Activation::Identity }, &gate)?;
-            let mixed = [&[gate][..], &experts].concat();
-            let mixed = pass.tape.apply(SoftmaxMix::default(), &mixed)?;
-            logits.push(tower.forward(pass, mixed)?);
+            inputs.push(pass.tape.apply(Linear { activation: Activation::Identity }, &gate)?);
         }
+        inputs.extend(Mlp::bank(pass, &self.experts, &[x])?);
+        let mixed = pass.tape.apply_all(SoftmaxMix::new(TASKS), &inputs)?;
+        let logits = Mlp::bank(pass, &self.towers, &mixed)?;
         pass.tape.apply(Concat, &logits)
     }
 }

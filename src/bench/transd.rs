@@ -48,8 +48,12 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
     let rows = tables.clone();
     let loss = move |tape: &mut Tape, triples: Triples| {
-        let vars = tables.each_ref().map(|t| tape.parameter(t.clone()));
-        tape.apply(TransD::new(options, triples), &vars)
+        // The gradients of E and P are of the rows that the batch has.
+        let [e, p, r, r_p] = tables.each_ref().map(Tensor::clone);
+        let rows = triples.rows().clone();
+        let (e, p) = (tape.parameter_of_rows(e, &rows)?, tape.parameter_of_rows(p, &rows)?);
+        let (r, r_p) = (tape.parameter(r), tape.parameter(r_p));
+        tape.apply(TransD::new(options, triples), &[e, p, r, r_p])
     };
     // Gradients of E and P for the batch's rows alone.
     let sparse = move |tape: &mut Tape, triples: Triples| {

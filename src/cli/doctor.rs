@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{print_json, show};
 use crate::Result;
-use crate::engine::device::{kernels, probe};
+use crate::engine::device::{DRIVERS, kernels, probe};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,6 +21,8 @@ struct Report {
     choice: &'static str,
     why: String,
     driver: Option<i32>,
+    /// Wrappers of the CUDA driver that WAATA_DRIVER may name.
+    drivers: &'static [&'static str],
     devices: Vec<DeviceReport>,
     kernels: KernelReport,
     cpu: CpuReport,
@@ -56,6 +58,7 @@ pub fn run(args: Args) -> Result<()> {
         choice: if found.usable { "cuda" } else { "cpu" },
         why: found.why,
         driver: found.devices.first().map(|d| d.driver),
+        drivers: DRIVERS,
         devices: (found.devices.iter())
             .map(|d| DeviceReport {
                 name: d.name.clone(),
@@ -86,6 +89,9 @@ pub fn run(args: Args) -> Result<()> {
     }
     if let Some(driver) = report.driver {
         show::line(&format!("driver    supports CUDA {}.{}", driver / 1000, driver % 1000 / 10))?;
+    }
+    if DRIVERS.len() > 1 {
+        show::line(&format!("wrappers  {} (WAATA_DRIVER)", DRIVERS.join(", ")))?;
     }
     show::line(&match report.kernels.compiler {
         Some(nvcc) if compiled => format!(

@@ -114,7 +114,9 @@ pub fn matmul<T: Real>(
     if m <= block {
         return gemm(a, b, beta, c, n);
     }
-    c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| gemm(a.rows(i * block, c.len() / n), b, beta, c, n));
+    c.par_chunks_mut(block * n)
+        .enumerate()
+        .for_each(|(i, c)| gemm(a.rows(i * block, c.len() / n), b, beta, c, n));
 }
 
 /// The product over fixed ranges of k, at most 32 of them, whose sums are added in order.

@@ -82,6 +82,29 @@ pub fn axpy<const ISA: u8, T: Real>(alpha: T, x: &[T], y: &mut [T]) {
     }
 }
 
+/// out = values. A row of whole registers goes past the cache, for rows that are not read soon: memory is then not read
+/// to be written. Who has written so calls `fence` before others may read.
+#[inline(always)]
+pub fn stream<const ISA: u8, T: Real>(values: &[T], out: &mut [T]) {
+    #[cfg(target_arch = "x86_64")]
+    if T::DTYPE == DType::F32 && ISA == AVX512 {
+        let (values, out): (&[f32], &mut [f32]) = (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(out));
+        // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
+        return unsafe { x86::stream_avx512(values, out) };
+    }
+    out.copy_from_slice(values);
+}
+
+/// Makes what `stream` wrote visible to who synchronises with this thread later.
+#[inline(always)]
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    };
+}
+
 /// e^v for every value; the length is a multiple of `LANES`.
 #[inline(always)]
 pub fn exponentials<T: Real>(values: &mut [T]) {
@@ -134,5 +157,19 @@ mod x86 {
         }
         let eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
         sum(eight) + dot_rest(rest_a, rest_b)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+    #[inline]
+    pub fn stream_avx512(values: &[f32], out: &mut [f32]) {
+        let ((values, rest), (blocks, tail)) = (values.as_chunks::<16>(), out.as_chunks_mut::<16>());
+        if !rest.is_empty() || !blocks.as_ptr().cast::<f32>().cast::<__m512>().is_aligned() {
+            blocks.copy_from_slice(values);
+            return tail.copy_from_slice(rest);
+        }
+        for (values, block) in values.iter().zip(blocks) {
+            // SAFETY: `block` is 64 bytes that are exclusively borrowed, aligned as just seen.
+            unsafe { _mm512_stream_ps(block.as_mut_ptr(), bytemuck::cast(*values)) };
+        }
     }
 }

@@ -248,11 +248,13 @@ impl Tensor {
         let Some(gpu) = tensors.first().and_then(|t| t.gpu()) else {
             return tensors.iter().map(|t| t.to_f64()).collect();
         };
-        let buffer = |t: &&Tensor| match &*t.data {
-            Data::Gpu(buffer) => Ok(buffer),
-            _ => Err(Error::shape("read", "tensors of one device", "some on the CPU")),
-        };
-        let parts = tensors.iter().map(buffer).collect::<Result<Vec<_>>>()?;
+        let mut parts = vec![];
+        for t in tensors {
+            match &*t.data {
+                Data::Gpu(buffer) => parts.push(buffer),
+                _ => return Err(Error::shape("read", "tensors of one device", "some on the CPU")),
+            }
+        }
         let all: Vec<f32> = GpuBuffer::concatenated(gpu, &parts)?.read()?;
         let mut rest = &all[..];
         let cut = |t: &&Tensor| {
@@ -274,6 +276,22 @@ impl Tensor {
             true => Ok(self.clone()),
             false => Tensor::new(device, self.rows, self.cols, &self.to_vec()?),
         }
+    }
+
+    /// Writes all values, in row-major order and as f32, where they are: the memory stays, for recorded work that
+    /// reads it. A shared tensor gets memory of its own first.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        Self::check_len(self.rows, self.cols, values.len())?;
+        self.unshare()?;
+        match Arc::get_mut(&mut self.data) {
+            Some(Data::F32(v)) => v.as_mut_slice().copy_from_slice(values),
+            Some(Data::F64(v)) => {
+                v.as_mut_slice().iter_mut().zip(values).for_each(|(v, x)| *v = f64::from(*x));
+            }
+            Some(Data::Gpu(buffer)) => buffer.write(values)?,
+            None => unreachable!("unshared above"),
+        }
+        Ok(())
     }
 
     pub fn fill_zero(&mut self) -> Result<()> {

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::pieces::Pieces;
 use super::Groups;
+use super::pieces::Pieces;
 use crate::Result;
 use crate::engine::Device;
 
@@ -30,10 +30,11 @@ pub struct Pairs {
     pub groups: usize,
     /// Consecutive rows of about as many edges each: fixed by the graph.
     pub chunks: Vec<Range<usize>>,
-    /// (edges) the inverse of each row's edge, its bucket, and the place of its group in `inverse_groups`.
+    /// (edges) the inverse of each row's edge, and its bucket.
     pub inverse: Vec<u32>,
     pub inverse_bucket: Vec<u32>,
-    pub inverse_group: Vec<u32>,
+    /// (edges) the place of the edge's tail in `columns`, and of its inverse's group in `inverse_groups`.
+    pub column: Vec<[u32; 2]>,
     /// The groups of inverses, ascending.
     pub inverse_groups: Vec<u32>,
     /// (all edges - edges) for each later edge the row's edge that it is the inverse of, or `UNPAIRED`.
@@ -86,8 +87,7 @@ impl Pairs {
             let own = group_offsets[group] as usize..group_offsets[group + 1] as usize;
             let pairs = own.clone().filter(|&e| paired(e)).count();
             if pairs == 0 {
-                let ranges: &mut Vec<Range<u64>> =
-                    &mut of_head[g.groups.head.host()[group] as usize - rows];
+                let ranges: &mut Vec<Range<u64>> = &mut of_head[g.groups.head.host()[group] as usize - rows];
                 match ranges.last_mut().filter(|last| last.end == own.start as u64) {
                     Some(last) => last.end = own.end as u64,
                     None => ranges.push(own.start as u64..own.end as u64),
@@ -108,15 +108,17 @@ impl Pairs {
             vec![first as u64..own.end as u64]
         });
         let of_tail: Vec<_> = of_tail.collect();
-        let of_inverse = |of: &dyn Fn(usize) -> u32| inverse.iter().map(|&e| of(e as usize)).collect();
+        let column = |(&tail, &inverse): (&u32, &u32)| {
+            [tail - columns.start as u32, place[g.group[inverse as usize] as usize - groups]]
+        };
         Ok(Some(Pairs {
+            column: g.tail.iter().zip(&inverse).map(column).collect(),
             rows,
             columns,
             edges,
             groups,
             chunks: chunks(&g.offsets[..=rows]),
-            inverse_bucket: of_inverse(&|e| g.bucket[e]),
-            inverse_group: of_inverse(&|e| place[g.group[e] as usize - groups]),
+            inverse_bucket: inverse.iter().map(|&e| g.bucket[e as usize]).collect(),
             inverse,
             inverse_groups,
             row_edge,
@@ -206,7 +208,9 @@ mod tests {
             assert_eq!(own[edge], back[inverse as usize]);
             assert_eq!(graph.head.host()[edge], graph.tail.host()[inverse as usize]);
             assert_eq!(p.row_edge[inverse as usize - p.edges] as usize, edge);
-            let group = p.inverse_groups[p.inverse_group[edge] as usize];
+            let [column, group] = p.column[edge].map(|place| place as usize);
+            assert_eq!(p.columns.start + column, own[edge] as usize);
+            let group = p.inverse_groups[group];
             assert_eq!(group, graph.group.host()[inverse as usize]);
         }
         let mut inverse = p.inverse.clone();

@@ -192,7 +192,13 @@ impl WaaTa {
     }
 
     /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
-    fn cross_entropy(&self, pass: &mut Pass, logits: &[Var], batch: &Batch, times: usize) -> Result<Vec<Var>> {
+    fn cross_entropy(
+        &self,
+        pass: &mut Pass,
+        logits: &[Var],
+        batch: &Batch,
+        times: usize,
+    ) -> Result<Vec<Var>> {
         let k = self.tasks.len();
         let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
             let repeated: Vec<f64> =

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::segment_sum::{Terms, add_dots, add_segments};
-use super::{check, check_shape};
+use super::{aggregate_stream, check, check_shape};
 use crate::Result;
 use crate::engine::{Op, Tensor};
 use crate::graph::Graph;
+use crate::with_real;
 
 /// out_v = sum over the edges e of head v of alpha_e x_tail(e).
 ///
@@ -37,6 +38,10 @@ impl Op for Aggregate {
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
         check_shape("aggregate", "x", x, g.tails, x.cols())?;
         let mut out = Tensor::zeros(&x.device(), x.dtype(), g.heads, x.cols())?;
+        if let Some(pairs) = aggregate_stream::pairs(g, x) {
+            with_real!(x.dtype(), T => aggregate_stream::forward::<T>(g, pairs, alpha, x, &mut out)?);
+            return Ok(vec![out]);
+        }
         let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x };
         add_segments(&mut out, &g.head_pieces, &terms)?;
         Ok(vec![out])
@@ -51,6 +56,12 @@ impl Op for Aggregate {
     ) -> Result<()> {
         let (Some(dy), [d_alpha, d_x]) = (dy[0], dx) else { return Ok(()) };
         let g = &*self.graph;
+        if let Some(pairs) = aggregate_stream::pairs(g, x[1]) {
+            let (d_alpha, d_x) = (d_alpha.as_mut(), d_x.as_mut());
+            return with_real!(dy.dtype(), T => {
+                aggregate_stream::backward::<T>(g, pairs, (x[0], x[1]), dy, d_alpha, d_x)
+            });
+        }
         if let Some(d_alpha) = d_alpha {
             add_dots(d_alpha, (dy, Some(&g.head)), (x[1], Some(&g.tail)))?;
         }

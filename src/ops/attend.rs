@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use super::attend_cpu::{Edges, Forward, HeadBackward, TailBackward};
+use super::attend_stream::{Paired, WIDEST};
+use super::attend_stream_backward::Above;
 use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
-use super::attend_stream::{Paired, WIDEST};
-use super::attend_stream_backward::Above;
 use super::{attend_gpu, check, check_shape};
 use crate::engine::{Op, Real, Tensor, parallel};
 use crate::graph::{Graph, Pairs};
@@ -217,6 +217,16 @@ impl Op for Attend {
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
+        let projected = Attend::is_projected(x);
+        let (p_none, r_none);
+        let mut x = x.to_vec();
+        if !projected && x[0].gpu().is_some() {
+            // The kernels read them, times sums that are zero.
+            p_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.tails, x[2].cols())?;
+            r_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.relations, x[0].cols())?;
+            (x[3], x[4]) = (&p_none, &r_none);
+        }
+        let x = &x[..];
         if let (Some(pairs), Some(paired)) = (self.pairs(x), &saved.paired) {
             let above = Above { y, d_agg: dy[0], d_alpha: dy[1], d_log_sum: dy[2] };
             return with_real!(x[0].dtype(), T => with_stream!((x[2].cols(), x[0].cols()), W, FIXED => {
@@ -246,7 +256,6 @@ impl Op for Attend {
         if let Some(d_o) = d_o {
             d_o.add_scaled(1.0, &head_side.sum)?;
         }
-        let projected = Attend::is_projected(x);
         if let Some(d_r_p) = d_r_p.as_mut().filter(|_| projected) {
             let entry = Some(&g.groups.by_relation);
             let terms = Terms { entry, column: None, weight: Some(&head_side.sum_s), x: x[0] };
@@ -282,7 +291,11 @@ impl Op for Attend {
 
 /// The CPU side.
 impl Attend {
-    pub(super) fn edges<'a, T: Real, const D: usize>(&'a self, x: &[&'a Tensor], saved: &'a Saved) -> Edges<'a, T, D> {
+    pub(super) fn edges<'a, T: Real, const D: usize>(
+        &'a self,
+        x: &[&'a Tensor],
+        saved: &'a Saved,
+    ) -> Edges<'a, T, D> {
         Edges {
             tail: self.graph.tail.host(),
             group: self.graph.group.host(),

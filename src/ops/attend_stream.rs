@@ -21,6 +21,8 @@ use crate::graph::{Graph, Pairs, UNPAIRED};
 const TILE: usize = 64;
 /// Edges between the rows that are asked for and the rows that are used.
 pub(super) const AHEAD: usize = 6;
+/// The same for the rows that the stream reads once.
+const ROWS_AHEAD: usize = 4;
 /// Widest rows for which there is a stream.
 pub(super) const WIDEST: usize = 256;
 
@@ -62,7 +64,7 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
             bias: x[5].host(),
             x_columns: &rows[pairs.columns.start * n..pairs.columns.end * n],
             s_columns: &s[pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows],
-            u_inverse: groups.iter().flat_map(|&g| &u[g as usize * m..][..m]).copied().collect(),
+            u_inverse: gathered(u, groups, m),
             c_inverse: groups.iter().map(|&g| c[g as usize - pairs.groups]).collect(),
             o_inverse: groups.iter().map(|&g| o[g as usize]).collect(),
             widths: (n, m),
@@ -91,9 +93,31 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
         &table[i * m..][..m]
     }
 
+    /// The column of a row's edge, and the place of its inverse's group.
     #[inline(always)]
-    pub fn column(&self, e: usize) -> usize {
-        self.g.tail.host()[e] as usize - self.pairs.columns.start
+    pub fn column(&self, e: usize) -> (usize, usize) {
+        let [column, group] = self.pairs.column[e];
+        (column as usize, group as usize)
+    }
+
+    /// The biases of a row's edge and of its inverse.
+    #[inline(always)]
+    fn biases(&self, e: usize) -> (T, T) {
+        match self.g.buckets {
+            0 | 1 => (self.bias[0], self.bias[0]),
+            _ => {
+                let bucket = self.g.bucket.host()[e] as usize;
+                (self.bias[bucket], self.bias[self.pairs.inverse_bucket[e] as usize])
+            }
+        }
+    }
+
+    /// Asks for what a later row will read of `table`; `group` rows for tables of groups.
+    #[inline(always)]
+    pub fn prefetch_row(&self, table: &[T], row: usize, width: usize) {
+        if FIXED && (row + ROWS_AHEAD + 1) * width <= table.len() {
+            prefetch(&table[(row + ROWS_AHEAD) * width..][..width]);
+        }
     }
 
     /// The logit before activation and temperature.
@@ -111,6 +135,15 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
         };
         z * self.inverse_temperature
     }
+}
+
+/// Rows of `m` columns side by side.
+fn gathered<T: Real>(table: &[T], rows: &[u32], m: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(rows.len() * m);
+    for &row in rows {
+        out.extend_from_slice(&table[row as usize * m..][..m]);
+    }
+    out
 }
 
 /// A local copy of a row, in registers where W is fixed.
@@ -154,6 +187,7 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for ForwardChunk<'_, T
         for (i, l) in rows.enumerate() {
             stream.forward_row::<ISA>(l, i, (first_edge, first_group), &mut out);
         }
+        simd::fence();
     }
 }
 
@@ -161,9 +195,9 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     #[inline(always)]
     fn prefetch_forward(&self, e: usize, sums: &[T]) {
         if FIXED && e < self.pairs.edges {
-            let c = self.column(e);
+            let (c, q) = self.column(e);
             prefetch(self.row_n(self.x_columns, c));
-            prefetch(self.row_m(&self.u_inverse, self.pairs.inverse_group[e] as usize));
+            prefetch(self.row_m(&self.u_inverse, q));
             prefetch(self.row_n(sums, c));
         }
     }
@@ -177,15 +211,17 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         first: (usize, usize),
         out: &mut ForwardOut<'_, T>,
     ) {
-        let (g, pairs) = (self.g, self.pairs);
+        let g = self.g;
         let (offsets, of_head, group_offsets) =
             (g.offsets.host(), g.groups.of_head.host(), g.groups.offsets.host());
-        let (bucket, relation) = (g.bucket.host(), g.groups.relation.host());
-        let n = self.widths().0;
+        let relation = g.groups.relation.host();
+        let (n, m, _) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
         let x_l: [T; W] = local(self.row_n(self.x, l));
+        self.prefetch_row(self.x, l, n);
         let mut s_l = T::zero();
         if let Some((p, _)) = self.projection {
+            self.prefetch_row(p, l, n);
             s_l = dot::<ISA, T>(self.row_n(p, l), &x_l[..n]);
             out.s[i] = s_l;
         }
@@ -194,9 +230,9 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         let (mut own, mut other) = ([T::neg_infinity(); TILE], [T::neg_infinity(); TILE]);
         for group in of_head[l] as usize..of_head[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
+            self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
             if let Some((_, r_p)) = self.projection {
-                let m = self.widths().1;
                 c_g = dot::<ISA, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
                 out.c[group - first.1] = c_g;
             }
@@ -209,16 +245,17 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 for j in 0..len {
                     let e = at + j;
                     self.prefetch_forward(e + AHEAD, out.sums);
-                    let (c, q) = (self.column(e), pairs.inverse_group[e] as usize);
+                    let (c, q) = self.column(e);
+                    let (bias, inverse_bias) = self.biases(e);
                     let x_c = self.row_n(self.x_columns, c);
                     let z = self.inner::<ISA>(&u_g, x_c, self.s_columns[c], c_g, o_g);
-                    let z = self.activate(z) + self.bias[bucket[e] as usize];
+                    let z = self.activate(z) + bias;
                     own[j] = z;
                     out.alpha[e - first.0] = z;
                     top = top.max(z);
                     let u_q = self.row_m(&self.u_inverse, q);
                     let z = self.inner::<ISA>(u_q, &x_l, s_l, self.c_inverse[q], self.o_inverse[q]);
-                    let z = self.activate(z) + self.bias[pairs.inverse_bucket[e] as usize];
+                    let z = self.activate(z) + inverse_bias;
                     other[j] = z;
                     out.logit[e - first.0] = z;
                     let stats = &mut out.stats[2 * c..2 * c + 2];
@@ -242,12 +279,12 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 let by = shift(max);
                 for j in 0..len {
                     own[j] -= by;
-                    other[j] -= shift(out.stats[2 * self.column(at + j)]);
+                    other[j] -= shift(out.stats[2 * self.column(at + j).0]);
                 }
                 simd::exponentials(&mut own[..padded]);
                 simd::exponentials(&mut other[..padded]);
                 for j in 0..len {
-                    let c = self.column(at + j);
+                    let c = self.column(at + j).0;
                     sum += own[j];
                     axpy::<ISA, T>(own[j], self.row_n(self.x_columns, c), &mut agg[..n]);
                     out.stats[2 * c + 1] += other[j];
@@ -257,9 +294,10 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             }
         }
         let by = inverse(sum);
-        for (out, &v) in out.agg[i * n..][..n].iter_mut().zip(&agg[..n]) {
-            *out = v * by;
+        for v in &mut agg[..n] {
+            *v *= by;
         }
+        simd::stream::<ISA, T>(&agg[..n], &mut out.agg[i * n..][..n]);
         let max = shift(max);
         let alpha = &mut out.alpha[edges.start - first.0..edges.end - first.0];
         if alpha.len() <= TILE && of_head[l + 1] - of_head[l] == 1 {
@@ -389,8 +427,13 @@ impl Attend {
         parallel::for_rows_work(logit.host_mut::<T>(), 1, 8, &weights);
         let out = &mut alpha.host_mut::<T>()[pairs.edges..];
         let head = &g.head.host()[pairs.edges..];
-        let weights =
-            ColumnWeights { row_edge: &pairs.row_edge, head, first: rows, merged: &merged, pair: logit.host() };
+        let weights = ColumnWeights {
+            row_edge: &pairs.row_edge,
+            head,
+            first: rows,
+            merged: &merged,
+            pair: logit.host(),
+        };
         parallel::for_rows_work(out, 1, 8, &weights);
         Ok((agg, Paired { alpha: logit }))
     }
@@ -493,7 +536,11 @@ struct ColumnWeights<'a, T> {
 impl<T: Real> RowWork<T> for ColumnWeights<'_, T> {
     #[inline(always)]
     fn rows(&self, first: usize, out: &mut [T]) {
+        const FAR: usize = 32;
         for (e, out) in (first..).zip(out) {
+            if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
+                prefetch(&self.pair[pair as usize..][..1]);
+            }
             match self.row_edge[e] {
                 UNPAIRED => *out *= self.merged[self.head[e] as usize - self.first].others,
                 pair => *out = self.pair[pair as usize],

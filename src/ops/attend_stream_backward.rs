@@ -73,17 +73,24 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for BackwardChunk<'_, 
         for (i, l) in rows.enumerate() {
             stream.backward_row::<ISA>(above, l, i, first, &mut out);
         }
+        simd::fence();
     }
 }
 
 /// out = values, or out += values.
 #[inline(always)]
-fn put<T: Real>((out, fresh): (&mut [T], bool), values: &[T]) {
+pub(super) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values: &[T]) {
     if fresh {
-        out.copy_from_slice(values);
+        simd::stream::<ISA, T>(values, out);
     } else {
         out.iter_mut().zip(values).for_each(|(out, &v)| *out += v);
     }
+}
+
+/// The first `len` elements of an optional gradient.
+pub(super) fn take<'a, T>(gradient: &mut Option<(&'a mut [T], bool)>, len: usize) -> Option<(&'a mut [T], bool)> {
+    let (values, fresh) = gradient.as_mut()?;
+    Some((split(values, len), *fresh))
 }
 
 /// Row `i` of an optional output.
@@ -99,8 +106,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     #[inline(always)]
     fn prefetch_backward(&self, e: usize, above: &Upstream<'_, T>, out: &BackwardOut<'_, T>) {
         if FIXED && e < self.pairs.edges {
-            let c = self.column(e);
-            let q = self.pairs.inverse_group[e] as usize;
+            let (c, q) = self.column(e);
             prefetch(self.row_n(self.x_columns, c));
             prefetch(self.row_m(&self.u_inverse, q));
             prefetch(self.row_n(out.x_columns, c));
@@ -142,6 +148,10 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             Some(d_agg) => local(self.row_n(d_agg, l)),
             None => [T::zero(); W],
         };
+        self.prefetch_row(self.x, l, n);
+        if let Some(d_agg) = above.d_agg {
+            self.prefetch_row(d_agg, l, n);
+        }
         let mut inner = match above.d_log_sum {
             Some(d) => -d[l],
             None => T::zero(),
@@ -149,7 +159,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         // The gradients of alpha first, of which the softmax's needs the sum.
         for e in edges.clone() {
             self.prefetch_backward(e + AHEAD, above, out);
-            let c = self.column(e);
+            let c = self.column(e).0;
             let (mut t, mut back) = (T::zero(), T::zero());
             if let Some(d_agg) = above.d_agg {
                 t = dot::<ISA, T>(&g_l[..n], self.row_n(self.x_columns, c));
@@ -166,12 +176,14 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         }
         let mut s_l = T::zero();
         if let Some((p, _)) = self.projection {
+            self.prefetch_row(p, l, n);
             s_l = dot::<ISA, T>(self.row_n(p, l), &x_l[..n]);
         }
         let mut d_x = [T::zero(); W];
         let mut w = T::zero();
         for group in of_head[l] as usize..of_head[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
+            self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
             if let Some((_, r_p)) = self.projection {
                 c_g = dot::<ISA, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
@@ -180,7 +192,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             let mut d_u = [T::zero(); W];
             let (mut sum_s, mut sum) = (T::zero(), T::zero());
             for e in group_offsets[group] as usize..group_offsets[group + 1] as usize {
-                let (c, q) = (self.column(e), pairs.inverse_group[e] as usize);
+                let (c, q) = self.column(e);
                 let (x_c, u_q) = (self.row_n(self.x_columns, c), self.row_m(&self.u_inverse, q));
                 let alpha = above.alpha[e];
                 let d = alpha * (out.d[e - first.0] - inner) * self.inverse_temperature;
@@ -220,7 +232,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 }
             }
             if let Some(row) = row_of(&mut out.d_u, group - first.1, m) {
-                put(row, &d_u[..m]);
+                put::<ISA, T>(row, &d_u[..m]);
             }
         }
         if let Some((p, _)) = self.projection {
@@ -228,11 +240,11 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             if let Some(row) = row_of(&mut out.d_p, i, n) {
                 let mut d_p = [T::zero(); W];
                 axpy::<ISA, T>(w, &x_l[..n], &mut d_p[..n]);
-                put(row, &d_p[..n]);
+                put::<ISA, T>(row, &d_p[..n]);
             }
         }
         if let Some(row) = row_of(&mut out.d_x, i, n) {
-            put(row, &d_x[..n]);
+            put::<ISA, T>(row, &d_x[..n]);
         }
     }
 }
@@ -255,8 +267,7 @@ impl<'a, T: Real> Parts<'a, T> {
     }
 
     fn next(&mut self, n: usize) -> Option<(&'a mut [T], bool)> {
-        let (rows, fresh) = self.rows.as_mut()?;
-        Some((split(rows, n), *fresh))
+        take(&mut self.rows, n)
     }
 }
 
@@ -381,8 +392,13 @@ impl Attend {
             inner: vec![],
         };
         let mut inner = vec![T::zero(); self.graph.heads - pairs.rows];
-        let work =
-            Inner { g: &self.graph, rows: pairs.rows, agg: above.y[0].host(), n: above.y[0].cols(), up: &upstream };
+        let work = Inner {
+            g: &self.graph,
+            rows: pairs.rows,
+            agg: above.y[0].host(),
+            n: above.y[0].cols(),
+            up: &upstream,
+        };
         parallel::for_rows_work(&mut inner, 1, 4 * work.n.max(64), &work);
         upstream.inner = inner;
         upstream

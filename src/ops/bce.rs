@@ -258,7 +258,12 @@ impl BceLoss {
         Ok(())
     }
 
-    fn run_gpu_backward(gpu: &Gpu, kept: &Saved, dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
+    fn run_gpu_backward(
+        gpu: &Gpu,
+        kept: &Saved,
+        dy: &[Option<&Tensor>],
+        dx: &mut [Option<Tensor>],
+    ) -> Result<()> {
         let Saved { inverse, slopes } = kept;
         let (rows, cols) = slopes[0].shape();
         let tasks = inverse.cols();
@@ -302,8 +307,7 @@ impl Op for BceLoss {
         let zeros = |cols| Tensor::zeros(&x.y.device(), x.y.dtype(), 1, cols);
         let mut loss = x.z.iter().map(|_| zeros(x.cols)).collect::<Result<Vec<Tensor>>>()?;
         let mut inverse = zeros(x.tasks)?;
-        let mut slopes =
-            x.z.iter().map(|z| z.empty_like(x.rows, x.cols)).collect::<Result<Vec<Tensor>>>()?;
+        let mut slopes = x.z.iter().map(|z| z.empty_like(x.rows, x.cols)).collect::<Result<Vec<Tensor>>>()?;
         if x.rows > 0 && x.cols > 0 {
             match x.y.gpu() {
                 Some(gpu) => self.run_gpu(gpu, &x, &mut loss, &mut inverse, &mut slopes)?,

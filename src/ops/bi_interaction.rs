@@ -1,5 +1,6 @@
 //! How a node's vector meets its neighbourhood's: formula (6) and the two aggregators it is compared with.
 
+use super::bi_interaction_cpu::Layer;
 use super::concat::{add_columns, concat};
 use super::dense::{self, Activation};
 use super::{Dropout, check, check_shape, saved};
@@ -86,6 +87,51 @@ impl BiInteraction {
 
     fn products(&self) -> usize {
         if self.aggregator == Aggregator::Bi { 2 } else { 1 }
+    }
+
+    /// Whether the CPU's code by blocks applies.
+    fn by_blocks(&self, x: &[&Tensor]) -> bool {
+        self.aggregator == Aggregator::Bi && x[0].gpu().is_none() && !x[0].is_empty() && !x[2].is_empty()
+    }
+
+    fn layer<'a, T: Real>(&self, x: &[&'a Tensor]) -> Layer<'a, T> {
+        Layer {
+            x: x[0].host(),
+            a: x[1].host(),
+            w: [x[2].host(), x[3].host()],
+            b: [x[4].host(), x[5].host()],
+            d_in: x[0].cols(),
+            d_out: x[2].cols(),
+            slope: T::of(self.slope as f64),
+            dropout: self.dropout,
+        }
+    }
+
+    fn backward_by_blocks<T: Real>(
+        &self,
+        x: &[&Tensor],
+        dy: &Tensor,
+        activated: &[Tensor],
+        dx: &mut [Option<Tensor>],
+    ) {
+        let (nodes, weights) = dx.split_at_mut(2);
+        let (first, second) = nodes.split_at_mut(1);
+        let h = [activated[0].host::<T>(), activated[1].host::<T>()];
+        let layer = self.layer::<T>(x);
+        let parts = layer.backward(
+            dy.host(),
+            h,
+            first[0].as_mut().map(Tensor::host_overwrite),
+            second[0].as_mut().map(Tensor::host_overwrite),
+        );
+        let (mut begin, area) = (0, x[2].len());
+        for (gradient, len) in weights.iter_mut().zip([area, area, x[2].cols(), x[2].cols()]) {
+            if let Some(gradient) = gradient {
+                let gradient = gradient.host_mut::<T>();
+                parts.iter().for_each(|part| parallel::axpy(T::one(), &part[begin..begin + len], gradient));
+            }
+            begin += len;
+        }
     }
 
     fn check_inputs(&self, x: &[&Tensor]) -> Result<()> {
@@ -202,6 +248,16 @@ impl Op for BiInteraction {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         self.check_inputs(x)?;
+        if self.by_blocks(x) {
+            let shape = (x[0].rows(), x[2].cols());
+            let empty = || x[0].empty_like(shape.0, shape.1);
+            let (mut y, mut h1, mut h2) = (empty()?, empty()?, empty()?);
+            with_real!(y.dtype(), T => {
+                self.layer::<T>(x).forward(y.host_mut(), h1.host_mut(), h2.host_mut());
+            });
+            self.activated = Some(vec![h1, h2]);
+            return Ok(vec![y]);
+        }
         let inputs = products_of(self.aggregator, x[0], x[1])?;
         let (w, b) = x[2..].split_at(self.products());
         let mut h = Vec::with_capacity(2);
@@ -224,7 +280,12 @@ impl Op for BiInteraction {
         if dy.is_empty() {
             return Ok(());
         }
-        let d = self.output_backward(dy, saved("bi-interaction", &self.activated)?)?;
+        let activated = saved("bi-interaction", &self.activated)?;
+        if self.by_blocks(x) {
+            with_real!(dy.dtype(), T => self.backward_by_blocks::<T>(x, dy, activated, dx));
+            return Ok(());
+        }
+        let d = self.output_backward(dy, activated)?;
         let (dnodes, dweights) = dx.split_at_mut(2);
         let (dw, db) = dweights.split_at_mut(self.products());
         if dw.iter().any(Option::is_some) {

@@ -88,9 +88,7 @@ impl<T: Real> Work for Backward<'_, T> {
                 let (dy, w) = (&dy[row * d..][..d], &w[row * count..][..count]);
                 if let Some(dlogits) = dlogits {
                     // dlogits_e += w_e (<dy, x_e> - sum_f w_f <dy, x_f>)
-                    dw.iter_mut()
-                        .zip(self.experts)
-                        .for_each(|(dw, x)| *dw = dot(dy, &x[row * d..][..d]));
+                    dw.iter_mut().zip(self.experts).for_each(|(dw, x)| *dw = dot(dy, &x[row * d..][..d]));
                     let inner = dot(w, &dw);
                     let dlogits = &mut dlogits[r * count..][..count];
                     for ((dz, &w), &dw) in dlogits.iter_mut().zip(w).zip(&dw) {

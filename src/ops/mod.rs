@@ -3,6 +3,7 @@
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
 mod aggregate;
+mod aggregate_stream;
 mod attend;
 mod attend_cpu;
 mod attend_gpu;
@@ -10,6 +11,7 @@ mod attend_stream;
 mod attend_stream_backward;
 mod bce;
 mod bi_interaction;
+mod bi_interaction_cpu;
 mod bottom;
 mod bpr;
 mod concat;
@@ -24,6 +26,7 @@ mod mlp_bank;
 mod normalize;
 mod orthogonality;
 mod query;
+mod query_cpu;
 mod rank;
 mod reduce;
 mod relation_mix;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::query_cpu::{self, Inputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{check, check_shape};
 use crate::Result;
@@ -49,6 +50,25 @@ pub struct Query {
 impl Query {
     pub fn new(graph: Arc<Graph>, logit: LogitKind) -> Query {
         Query { graph, logit, s: None }
+    }
+
+    /// Whether the CPU's code by heads applies.
+    fn by_heads(&self, x: &[&Tensor]) -> bool {
+        !matches!(self.logit, LogitKind::Gat { .. })
+            && x[0].gpu().is_none()
+            && query_cpu::takes((x[0].cols(), x[2].cols()))
+    }
+
+    fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> Inputs<'a, T> {
+        Inputs {
+            g: &self.graph,
+            tanh: self.logit == LogitKind::Tanh,
+            x: x[0].host(),
+            p: x[1].host(),
+            r: x[2].host(),
+            r_p: x[3].host(),
+            widths: (x[0].cols(), x[2].cols()),
+        }
     }
 
     /// U and o of a code of the kernel.
@@ -149,6 +169,12 @@ impl Op for Query {
             check_shape("query", "a", x[4], 3, m)?;
         }
         let mut s = Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?;
+        if self.by_heads(x) {
+            let mut u = x[0].empty_like(g.groups.count, m)?;
+            with_real!(u.dtype(), T => self.inputs::<T>(x).forward(u.host_mut(), s.host_mut()));
+            self.s = Some(s);
+            return Ok(vec![u, Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?]);
+        }
         add_dots(&mut s, (x[0], Some(&g.groups.head)), (x[1], Some(&g.groups.head)))?;
         let (u, o) = self.project(self.logit.code(), x, &s)?;
         self.s = Some(s);
@@ -164,6 +190,20 @@ impl Op for Query {
     ) -> Result<()> {
         let g = &*self.graph;
         let Some(s) = &self.s else { return Ok(()) };
+        if self.by_heads(x) {
+            let (Some(du), [d_x, d_p, d_r, d_r_p]) = (dy[0], dx) else { return Ok(()) };
+            with_real!(du.dtype(), T => {
+                let given = (y[0].host(), du.host(), s.host());
+                let sums = self.inputs::<T>(x).backward(given, d_x.as_mut(), d_p.as_mut());
+                let (first, second) = sums.split_at(sums.len() / 2);
+                for (gradient, sum) in [(d_r, first), (d_r_p, second)] {
+                    if let Some(gradient) = gradient {
+                        axpy(T::of(1.0), sum, gradient.host_mut());
+                    }
+                }
+            });
+            return Ok(());
+        }
         let inner = match (self.logit, dy[0], dy[1]) {
             (LogitKind::Tanh, Some(du), _) => Some(self.inner_gradient(du, y[0], None, 0)?),
             (LogitKind::Dot, Some(du), _) => Some(du.clone()),

@@ -69,24 +69,29 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
             n,
             stride: terms.x.cols(),
         };
-        let rows = out.host_mut::<T>();
-        let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
-        match (n, sum.stride) {
-            (64, 64) => segment::run(pieces, out, &Fixed::<T, 64>(sum)),
-            (32, 32) => segment::run(pieces, out, &Fixed::<T, 32>(sum)),
-            _ => segment::run(pieces, out, &Fixed::<T, 0>(sum)),
-        }
+        add_segment_rows(out.host_mut::<T>(), width, pieces, sum);
     });
     Ok(())
 }
 
-struct Sum<'a, T> {
-    entry: Option<&'a [u32]>,
-    column: Option<&'a [u32]>,
-    weight: Option<&'a [T]>,
-    x: &'a [T],
-    n: usize,
-    stride: usize,
+/// `add_segments` on the CPU: rows of `width` in `rows`.
+pub(super) fn add_segment_rows<T: Real>(rows: &mut [T], width: usize, pieces: &Pieces, sum: Sum<'_, T>) {
+    let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
+    match (sum.n, sum.stride) {
+        (64, 64) => segment::run(pieces, out, &Fixed::<T, 64>(sum)),
+        (32, 32) => segment::run(pieces, out, &Fixed::<T, 32>(sum)),
+        _ => segment::run(pieces, out, &Fixed::<T, 0>(sum)),
+    }
+}
+
+/// `Terms` in host memory: the first `n` columns of rows of `stride`.
+pub(super) struct Sum<'a, T> {
+    pub entry: Option<&'a [u32]>,
+    pub column: Option<&'a [u32]>,
+    pub weight: Option<&'a [T]>,
+    pub x: &'a [T],
+    pub n: usize,
+    pub stride: usize,
 }
 
 /// Rows of D elements, or of any number where D is 0.
@@ -207,11 +212,22 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
     }
     with_real!(out.dtype(), T => {
         let (scale, x) = (scale.host::<T>(), x.host::<T>());
-        parallel::for_rows(out.host_mut::<T>(), n, |first, rows| {
-            for (i, row) in (first..).zip(rows.chunks_exact_mut(n)) {
-                axpy(scale[i], &x[i * n..(i + 1) * n], row);
-            }
-        });
+        parallel::for_rows_work(out.host_mut::<T>(), n, n, &ScaledRows { scale, x, n });
     });
     Ok(())
+}
+
+struct ScaledRows<'a, T> {
+    scale: &'a [T],
+    x: &'a [T],
+    n: usize,
+}
+
+impl<T: Real> RowWork<T> for ScaledRows<'_, T> {
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &mut [T]) {
+        for (i, row) in (first..).zip(rows.chunks_exact_mut(self.n)) {
+            axpy(self.scale[i], &self.x[i * self.n..(i + 1) * self.n], row);
+        }
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use waata::engine::device::{DeviceInfo, Driver, Grid, Kernel};
+use waata::engine::device::{DeviceInfo, Driver, Graph, Grid, Kernel};
 use waata::{Error, Result};
 pub use waata_host::{Barriers, Order};
 
+#[derive(Clone)]
 pub struct HostDriver {
     info: DeviceInfo,
     order: Order,
@@ -14,6 +15,40 @@ pub struct HostDriver {
     replaced: Option<(&'static str, &'static str)>,
     /// Blocks at each end of a grid that run, and the list of allocations.
     sparse: Option<(u64, Allocations)>,
+    recording: Arc<Mutex<Option<Vec<Work>>>>,
+}
+
+/// What a recording holds: everything by value, as a CUDA graph has it.
+enum Work {
+    Upload(u64, Vec<u8>),
+    Copy(u64, u64, usize),
+    Zero(u64, usize),
+    Launch(Kernel, Grid, Vec<Vec<u8>>),
+}
+
+struct Recorded {
+    driver: HostDriver,
+    work: Vec<Work>,
+}
+
+impl Graph for Recorded {
+    fn launch(&self) -> Result<()> {
+        for work in &self.work {
+            // SAFETY: what was promised when it was recorded; the recording's owner keeps the memory.
+            unsafe {
+                match work {
+                    Work::Upload(to, bytes) => self.driver.upload(*to, bytes)?,
+                    Work::Copy(to, from, bytes) => self.driver.copy(*to, *from, *bytes)?,
+                    Work::Zero(to, bytes) => self.driver.zero(*to, *bytes)?,
+                    Work::Launch(kernel, grid, arguments) => {
+                        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+                        self.driver.launch(kernel, *grid, &arguments)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Address and bytes, in the order in which they were made; freed ones stay.
@@ -24,7 +59,20 @@ impl HostDriver {
     pub fn new(order: Order) -> HostDriver {
         let info =
             DeviceInfo { name: "host executor".into(), capability: (0, 0), memory_bytes: 1 << 34, driver: 0 };
-        HostDriver { info, order, barriers: None, replaced: None, sparse: None }
+        HostDriver { info, order, barriers: None, replaced: None, sparse: None, recording: Arc::default() }
+    }
+
+    /// Takes the work into the recording where one goes on.
+    fn records(&self, work: impl FnOnce() -> Work) -> bool {
+        let mut recording = self.recording.lock().expect("a test panicked");
+        recording.as_mut().map(|list| list.push(work())).is_some()
+    }
+
+    fn not_recording(&self) -> Result<()> {
+        match *self.recording.lock().expect("a test panicked") {
+            None => Ok(()),
+            Some(_) => Err(failed("waiting for results while work is recorded".into())),
+        }
     }
 
     /// Notes the barriers that kernels meet, and leaves one out.
@@ -70,26 +118,39 @@ unsafe impl Driver for HostDriver {
     }
 
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
+        if self.records(|| Work::Upload(to, from.into())) {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { waata_host::upload(to, from) }.map_err(failed)
     }
 
     unsafe fn download(&self, to: &mut [u8], from: u64) -> Result<()> {
+        self.not_recording()?;
         // SAFETY: the caller's promise.
         unsafe { waata_host::download(to, from) }.map_err(failed)
     }
 
     unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        if self.records(|| Work::Copy(to, from, bytes)) {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { waata_host::copy(to, from, bytes) }.map_err(failed)
     }
 
     unsafe fn zero(&self, to: u64, bytes: usize) -> Result<()> {
+        if self.records(|| Work::Zero(to, bytes)) {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { waata_host::zero(to, bytes) }.map_err(failed)
     }
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[&[u8]]) -> Result<()> {
+        if self.records(|| Work::Launch(*kernel, grid, arguments.iter().map(|a| a.to_vec()).collect())) {
+            return Ok(());
+        }
         let launch = waata_host::Launch {
             kernel: self.replaced.filter(|(name, _)| *name == kernel.name).map_or(kernel.name, |(_, by)| by),
             grid: grid.blocks,
@@ -106,7 +167,7 @@ unsafe impl Driver for HostDriver {
     }
 
     fn synchronize(&self) -> Result<()> {
-        Ok(())
+        self.not_recording()
     }
 
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f32> {
@@ -117,5 +178,16 @@ unsafe impl Driver for HostDriver {
 
     fn memory(&self) -> Result<(u64, u64)> {
         Ok((self.info.memory_bytes, self.info.memory_bytes))
+    }
+
+    fn begin_capture(&self) -> Result<()> {
+        *self.recording.lock().expect("a test panicked") = Some(vec![]);
+        Ok(())
+    }
+
+    fn end_capture(&self) -> Result<Box<dyn Graph>> {
+        let work = self.recording.lock().expect("a test panicked").take().unwrap_or_default();
+        let driver = HostDriver { recording: Arc::default(), ..self.clone() };
+        Ok(Box::new(Recorded { driver, work }))
     }
 }

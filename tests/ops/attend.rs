@@ -30,6 +30,21 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    // Without a projection, with and without equal widths.
+    for (example, (n, m)) in examples().into_iter().flat_map(|e| [(e.clone(), (64, 64)), (e, (5, 3))]) {
+        let (graph, tails, groups) = (example.clone(), example.tails, example.groups());
+        cases.push(
+            Case::new(format!("{} plain {n} {m}", example.name), move |device| {
+                Attend::new(graph.on(device), LogitKind::Dot, 1.3)
+            })
+            .input(groups, m)
+            .input(groups, 1)
+            .input(tails, n)
+            .constant(0, n, vec![])
+            .constant(0, m, vec![])
+            .input(BUCKETS, 1),
+        );
+    }
     cases
 }
 

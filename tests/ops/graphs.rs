@@ -63,7 +63,14 @@ pub fn examples() -> Vec<Example> {
     hub.relations = 4;
     vec![
         Example { name: "no edges", heads: 2, tails: 3, relations: 1, edges: vec![], paired: false },
-        Example { name: "one edge", heads: 1, tails: 1, relations: 1, edges: vec![e(0, 0, 0, 0)], paired: false },
+        Example {
+            name: "one edge",
+            heads: 1,
+            tails: 1,
+            relations: 1,
+            edges: vec![e(0, 0, 0, 0)],
+            paired: false,
+        },
         Example {
             name: "parallel",
             heads: 5,
@@ -98,7 +105,12 @@ fn enrolments() -> Example {
         let course = LEARNERS + below(1, 6);
         let kind = below(2, 4) / 3;
         edges.push(Edge { head: learner, relation: kind, tail: course, bucket: below(3, BUCKETS as u32) });
-        edges.push(Edge { head: course, relation: 4 - kind, tail: learner, bucket: below(4, BUCKETS as u32) });
+        edges.push(Edge {
+            head: course,
+            relation: 4 - kind,
+            tail: learner,
+            bucket: below(4, BUCKETS as u32),
+        });
     }
     for i in 0..30 {
         let below = |j: u64, n: u32| draw.below_at(10_000 + 8 * i + j, n);

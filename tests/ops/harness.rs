@@ -1,6 +1,7 @@
 //! What a case is, and what is checked of it.
 
 use waata::Result;
+use waata::engine::device::{DRIVERS, probe};
 use waata::engine::{DType, Device, Gpu, MatrixUnit, Op, Philox, Tape, Tensor};
 
 use crate::common::{self, Order};
@@ -148,8 +149,9 @@ pub fn kernels(cases: Vec<Case>) {
     let mut devices: Vec<(String, Device)> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
         .map(|order| (format!("executor {order:?}"), Device::Gpu(Gpu::new(common::HostDriver::new(order)))))
         .into();
-    if let Ok(device @ Device::Gpu(_)) = Device::parse("auto") {
-        devices.push((device.name(), device));
+    if probe().usable {
+        let card = |driver: &&str| (format!("card, {driver}"), Device::open(driver, 0).unwrap());
+        devices.extend(DRIVERS.iter().map(card));
     }
     for case in cases {
         let exact = case.run(&Device::Cpu, DType::F64).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -174,7 +176,8 @@ pub fn matrix_units(cases: Vec<Case>) {
             for case in &cases {
                 let name = format!("{unit:?} {order:?}");
                 let exact = case.run(&Device::Cpu, DType::F64).unwrap();
-                let got = case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
+                let got =
+                    case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
                 for (got, want) in got.0.iter().zip(&exact.0) {
                     close(&format!("{} on {name}", case.name), got, want, tolerance).unwrap();
                 }

@@ -1,11 +1,12 @@
 //! The driver behind the seam in the product: CUDA through cudarc, with libcuda opened at run time.
 
+use std::collections::HashSet;
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
-use super::driver::{DeviceInfo, Driver, Grid, Kernel};
+use super::driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 use super::kernels;
 use crate::{Error, Result};
 
@@ -81,6 +82,10 @@ pub struct Cuda {
     /// One handle per entry of `kernels::FATBINS`, unloaded with the context.
     modules: Vec<Module>,
     functions: Mutex<Vec<(&'static str, Function)>>,
+    /// What was uploaded into the recording that goes on, which reads it in each replay.
+    recording: Mutex<Option<Vec<Box<[u8]>>>>,
+    /// Blocks made while recording: those are not of the stream's pool.
+    outside_pool: Mutex<HashSet<u64>>,
 }
 
 /// Handles are plain addresses inside the driver, which may be used from any thread that has the context bound.
@@ -116,11 +121,34 @@ impl Cuda {
                 .map_err(|e| failed(&format!("loading the kernels of {file} for {}", info.name), e))?;
             modules.push(Module(module));
         }
-        Ok(Cuda { info, context, stream, modules, functions: Mutex::default() })
+        Ok(Cuda {
+            info,
+            context,
+            stream,
+            modules,
+            functions: Mutex::default(),
+            recording: Mutex::default(),
+            outside_pool: Mutex::default(),
+        })
     }
 
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|e| failed("binding the device to a thread", e))
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Option<Vec<Box<[u8]>>>> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outside_pool(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.outside_pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn not_recording(&self, doing: &str) -> Result<()> {
+        match *self.recording() {
+            None => Ok(()),
+            Some(_) => Err(Error::device(format!("{doing} while work is recorded"), "report this")),
+        }
     }
 
     fn function(&self, kernel: &Kernel) -> Result<Function> {
@@ -157,9 +185,22 @@ unsafe impl Driver for Cuda {
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.bind()?;
-        // SAFETY: the stream belongs to the bound context.
-        match unsafe { result::malloc_async(self.stream.cu_stream(), bytes) } {
-            Ok(address) => Ok(address),
+        let recording = self.recording().is_some();
+        // SAFETY: the stream belongs to the bound context. In a recording, memory of the stream's pool would be part of
+        // the graph and change its address: such blocks come from the device directly.
+        let block = unsafe {
+            match recording {
+                true => result::malloc_sync(bytes),
+                false => result::malloc_async(self.stream.cu_stream(), bytes),
+            }
+        };
+        match block {
+            Ok(address) => {
+                if recording {
+                    self.outside_pool().insert(address);
+                }
+                Ok(address)
+            }
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 let (free, total) = self.memory().unwrap_or((0, self.info.memory_bytes));
                 Err(Error::Memory {
@@ -180,18 +221,33 @@ unsafe impl Driver for Cuda {
     unsafe fn free(&self, address: u64, _bytes: usize) {
         if self.bind().is_ok() {
             // SAFETY: the caller's promise. A failure here means that the context is lost: nothing left to free.
-            let _ = unsafe { result::free_async(address, self.stream.cu_stream()) };
+            let _ = unsafe {
+                match self.outside_pool().remove(&address) {
+                    true => result::free_sync(address),
+                    false => result::free_async(address, self.stream.cu_stream()),
+                }
+            };
         }
     }
 
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller's promise; pageable host memory is staged before the call returns.
+        let mut recording = self.recording();
+        let from = match &mut *recording {
+            Some(kept) => {
+                kept.push(from.into());
+                &kept[kept.len() - 1]
+            }
+            None => from,
+        };
+        // SAFETY: the caller's promise; pageable host memory is staged before the call returns, but in a recording,
+        // which keeps its copy.
         unsafe { result::memcpy_htod_async(to, from, self.stream.cu_stream()) }
             .map_err(|e| failed("copying to the device", e))
     }
 
     unsafe fn download(&self, to: &mut [u8], from: u64) -> Result<()> {
+        self.not_recording("waiting for results")?;
         self.bind()?;
         // SAFETY: the caller's promise; the wait below keeps `to` borrowed until the copy is done.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }
@@ -236,10 +292,12 @@ unsafe impl Driver for Cuda {
     }
 
     fn synchronize(&self) -> Result<()> {
+        self.not_recording("waiting for results")?;
         self.stream.synchronize().map_err(|e| failed("running kernels", e))
     }
 
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f32> {
+        self.not_recording("timing")?;
         let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let start = self.stream.record_event(timed).map_err(|e| failed("recording an event", e))?;
         work()?;
@@ -251,6 +309,41 @@ unsafe impl Driver for Cuda {
         self.bind()?;
         let (free, total) = result::mem_get_info().map_err(|e| failed("asking for free memory", e))?;
         Ok((free as u64, total as u64))
+    }
+
+    fn begin_capture(&self) -> Result<()> {
+        // Relaxed: memory is allocated while this one stream, on this one thread, is recorded.
+        self.stream
+            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)
+            .map_err(|e| failed("recording work", e))?;
+        *self.recording() = Some(vec![]);
+        Ok(())
+    }
+
+    fn end_capture(&self) -> Result<Box<dyn Graph>> {
+        let uploads = self.recording().take().unwrap_or_default();
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        match graph.map_err(|e| failed("recording work", e))? {
+            Some(graph) => Ok(Box::new(Recorded { graph: Mutex::new(graph), _uploads: uploads })),
+            None => Err(Error::device("the recording is empty", "report this")),
+        }
+    }
+}
+
+struct Recorded {
+    graph: Mutex<CudaGraph>,
+    /// Host memory that the graph copies from.
+    _uploads: Vec<Box<[u8]>>,
+}
+
+// SAFETY: a graph may be used from any thread by one at a time, which the lock sees to; the uploads are only kept.
+unsafe impl Send for Recorded {}
+unsafe impl Sync for Recorded {}
+
+impl Graph for Recorded {
+    fn launch(&self) -> Result<()> {
+        let graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.launch().map_err(|e| failed("replaying recorded work", e))
     }
 }
 

@@ -3,7 +3,7 @@
 //! cudarc stands behind it in the product, and the tests put an executor there that runs the same kernel source
 //! on the CPU. A launch is what `cuLaunchKernel` takes: a kernel, a grid, and arguments by address.
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A kernel of this build; `kernels::ALL` lists them, one constant each, written by build.rs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,4 +100,23 @@ pub unsafe trait Driver: Send + Sync {
 
     /// Free and total memory in bytes.
     fn memory(&self) -> Result<(u64, u64)>;
+
+    /// From here on work is recorded instead of run. Memory may be allocated, not freed; waiting is an error.
+    fn begin_capture(&self) -> Result<()> {
+        Err(Error::device(
+            "this driver does not record work",
+            "use WAATA_DRIVER=cudarc, or run without recordings",
+        ))
+    }
+
+    /// Ends the recording, also one in which something failed.
+    fn end_capture(&self) -> Result<Box<dyn Graph>> {
+        Err(Error::device("nothing is recorded", "report this"))
+    }
+}
+
+/// Recorded work. The recording's owner keeps the memory that it touches.
+pub trait Graph: Send + Sync {
+    /// Queues the work once.
+    fn launch(&self) -> Result<()>;
 }

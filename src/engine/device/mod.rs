@@ -1,17 +1,21 @@
 //! Devices as run-time values: the CPU, or a GPU behind a driver.
 
+mod capture;
 mod cuda;
+#[cfg(feature = "cust")]
+mod cust;
 mod driver;
 pub mod kernels;
 mod launch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 
+pub use capture::Captured;
 pub use cuda::{Probe, probe};
-pub use driver::{DeviceInfo, Driver, Grid, Kernel};
+pub use driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 pub use launch::Launch;
 
 use crate::{Error, Result};
@@ -22,16 +26,21 @@ pub enum Device {
     Gpu(Gpu),
 }
 
+/// Wrappers of the CUDA driver in this build; the first is used unless WAATA_DRIVER names another.
+pub const DRIVERS: &[&str] = if cfg!(feature = "cust") { &["cudarc", "cust"] } else { &["cudarc"] };
+
 impl Device {
-    /// The device that `--device auto|cpu|cuda|cuda:N` names.
+    /// The device that `--device auto|cpu|cuda|cuda:N` names, through the driver that WAATA_DRIVER names.
     pub fn parse(text: &str) -> Result<Device> {
+        let driver = std::env::var("WAATA_DRIVER").ok().filter(|name| !name.is_empty());
+        let open = |ordinal| Device::open(driver.as_deref().unwrap_or(DRIVERS[0]), ordinal);
         match text {
             "cpu" => Ok(Device::Cpu),
             "auto" => match probe() {
-                Probe { usable: true, .. } => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(0)?))),
+                Probe { usable: true, .. } => open(0),
                 _ => Ok(Device::Cpu),
             },
-            "cuda" => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(0)?))),
+            "cuda" => open(0),
             _ => {
                 let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
                     Error::config(
@@ -40,8 +49,22 @@ impl Device {
                         "use auto, cpu, cuda or cuda:N",
                     )
                 })?;
-                Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(ordinal)?)))
+                open(ordinal)
             }
+        }
+    }
+
+    /// A CUDA device through one of `DRIVERS`.
+    pub fn open(driver: &str, ordinal: usize) -> Result<Device> {
+        match driver {
+            "cudarc" => Ok(Device::Gpu(Gpu::new(cuda::Cuda::open(ordinal)?))),
+            #[cfg(feature = "cust")]
+            "cust" => Ok(Device::Gpu(Gpu::new(cust::Cust::open(ordinal)?))),
+            _ => Err(Error::config(
+                "WAATA_DRIVER",
+                format!("this build has no driver `{driver}`"),
+                format!("use {}; cust needs `cargo build --features cust`", DRIVERS.join(" or ")),
+            )),
         }
     }
 
@@ -71,6 +94,9 @@ struct Inner {
     driver: Box<dyn Driver>,
     in_use: AtomicU64,
     peak: AtomicU64,
+    /// Counts buffers and recordings, so that a buffer is known to be older than a recording.
+    serial: AtomicU64,
+    captures: Mutex<capture::Captures>,
     matrix_unit: AtomicU8,
 }
 
@@ -88,8 +114,14 @@ impl std::fmt::Debug for Gpu {
 
 impl Gpu {
     pub fn new(driver: impl Driver + 'static) -> Gpu {
-        let (in_use, peak, matrix_unit) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU8::new(0));
-        Gpu(Arc::new(Inner { driver: Box::new(driver), in_use, peak, matrix_unit }))
+        Gpu(Arc::new(Inner {
+            driver: Box::new(driver),
+            in_use: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            matrix_unit: AtomicU8::new(0),
+            serial: AtomicU64::new(1),
+            captures: Mutex::default(),
+        }))
     }
 
     pub fn info(&self) -> &DeviceInfo {
@@ -125,10 +157,11 @@ impl Gpu {
 
     /// Uninitialised device memory.
     pub fn allocate(&self, bytes: usize) -> Result<GpuBuffer> {
-        let address = if bytes == 0 { 0 } else { self.driver().allocate(bytes)? };
+        let (address, pool) = if bytes == 0 { (0, None) } else { self.block(bytes)? };
         let now = self.0.in_use.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         self.0.peak.fetch_max(now, Ordering::Relaxed);
-        Ok(GpuBuffer { gpu: self.clone(), address, bytes })
+        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, pool })
     }
 
     pub fn upload<T: Pod>(&self, data: &[T]) -> Result<GpuBuffer> {
@@ -143,6 +176,9 @@ pub struct GpuBuffer {
     gpu: Gpu,
     address: u64,
     bytes: usize,
+    serial: u64,
+    /// Where it was made while a recording went on: its memory.
+    pool: Option<Arc<capture::Pool>>,
 }
 
 impl GpuBuffer {
@@ -211,8 +247,10 @@ impl GpuBuffer {
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: allocated by this driver with this size; nobody else has the address after this.
-            unsafe { self.gpu.driver().free(self.address, self.bytes) };
+            match &self.pool {
+                Some(pool) => pool.release(self.address, self.bytes),
+                None => self.gpu.give_back(self.address, self.bytes, self.serial),
+            }
             self.gpu.0.in_use.fetch_sub(self.bytes as u64, Ordering::Relaxed);
         }
     }

@@ -1,0 +1,222 @@
+//! `Query` on the CPU for the logits without weights of their own: heads are read and written once in each direction.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::attend_stream::{WIDEST, local, split};
+use super::attend_stream_backward::{put, take};
+use crate::engine::parallel;
+use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
+use crate::engine::{Real, Tensor};
+use crate::graph::Graph;
+
+/// Tasks, each of which sums the relations' gradients apart.
+const TASKS: usize = 32;
+
+/// Inputs as `Query` has them.
+pub(super) struct Inputs<'a, T> {
+    pub g: &'a Graph,
+    pub tanh: bool,
+    pub x: &'a [T],
+    pub p: &'a [T],
+    pub r: &'a [T],
+    pub r_p: &'a [T],
+    /// (n, m)
+    pub widths: (usize, usize),
+}
+
+/// Gradients of the heads' rows, where they are wanted; true: they are written and not added to.
+type Rows<'a, T> = Option<(&'a mut [T], bool)>;
+
+/// Rows of both widths W where FIXED, else at most W.
+struct Query<'a, T, const W: usize, const FIXED: bool>(&'a Inputs<'a, T>);
+
+struct Forward<'a, T, const W: usize, const FIXED: bool> {
+    query: Query<'a, T, W, FIXED>,
+    heads: Range<usize>,
+    u: &'a mut [T],
+    s: &'a mut [T],
+}
+
+struct Backward<'a, T, const W: usize, const FIXED: bool> {
+    query: Query<'a, T, W, FIXED>,
+    heads: Range<usize>,
+    u: &'a [T],
+    du: &'a [T],
+    s: &'a [T],
+    d_x: Rows<'a, T>,
+    d_p: Rows<'a, T>,
+    /// (relations, m) of r, then of r_p
+    relations: &'a mut [T],
+}
+
+impl<'a, T: Real, const W: usize, const FIXED: bool> Query<'a, T, W, FIXED> {
+    #[inline(always)]
+    fn widths(&self) -> (usize, usize) {
+        if FIXED { (W, W) } else { self.0.widths }
+    }
+
+    #[inline(always)]
+    fn head(&self, table: &'a [T], v: usize) -> &'a [T] {
+        let n = self.widths().0;
+        &table[v * n..][..n]
+    }
+
+    #[inline(always)]
+    fn relation(&self, table: &'a [T], q: usize) -> &'a [T] {
+        let m = self.widths().1;
+        &table[q * m..][..m]
+    }
+}
+
+impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Forward<'_, T, W, FIXED> {
+    #[inline(always)]
+    fn run<const ISA: u8>(self) {
+        let Forward { query, heads, u, s } = self;
+        let (n, m) = query.widths();
+        let (of_head, relation) = (query.0.g.groups.of_head.host(), query.0.g.groups.relation.host());
+        let first = of_head[heads.start] as usize;
+        for v in heads {
+            let own = of_head[v] as usize..of_head[v + 1] as usize;
+            if own.is_empty() {
+                continue;
+            }
+            let x: [T; W] = local(query.head(query.0.x, v));
+            let s_v = dot::<ISA, T>(&x[..n], query.head(query.0.p, v));
+            for group in own {
+                let q = relation[group] as usize;
+                let (r, r_p) = (query.relation(query.0.r, q), query.relation(query.0.r_p, q));
+                let mut row = [T::zero(); W];
+                for i in 0..m {
+                    // Columns behind the n of x are zero in its copy.
+                    row[i] = fma::<ISA, T>(s_v, r_p[i], x[i] + r[i]);
+                }
+                if query.0.tanh {
+                    for row in &mut row[..m] {
+                        *row = row.fast_tanh();
+                    }
+                }
+                simd::stream::<ISA, T>(&row[..m], &mut u[(group - first) * m..][..m]);
+                s[group - first] = s_v;
+            }
+        }
+        simd::fence();
+    }
+}
+
+impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W, FIXED> {
+    #[inline(always)]
+    fn run<const ISA: u8>(self) {
+        let Backward { query, heads, u, du, s, mut d_x, mut d_p, relations } = self;
+        let (n, m) = query.widths();
+        let k = n.min(m);
+        let (of_head, relation) = (query.0.g.groups.of_head.host(), query.0.g.groups.relation.host());
+        let (d_r, d_r_p) = relations.split_at_mut(relations.len() / 2);
+        for (i, v) in heads.enumerate() {
+            let mut sum = [T::zero(); W];
+            let mut ds = T::zero();
+            for group in of_head[v] as usize..of_head[v + 1] as usize {
+                let q = relation[group] as usize;
+                let (u, du) = (&u[group * m..][..m], &du[group * m..][..m]);
+                let mut inner = [T::zero(); W];
+                for i in 0..m {
+                    inner[i] = if query.0.tanh { du[i] * (T::one() - u[i] * u[i]) } else { du[i] };
+                }
+                ds += dot::<ISA, T>(&inner[..m], query.relation(query.0.r_p, q));
+                axpy::<ISA, T>(T::one(), &inner[..k], &mut sum[..k]);
+                axpy::<ISA, T>(T::one(), &inner[..m], &mut d_r[q * m..][..m]);
+                axpy::<ISA, T>(s[group], &inner[..m], &mut d_r_p[q * m..][..m]);
+            }
+            if let Some((rows, fresh)) = &mut d_x {
+                axpy::<ISA, T>(ds, query.head(query.0.p, v), &mut sum[..n]);
+                put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &sum[..n]);
+            }
+            if let Some((rows, fresh)) = &mut d_p {
+                let mut row = [T::zero(); W];
+                axpy::<ISA, T>(ds, query.head(query.0.x, v), &mut row[..n]);
+                put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &row[..n]);
+            }
+        }
+        simd::fence();
+    }
+}
+
+/// Runs `$body` with `$W` and `$FIXED` standing for the width of local rows, and for whether all have it.
+macro_rules! with_row {
+    ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
+        match $widths {
+            (64, 64) => {
+                const $W: usize = 64;
+                const $FIXED: bool = true;
+                $body
+            }
+            (32, 32) => {
+                const $W: usize = 32;
+                const $FIXED: bool = true;
+                $body
+            }
+            _ => {
+                const $W: usize = WIDEST;
+                const $FIXED: bool = false;
+                $body
+            }
+        }
+    };
+}
+
+/// Whether rows of these widths are taken.
+pub(super) fn takes((n, m): (usize, usize)) -> bool {
+    (1..=WIDEST).contains(&n) && (1..=WIDEST).contains(&m)
+}
+
+impl<T: Real> Inputs<'_, T> {
+    /// Heads of each task, and their number of groups: fixed by the graph.
+    fn tasks(&self) -> impl Iterator<Item = (Range<usize>, usize)> + use<'_, T> {
+        let (heads, of_head) = (self.g.heads, self.g.groups.of_head.host());
+        let each = heads.div_ceil(TASKS).max(256);
+        (0..heads).step_by(each).map(move |first| {
+            let last = (first + each).min(heads);
+            (first..last, (of_head[last] - of_head[first]) as usize)
+        })
+    }
+
+    /// Writes U (groups, m) and s (groups).
+    pub fn forward(&self, mut u: &mut [T], mut s: &mut [T]) {
+        let m = self.widths.1;
+        with_row!(self.widths, W, FIXED => {
+            let tasks = self.tasks().map(|(heads, groups)| {
+                let query = Query::<T, W, FIXED>(self);
+                Forward { query, heads, u: split(&mut u, groups * m), s: split(&mut s, groups) }
+            });
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().for_each(|task| simd::simd(task));
+        });
+    }
+
+    /// Adds to dx and dp; returns the gradients of r and r_p (relations, m), one behind the other.
+    pub fn backward(
+        &self,
+        (u, du, s): (&[T], &[T], &[T]),
+        d_x: Option<&mut Tensor>,
+        d_p: Option<&mut Tensor>,
+    ) -> Vec<T> {
+        let n = self.widths.0;
+        let mut d_x = d_x.map(Tensor::host_overwrite::<T>);
+        let mut d_p = d_p.map(Tensor::host_overwrite::<T>);
+        let mut parts: Vec<Vec<T>> = self.tasks().map(|_| vec![T::zero(); 2 * self.r.len()]).collect();
+        with_row!(self.widths, W, FIXED => {
+            let tasks = self.tasks().zip(&mut parts).map(|((heads, _), relations)| {
+                let len = heads.len() * n;
+                let query = Query::<T, W, FIXED>(self);
+                let (d_x, d_p) = (take(&mut d_x, len), take(&mut d_p, len));
+                Backward { query, heads, u, du, s, d_x, d_p, relations }
+            });
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().for_each(|task| simd::simd(task));
+        });
+        let mut sum = vec![T::zero(); 2 * self.r.len()];
+        parts.iter().for_each(|part| parallel::axpy(T::one(), part, &mut sum));
+        sum
+    }
+}
