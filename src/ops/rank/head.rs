@@ -231,19 +231,19 @@ fn activate(act: Activation, rows: &mut [Panel]) {
 /// y = g s + (1 - g) t, g the sigmoid of u.
 #[inline(always)]
 fn gate(u: &Panel, s: &Panel, t: &Panel, y: &mut Panel) {
-    for c in 0..COLUMNS {
-        let g = u[c].sigmoid();
-        y[c] = g * s[c] + (1.0 - g) * t[c];
+    for (((y, u), s), t) in y.iter_mut().zip(u).zip(s).zip(t) {
+        let g = u.sigmoid();
+        *y = g * s + (1.0 - g) * t;
     }
 }
 
 /// y = s and t by the softmax of a and b.
 #[inline(always)]
 fn softmax((a, b): (&Panel, &Panel), s: &Panel, t: &Panel, y: &mut Panel) {
-    for c in 0..COLUMNS {
-        let top = if a[c] > b[c] { a[c] } else { b[c] };
-        let (a, b) = ((a[c] - top).fast_exp(), (b[c] - top).fast_exp());
-        y[c] = (a * s[c] + b * t[c]) / (a + b);
+    for ((((y, a), b), s), t) in y.iter_mut().zip(a).zip(b).zip(s).zip(t) {
+        let top = a.max(*b);
+        let (a, b) = ((a - top).fast_exp(), (b - top).fast_exp());
+        *y = (a * s + b * t) / (a + b);
     }
 }
 

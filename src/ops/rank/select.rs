@@ -99,9 +99,7 @@ impl Work for Maxima<'_> {
         for (first, out) in maxima.iter_mut().enumerate() {
             let mut most = [f32::NEG_INFINITY; STRIP];
             for scores in scores[first..].iter().step_by(strips) {
-                for i in 0..STRIP {
-                    most[i] = if scores[i] > most[i] { scores[i] } else { most[i] };
-                }
+                most.iter_mut().zip(scores).for_each(|(most, score)| *most = score.max(*most));
             }
             *out = most;
         }
@@ -147,7 +145,7 @@ fn not_below(x: &[f32; WIDE], bar: f32) -> u32 {
         // SAFETY: the feature was just found on this processor.
         return unsafe { not_below_avx2(x, bar) };
     }
-    x.iter().enumerate().fold(0, |bits, (i, &x)| bits | ((!(x < bar)) as u32) << i)
+    x.iter().enumerate().fold(0, |bits, (i, &x)| bits | ((x >= bar || x.is_nan()) as u32) << i)
 }
 
 #[cfg(target_arch = "x86_64")]

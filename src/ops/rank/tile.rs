@@ -100,19 +100,19 @@ impl Unit for Avx2 {
 fn product_avx2<const R: usize>(a: &[Group], b: &[Panel], y: &mut [Panel; R]) {
     use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
-    for r in 0..R {
-        sums[r] = bytemuck::cast(y[r]);
+    for (sums, y) in sums.iter_mut().zip(&*y) {
+        *sums = bytemuck::cast(*y);
     }
     for (a, b) in a.iter().zip(b) {
         let [b0, b1]: [__m256; 2] = bytemuck::cast(*b);
-        for r in 0..R {
-            let a = _mm256_set1_ps(a[r]);
-            sums[r][0] = _mm256_fmadd_ps(a, b0, sums[r][0]);
-            sums[r][1] = _mm256_fmadd_ps(a, b1, sums[r][1]);
+        for (sums, &a) in sums.iter_mut().zip(a) {
+            let a = _mm256_set1_ps(a);
+            sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
+            sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
         }
     }
-    for r in 0..R {
-        y[r] = bytemuck::cast(sums[r]);
+    for (y, sums) in y.iter_mut().zip(sums) {
+        *y = bytemuck::cast(sums);
     }
 }
 
