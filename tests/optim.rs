@@ -217,7 +217,7 @@ fn refusals() {
 
 /// Rows of step `k`: all three kinds of overlap with the step before; none in step 3.
 fn row_sets(device: &Device, k: u64) -> Vec<Arc<RowSet>> {
-    let ids = |rows: usize| (0..rows as u32).filter(|r| k != 3 && (r + k as u32) % 3 == 0).collect();
+    let ids = |rows: usize| (0..rows as u32).filter(|r| k != 3 && (r + k as u32).is_multiple_of(3)).collect();
     SHAPES.into_iter().map(|(rows, _)| Arc::new(RowSet::new(device, ids(rows), rows).unwrap())).collect()
 }
 

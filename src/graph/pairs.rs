@@ -92,7 +92,7 @@ impl Pairs {
                     Some(last) => last.end = own.end as u64,
                     None => ranges.push(own.start as u64..own.end as u64),
                 }
-                of_group.push(vec![own.start as u64..own.end as u64]);
+                of_group.push(one(own.start as u64..own.end as u64));
             } else if pairs == own.len() {
                 place[group - groups] = inverse_groups.len() as u32;
                 inverse_groups.push(group as u32);
@@ -105,7 +105,7 @@ impl Pairs {
         let of_tail = (rows..g.tails).map(|t| {
             let own = g.tail_offsets[t] as usize..g.tail_offsets[t + 1] as usize;
             let first = own.start + g.by_tail[own.clone()].partition_point(|&e| (e as usize) < edges);
-            vec![first as u64..own.end as u64]
+            one(first as u64..own.end as u64)
         });
         let of_tail: Vec<_> = of_tail.collect();
         let column = |(&tail, &inverse): (&u32, &u32)| {
@@ -184,6 +184,11 @@ fn chunks(offsets: &[u64]) -> Vec<Range<usize>> {
         }
     }
     chunks
+}
+
+/// A list of one range.
+fn one(range: Range<u64>) -> Vec<Range<u64>> {
+    std::iter::once(range).collect()
 }
 
 #[cfg(test)]

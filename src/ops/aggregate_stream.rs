@@ -154,7 +154,7 @@ fn spread<T: Real, const W: usize, const FIXED: bool>(
             Chunk { work, rows: chunk.clone(), out }
         });
         let chunks: Vec<_> = chunks.collect();
-        chunks.into_par_iter().for_each(|chunk| simd::simd(chunk));
+        chunks.into_par_iter().for_each(simd::simd);
     }
     if let Some(behind) = behind {
         let first = pairs.columns.start - pairs.rows;

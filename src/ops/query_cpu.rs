@@ -189,7 +189,7 @@ impl<T: Real> Inputs<'_, T> {
                 Forward { query, heads, u: split(&mut u, groups * m), s: split(&mut s, groups) }
             });
             let tasks: Vec<_> = tasks.collect();
-            tasks.into_par_iter().for_each(|task| simd::simd(task));
+            tasks.into_par_iter().for_each(simd::simd);
         });
     }
 
@@ -212,7 +212,7 @@ impl<T: Real> Inputs<'_, T> {
                 Backward { query, heads, u, du, s, d_x, d_p, relations }
             });
             let tasks: Vec<_> = tasks.collect();
-            tasks.into_par_iter().for_each(|task| simd::simd(task));
+            tasks.into_par_iter().for_each(simd::simd);
         });
         let mut sum = vec![T::zero(); 2 * self.r.len()];
         parts.iter().for_each(|part| parallel::axpy(T::one(), part, &mut sum));

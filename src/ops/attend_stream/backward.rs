@@ -316,7 +316,7 @@ impl Attend {
                 BackwardChunk { stream: &stream, above: &upstream, rows: chunk.clone(), out }
             });
             let work: Vec<_> = work.collect();
-            work.into_par_iter().for_each(|chunk| simd::simd(chunk));
+            work.into_par_iter().for_each(simd::simd);
         }
 
         self.other_groups_backward::<T>(pairs, x, saved, &upstream, d_u.as_mut(), &mut side);

@@ -259,7 +259,7 @@ impl Attend {
                 ForwardChunk { stream: &stream, rows: chunk.clone(), out }
             });
             let chunks: Vec<_> = chunks.collect();
-            chunks.into_par_iter().for_each(|chunk| simd::simd(chunk));
+            chunks.into_par_iter().for_each(simd::simd);
         }
 
         // For each head behind the rows its maximum and the inverse of its sum over all edges, and by how much the

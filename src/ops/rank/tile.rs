@@ -15,7 +15,7 @@ pub(super) type Group = [f32; ROWS];
 
 /// The panels of a (columns, width) matrix, each `width` long; missing columns are 0.
 pub(super) fn panels(x: &[f32], width: usize) -> Vec<Panel> {
-    let columns = if width == 0 { 0 } else { x.len() / width };
+    let columns = x.len().checked_div(width).unwrap_or(0);
     let mut out = vec![[0.0; COLUMNS]; columns.div_ceil(COLUMNS) * width];
     for_rows(&mut out, width, |first, panels| {
         for (p, panel) in panels.chunks_exact_mut(width).enumerate() {
