@@ -21,7 +21,7 @@ fn graph(device: &Device) -> Graph {
             _ => v % 13,
         };
         for i in 0..degree {
-            let at = (v as u64) << 32 | 2 * i as u64;
+            let at = ((v as u64) << 32) | (2 * i as u64);
             let relation = random.below_at(at, RELATIONS as u32);
             edges.push(Edge { head: v, relation, tail: random.below_at(at + 1, NODES), bucket: i % 3 });
         }

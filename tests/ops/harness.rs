@@ -222,7 +222,9 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<(), 
     let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (e, (g, w)) in got.iter().zip(&want).enumerate() {
         // Not `>`: a NaN is no agreement.
-        if !((g - w).abs() <= tolerance * scale) {
+        // NaN is far from everything.
+        let off = (g - w).abs();
+        if off.is_nan() || off > tolerance * scale {
             return Err(format!("{what} [{e}]: got {g}, want {w} (scale {scale:.3})"));
         }
     }
