@@ -221,7 +221,6 @@ fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<(), 
     let (got, want) = (got.to_f64().unwrap(), want.to_f64().unwrap());
     let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (e, (g, w)) in got.iter().zip(&want).enumerate() {
-        // Not `>`: a NaN is no agreement.
         // NaN is far from everything.
         let off = (g - w).abs();
         if off.is_nan() || off > tolerance * scale {
