@@ -272,7 +272,11 @@ void run_block(unsigned count, unsigned shared_bytes, Order order, Generator& ra
             run_warp(threads + first, lanes == WARP_SIZE ? 0xffffffffu : (1u << lanes) - 1, lane_order);
             if (!failure.empty()) return;
         }
-        if (std::all_of(threads, threads + count, done)) return;
+        if (std::all_of(threads, threads + count, done)) {
+            // What the block did comes before whatever the host does next.
+            fiber_acquires(nullptr);
+            return;
+        }
     } while (pass_barrier(count));
     report_divergence(count);
 }

@@ -33,7 +33,8 @@ static OPENED: Mutex<Option<bool>> = Mutex::new(None);
 
 fn failed(doing: &str, error: CudaError) -> Error {
     Error::device(
-        format!("{doing} through cust: {error} ({error:?})"),
+        // Not its `Display`, which asks libcuda for the text and fails where there is none.
+        format!("{doing} through cust: {error:?}"),
         "see `waata doctor`, or use --device cpu",
     )
 }
