@@ -5,6 +5,7 @@ mod corrupt;
 mod id_sets;
 mod pairs;
 mod pieces;
+mod runs;
 mod sample;
 mod segments;
 
@@ -18,6 +19,7 @@ pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
 pub use pairs::{MOST_CHUNKS, Pairs, UNPAIRED};
 pub use pieces::{PIECE, Pieces, SOLE};
+pub(crate) use runs::Runs;
 pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
