@@ -309,6 +309,14 @@ impl Encoder {
         }
     }
 
+    /// Z of the nodes in some places of `nodes`, (places, D). The rest of Z is not made, nor a gradient of it.
+    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
+        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
+        let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
+        let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
+        self.stack(pass, &states)
+    }
+
     /// Z of all courses as targets, (courses, D).
     pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
         self.targets(pass, nodes, (0..self.courses as u32).map(|c| self.course_node(c)).collect())
