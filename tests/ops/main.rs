@@ -9,6 +9,7 @@ mod bce;
 mod bi_interaction;
 mod bottom;
 mod bpr;
+mod cast;
 #[path = "../common/mod.rs"]
 mod common;
 mod concat;
