@@ -18,6 +18,7 @@ mod far;
 mod gate;
 mod gather;
 mod graphs;
+mod half;
 mod harness;
 mod linear;
 mod mix;
