@@ -238,7 +238,7 @@ pub(super) fn backward<T: Real>(
     if let Some((_, behind)) = d_alpha {
         let first = pairs.edges;
         let (head, tail) = (&g.head.host()[first..], &g.tail.host()[first..]);
-        let dots = Dots::<T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
+        let dots = Dots::<T, T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
         let work = Behind { row_edge: &pairs.row_edge, inverse: inverse.host(), dots };
         parallel::for_rows_work(behind, 1, 8, &work);
     }
@@ -260,7 +260,7 @@ pub(super) fn backward<T: Real>(
 struct Behind<'a, T> {
     row_edge: &'a [u32],
     inverse: &'a [T],
-    dots: Dots<'a, T, 0>,
+    dots: Dots<'a, T, T, 0>,
 }
 
 impl<T: Real> RowWork<T> for Behind<'_, T> {

@@ -1,4 +1,5 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
+//! Rows stored in 16 bits are copied as they are.
 
 use super::check_shape;
 use super::scatter::{Layout, Scattered, scatter};
@@ -7,8 +8,8 @@ use crate::engine::parallel;
 use crate::engine::simd::axpy;
 use crate::engine::{Gpu, Op, Real, Tensor};
 use crate::graph::Rows;
-use crate::with_real;
 use crate::{Error, Result};
+use crate::{with_real, with_store};
 
 /// Input table (N, d); output (B, d), row b being row ids[b] of the table. The ids stand in the op.
 #[derive(Clone, Debug)]
@@ -36,7 +37,9 @@ impl Op for Gather {
         let mut y = table.empty_like(count, d)?;
         if let Some(gpu) = table.gpu() {
             if !y.is_empty() {
-                gpu.launch(kernels::GATHER_FWD, Grid::warps(count, 256))
+                let kernel =
+                    if table.dtype().is_half() { kernels::GATHER_FWD_16 } else { kernels::GATHER_FWD };
+                gpu.launch(kernel, Grid::warps(count, 256))
                     .tensor(table)
                     .index(&self.rows.ids)
                     .tensor_mut(&mut y)
@@ -47,9 +50,9 @@ impl Op for Gather {
             return Ok(vec![y]);
         }
         let ids = self.rows.ids.host();
-        with_real!(table.dtype(), T => {
-            let table = table.host::<T>();
-            parallel::for_rows(y.host_mut::<T>(), d, |first, rows| {
+        with_store!(table.dtype(), S => {
+            let table = table.host::<S>();
+            parallel::for_rows(y.host_mut::<S>(), d, |first, rows| {
                 for (row, &id) in rows.chunks_exact_mut(d).zip(&ids[first..]) {
                     row.copy_from_slice(&table[id as usize * d..][..d]);
                 }
@@ -78,6 +81,10 @@ impl Op for Gather {
             scatter(&self.rows.segments, d, (Layout::Add, d), [Some(dtable.host_mut::<T>())], &work);
         });
         Ok(())
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 }
 
