@@ -130,11 +130,16 @@ impl Graph {
     ) -> Result<Graph> {
         // Sampled steps build a graph per hop: the two halves of the work go side by side.
         let (runs, (tail_offsets, by_tail)) = rayon::join(
-            || Runs::new(heads, &offsets, edges),
+            || HeadGroups::new(heads, &offsets, edges),
             || sorted_by(tails, edges.len(), |i| edges[i].tail),
         );
-        let Runs { offsets: group_offsets, head: group_head, relation: group_relation, of_edge, of_head } =
-            runs;
+        let HeadGroups {
+            offsets: group_offsets,
+            head: group_head,
+            relation: group_relation,
+            of_edge,
+            of_head,
+        } = runs;
         let count = group_head.len();
         let (of_relation, by_relation) = sorted_by(relations, count, |g| group_relation[g]);
         let mut graph = Graph {
@@ -228,7 +233,7 @@ impl Graph {
 
 /// Edges of one head and relation each, of sorted edges.
 #[derive(Default)]
-struct Runs {
+struct HeadGroups {
     offsets: Vec<u64>,
     head: Vec<u32>,
     relation: Vec<u32>,
@@ -236,9 +241,9 @@ struct Runs {
     of_head: Vec<u64>,
 }
 
-impl Runs {
-    fn new(heads: usize, offsets: &[u64], edges: &[Edge]) -> Runs {
-        let mut runs = Runs { of_edge: Vec::with_capacity(edges.len()), ..Runs::default() };
+impl HeadGroups {
+    fn new(heads: usize, offsets: &[u64], edges: &[Edge]) -> HeadGroups {
+        let mut runs = HeadGroups { of_edge: Vec::with_capacity(edges.len()), ..HeadGroups::default() };
         runs.of_head.reserve(heads + 1);
         for v in 0..heads {
             runs.of_head.push(runs.head.len() as u64);
