@@ -7,6 +7,7 @@ pub mod device;
 mod index;
 mod matmul;
 pub mod optim;
+pub mod panel;
 pub mod parallel;
 mod params;
 pub mod random;

@@ -15,7 +15,7 @@ use crate::config::{
     Propagation, Stack, Storage,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
-use crate::graph::{Edge, Graph};
+use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
     Aggregate, Aggregator, Attend, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind,
     Query, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
@@ -119,7 +119,10 @@ impl Encoder {
             CourseOutput::Separate => Some(b.normal("course_output", Owner::Shared, courses, n, std(n))?),
             CourseOutput::Tied => None,
         };
-        let graph = Arc::new(Graph::new(b.device, nodes, nodes, q, edges)?);
+        let widest = model.layers.iter().copied().fold(n, usize::max);
+        let graph =
+            Graph::new(b.device, nodes, nodes, q, edges)?.with_blocks(b.device, block_rows(widest))?;
+        let graph = Arc::new(graph);
         let fixed = match attention.mode {
             AttentionMode::Differentiated => None,
             // Also what `refreshed` starts from.
@@ -304,6 +307,14 @@ impl Encoder {
             Stack::Sum => pass.tape.apply(Combine::sum(parts.len()), &parts),
             Stack::Mean => pass.tape.apply(Combine::mean(parts.len()), &parts),
         }
+    }
+
+    /// Z of the nodes in some places of `nodes`, (places, D). The rest of Z is not made, nor a gradient of it.
+    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
+        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
+        let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
+        let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
+        self.stack(pass, &states)
     }
 
     /// Z of all courses as targets, (courses, D).

@@ -98,6 +98,11 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
                 prefetch(self.at(other, ahead));
             }
         }
+        // Most rows of a gradient are zero behind the last layer, which only a batch reads.
+        let mut silent = true;
+        for &y in &y_l[..n] {
+            silent &= y == T::zero();
+        }
         let mut sum = [T::zero(); W];
         for e in offsets[l] as usize..offsets[l + 1] as usize {
             self.prefetch(e, out.sums);
@@ -109,11 +114,15 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
             }
             let y_c = self.at(self.y, column);
             if let (Some(other), Some((to, inverse))) = (self.other, &mut out.dots) {
-                to[e - first] += dot::<ISA, T>(&y_l[..n], self.at(other, column));
+                if !silent {
+                    to[e - first] += dot::<ISA, T>(&y_l[..n], self.at(other, column));
+                }
                 inverse[e - first] = dot::<ISA, T>(y_c, &other_l[..n]);
             }
             axpy::<ISA, T>(own, y_c, &mut sum[..n]);
-            axpy::<ISA, T>(back, &y_l[..n], &mut out.sums[c * n..][..n]);
+            if !silent {
+                axpy::<ISA, T>(back, &y_l[..n], &mut out.sums[c * n..][..n]);
+            }
         }
         if let Some((rows, fresh)) = &mut out.rows {
             put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &sum[..n]);

@@ -33,22 +33,15 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
         let null = || 0u64;
         let kernel =
             for_rows_of(terms.x, [kernels::SEGMENT_SUM, kernels::SEGMENT_SUM_BF16, kernels::SEGMENT_SUM_F16]);
-        gpu.launch(kernel, Grid::warps(pieces.count(), 128))
+        let launch = gpu
+            .launch(kernel, Grid::warps(pieces.count(), 128))
             .tensor_mut(out)
             .tensor_mut(&mut partial)
             .tensor(terms.x)
             .optional(terms.weight)
             .value(terms.entry.map_or_else(null, Index::address))
-            .value(terms.column.map_or_else(null, Index::address))
-            .index(&pieces.row)
-            .index(&pieces.begin)
-            .index(&pieces.end)
-            .index(&pieces.slot)
-            .count(pieces.count())
-            .count(n)
-            .count(width)
-            .count(terms.x.cols())
-            .run()?;
+            .value(terms.column.map_or_else(null, Index::address));
+        pieces.arguments(launch).count(n).count(width).count(terms.x.cols()).run()?;
         if pieces.split_rows.is_empty() {
             return Ok(());
         }
