@@ -14,105 +14,7 @@
 // Order     fixed by the pieces and the lanes: the same bits in every run. No atomics.
 // Hazards   logits go through alpha in global memory from lane 0 to the warp: __syncwarp between. Pieces of split
 //           rows write only their slots. Offsets are 64-bit.
-#include "attend.cuh"
-
-__device__ __forceinline__ float shift_of(float max) { return max == -INFINITY ? 0.0f : max; }
-__device__ __forceinline__ float inverse_of(float sum) { return sum == 0.0f ? 0.0f : 1.0f / sum; }
-
-template <int V, bool DENSE>
-__device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum, float* partial, float* stats, const float* x,
-                                        const float* u, const float* o, const float* s, const float* c,
-                                        const float* bias, const unsigned* tail, const unsigned* group,
-                                        const unsigned* bucket, const unsigned* piece_row,
-                                        const unsigned long long* piece_begin, const unsigned long long* piece_end,
-                                        const unsigned* piece_slot, int pieces, int n, int m, int leaky, float slope,
-                                        float inverse_temperature) {
-    const int lane = threadIdx.x % WARP;
-    const int k = min(n, m);
-    const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
-    for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
-        const unsigned long long begin = piece_begin[p], end = piece_end[p];
-        const unsigned slot = piece_slot[p];
-        const bool sole = slot == SOLE;
-        float* const to = sole ? agg + static_cast<size_t>(piece_row[p]) * n : partial + static_cast<size_t>(slot) * n;
-        float max = -INFINITY, sum = 0.0f;
-        float acc[V] = {};
-        for (unsigned long long e0 = begin; e0 < end; e0 += BATCH) {
-            float row[BATCH][V], pi[BATCH];
-#pragma unroll
-            for (int b = 0; b < BATCH; ++b) {
-                const unsigned long long e = e0 + b < end ? e0 + b : end - 1;
-                const float* const x_t = x + static_cast<size_t>(tail[e]) * n;
-                const float* const u_g = u + static_cast<size_t>(group[e]) * m;
-                float query[V];
-                load<V, DENSE>(x_t, n, 0, lane, row[b]);
-                load<V, DENSE>(u_g, k, 0, lane, query);
-                pi[b] = partial_dot<V, DENSE>(row[b], query, x_t, u_g, k, lane);
-            }
-#pragma unroll
-            for (int b = 0; b < BATCH; ++b) pi[b] = warp_sum(pi[b]);
-            float top = max;
-#pragma unroll
-            for (int b = 0; b < BATCH; ++b) {
-                const unsigned long long e = e0 + b;
-                if (e < end) {
-                    const unsigned g = group[e];
-                    float z = pi[b] + s[tail[e]] * c[g] + o[g];
-                    if (leaky && z <= 0.0f) z *= slope;
-                    pi[b] = z * inverse_temperature + bias[bucket[e]];
-                    if (lane == 0) alpha[e] = pi[b];
-                } else {
-                    pi[b] = -INFINITY;
-                }
-                top = fmaxf(top, pi[b]);
-            }
-            if (top > max) {
-                const float by = expf(max - top);
-                sum *= by;
-#pragma unroll
-                for (int j = 0; j < V; ++j) acc[j] *= by;
-                max = top;
-            }
-#pragma unroll
-            for (int b = 0; b < BATCH; ++b) {
-                const float w = expf(pi[b] - shift_of(max));
-                sum += w;
-#pragma unroll
-                for (int j = 0; j < V; ++j) acc[j] += w * row[b][j];
-            }
-        }
-        __syncwarp();
-        const float by = sole ? inverse_of(sum) : 1.0f;
-#pragma unroll
-        for (int j = 0; j < V; ++j) {
-            const int at = column<V, DENSE>(0, lane, j);
-            if (at < n) to[at] = acc[j] * by;
-        }
-        for (int c0 = V * WARP; !DENSE && c0 < n; c0 += V * WARP) {
-            float more[V] = {};
-            for (unsigned long long e = begin; e < end; ++e) {
-                const float w = expf(alpha[e] - shift_of(max));
-                float row[V];
-                load<V, DENSE>(x + static_cast<size_t>(tail[e]) * n, n, c0, lane, row);
-#pragma unroll
-                for (int j = 0; j < V; ++j) more[j] += w * row[j];
-            }
-#pragma unroll
-            for (int j = 0; j < V; ++j) {
-                const int at = column<V, DENSE>(c0, lane, j);
-                if (at < n) to[at] = more[j] * by;
-            }
-        }
-        __syncwarp();
-        if (sole) {
-            if (lane == 0) log_sum[piece_row[p]] = sum > 0.0f ? max + logf(sum) : 0.0f;
-            for (unsigned long long e = begin + lane; e < end; e += WARP) alpha[e] = expf(alpha[e] - shift_of(max)) * by;
-        } else if (lane == 0) {
-            stats[2 * static_cast<size_t>(slot)] = max;
-            stats[2 * static_cast<size_t>(slot) + 1] = sum;
-        }
-    }
-}
+#include "attend_passes.cuh"
 
 extern "C" __global__ void __launch_bounds__(128)
     attend_forward_64(float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ log_sum,
@@ -123,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(128)
                       const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
                       const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot,
                       int pieces, int n, int m, int leaky, float slope, float inverse_temperature) {
-    forward<2, true>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
+    forward<2, DENSE>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
                      piece_end, piece_slot, pieces, 64, 64, leaky, slope, inverse_temperature);
 }
 
@@ -136,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                        const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
                        const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot,
                        int pieces, int n, int m, int leaky, float slope, float inverse_temperature) {
-    forward<ANY, false>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
+    forward<ANY, STRIDED>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket, piece_row, piece_begin,
                         piece_end, piece_slot, pieces, n, m, leaky, slope, inverse_temperature);
 }
 

@@ -1,6 +1,6 @@
 // Rows of a table by identifier: out[b, :] = table[ids[b], :].
 //
-// Layout    table (N, d), out (B, d), row-major float32; ids (B) u32, each below N (the caller has checked).
+// Layout    table (N, d), out (B, d), row-major, of 32 or 16 bits; ids (B) u32, each below N (the caller has checked).
 // Schedule  a group of 1 to 32 neighbouring lanes copies a row, 16 bytes a lane where rows are whole and
 //           aligned float4, else 4. Narrow rows share a warp. Any one-dimensional grid of whole warps covers
 //           any number of rows.
@@ -29,6 +29,21 @@ extern "C" __global__ void __launch_bounds__(256)
         reinterpret_cast<unsigned long long>(table) | reinterpret_cast<unsigned long long>(out);
     if (d % 4 == 0 && addresses % 16 == 0) {
         gather_rows(reinterpret_cast<const float4*>(table), ids, reinterpret_cast<float4*>(out), rows, d / 4);
+    } else {
+        gather_rows(table, ids, out, rows, d);
+    }
+}
+
+// The same for elements of 16 bits, whatever they are.
+extern "C" __global__ void __launch_bounds__(256)
+    gather_fwd_16(const unsigned short* __restrict__ table, const unsigned* __restrict__ ids,
+                  unsigned short* __restrict__ out, unsigned long long rows, unsigned d) {
+    const unsigned long long addresses =
+        reinterpret_cast<unsigned long long>(table) | reinterpret_cast<unsigned long long>(out);
+    if (d % 8 == 0 && addresses % 16 == 0) {
+        gather_rows(reinterpret_cast<const float4*>(table), ids, reinterpret_cast<float4*>(out), rows, d / 8);
+    } else if (d % 2 == 0 && addresses % 4 == 0) {
+        gather_rows(reinterpret_cast<const float*>(table), ids, reinterpret_cast<float*>(out), rows, d / 2);
     } else {
         gather_rows(table, ids, out, rows, d);
     }

@@ -5,23 +5,23 @@
 // scaled_rows     out[i] += scale[i] * x[i]
 //
 // Layout    rows are row-major; an absent index means e = i or row e, an absent weight 1. Of each row of x
-//           (stride x_width) the first n columns are added to the first n of out (stride width).
+//           (stride x_width) the first n columns are added to the first n of out (stride width). x, and a, or a and b,
+//           may be rows of 16 bits.
 // Schedule  a warp takes a piece (at most 256 entries), lanes stride over columns, four at a time in registers.
 //           A row with one piece is written in place; the pieces of a split row write partial rows, which
 //           segment_merge (a block per split row) adds in piece order. One-column sums put lanes on entries.
 // Order     fixed by the pieces: the same bits in every run. No atomics.
 // Hazards   offsets are 64-bit; pieces of a split row never touch `out`, so nothing is written twice.
-#include "common.cuh"
+#include "attend.cuh"
 
-constexpr unsigned SOLE = 0xffffffffu;
 constexpr int TILE = 4;
 
-extern "C" __global__ void __launch_bounds__(128, 4)
-    segment_sum(float* __restrict__ out, float* __restrict__ partial, const float* __restrict__ x,
-                const float* __restrict__ weight, const unsigned* __restrict__ entry,
-                const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
-                const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
-                const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
+template <Columns C, typename S>
+__device__ __forceinline__ void sum_segments(float* out, float* partial, const S* x, const float* weight,
+                                             const unsigned* entry, const unsigned* column_of,
+                                             const unsigned* piece_row, const unsigned long long* piece_begin,
+                                             const unsigned long long* piece_end, const unsigned* piece_slot,
+                                             int pieces, int n, int width, int x_width) {
     const int lane = threadIdx.x % WARP;
     const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
     for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
@@ -33,8 +33,8 @@ extern "C" __global__ void __launch_bounds__(128, 4)
             float sum = 0.0f;
             for (unsigned long long i = begin + lane; i < end; i += WARP) {
                 const unsigned long long e = entry ? entry[i] : i;
-                const unsigned long long c = column ? column[e] : e;
-                sum += (weight ? weight[e] : 1.0f) * x[c * x_width];
+                const unsigned long long c = column_of ? column_of[e] : e;
+                sum += (weight ? weight[e] : 1.0f) * widen(x[c * x_width]);
             }
             sum = warp_sum(sum);
             if (lane == 0) *to = sole ? *to + sum : sum;
@@ -45,20 +45,50 @@ extern "C" __global__ void __launch_bounds__(128, 4)
 #pragma unroll 4
             for (unsigned long long i = begin; i < end; ++i) {
                 const unsigned long long e = entry ? entry[i] : i;
-                const unsigned long long c = column ? column[e] : e;
+                const unsigned long long c = column_of ? column_of[e] : e;
                 const float w = weight ? weight[e] : 1.0f;
-                const float* const row = x + c * x_width + c0;
+                float row[TILE];
+                load<TILE, C>(x + c * x_width, n, c0, lane, row);
 #pragma unroll
-                for (int j = 0; j < TILE; ++j)
-                    if (c0 + lane + WARP * j < n) sum[j] += w * row[lane + WARP * j];
+                for (int j = 0; j < TILE; ++j) sum[j] += w * row[j];
             }
 #pragma unroll
             for (int j = 0; j < TILE; ++j) {
-                const int at = c0 + lane + WARP * j;
+                const int at = column<TILE, C>(c0, lane, j);
                 if (at < n) to[at] = sole ? to[at] + sum[j] : sum[j];
             }
         }
     }
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+    segment_sum(float* __restrict__ out, float* __restrict__ partial, const float* __restrict__ x,
+                const float* __restrict__ weight, const unsigned* __restrict__ entry,
+                const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
+                const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
+    sum_segments<STRIDED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
+                 width, x_width);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+    segment_sum_bf16(float* __restrict__ out, float* __restrict__ partial, const Bf16* __restrict__ x,
+                     const float* __restrict__ weight, const unsigned* __restrict__ entry,
+                     const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
+                     const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                     const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
+    sum_segments<PAIRED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
+                 width, x_width);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+    segment_sum_f16(float* __restrict__ out, float* __restrict__ partial, const F16* __restrict__ x,
+                    const float* __restrict__ weight, const unsigned* __restrict__ entry,
+                    const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
+                    const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                    const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
+    sum_segments<PAIRED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
+                 width, x_width);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -77,35 +107,91 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // A warp per item; a thread per item where rows have one column.
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots(float* __restrict__ out, const float* __restrict__ a, const unsigned* __restrict__ ia,
-                  const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+template <typename A, typename B>
+__device__ __forceinline__ void add_dots(float* out, const A* a, const unsigned* ia, const B* b, const unsigned* ib,
+                                         unsigned long long count, int n) {
     const unsigned long long thread = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const unsigned long long threads = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
     if (n == 1) {
         for (unsigned long long i = thread; i < count; i += threads)
-            out[i] += a[ia ? ia[i] : i] * b[ib ? ib[i] : i];
+            out[i] += widen(a[ia ? ia[i] : i]) * widen(b[ib ? ib[i] : i]);
         return;
     }
     const int lane = threadIdx.x % WARP;
     for (unsigned long long i = thread / WARP; i < count; i += threads / WARP) {
-        const float* const x = a + (ia ? ia[i] : i) * n;
-        const float* const y = b + (ib ? ib[i] : i) * n;
+        const A* const x = a + (ia ? ia[i] : i) * n;
+        const B* const y = b + (ib ? ib[i] : i) * n;
         float sum = 0.0f;
-        for (int c = lane; c < n; c += WARP) sum += x[c] * y[c];
+        if (sizeof(A) == 2 && n % 2 == 0) {
+            // Rows begin at pairs.
+            for (int c = lane; c < n / 2; c += WARP) {
+                const float2 two = load_pair(x, c), by = load_pair(y, c);
+                sum += two.x * by.x + two.y * by.y;
+            }
+        } else {
+            for (int c = lane; c < n; c += WARP) sum += widen(x[c]) * widen(y[c]);
+        }
         sum = warp_sum(sum);
         if (lane == 0) out[i] += sum;
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    scaled_rows(float* __restrict__ out, const float* __restrict__ scale, const float* __restrict__ x,
-                unsigned long long rows, int n) {
+    gathered_dots(float* __restrict__ out, const float* __restrict__ a, const unsigned* __restrict__ ia,
+                  const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    add_dots(out, a, ia, b, ib, count, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    gathered_dots_bf16(float* __restrict__ out, const Bf16* __restrict__ a, const unsigned* __restrict__ ia,
+                       const Bf16* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    add_dots(out, a, ia, b, ib, count, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    gathered_dots_f16(float* __restrict__ out, const F16* __restrict__ a, const unsigned* __restrict__ ia,
+                      const F16* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    add_dots(out, a, ia, b, ib, count, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    gathered_dots_bf16_f32(float* __restrict__ out, const Bf16* __restrict__ a, const unsigned* __restrict__ ia,
+                           const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    add_dots(out, a, ia, b, ib, count, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    gathered_dots_f16_f32(float* __restrict__ out, const F16* __restrict__ a, const unsigned* __restrict__ ia,
+                          const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
+    add_dots(out, a, ia, b, ib, count, n);
+}
+
+template <typename S>
+__device__ __forceinline__ void add_scaled_rows(float* out, const float* scale, const S* x, unsigned long long rows,
+                                                int n) {
     const int lane = threadIdx.x % WARP;
     const unsigned long long warps = static_cast<unsigned long long>(gridDim.x) * (blockDim.x / WARP);
     for (unsigned long long i = (static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; i < rows;
          i += warps) {
         const float s = scale[i];
-        for (int c = lane; c < n; c += WARP) out[i * n + c] += s * x[i * n + c];
+        for (int c = lane; c < n; c += WARP) out[i * n + c] += s * widen(x[i * n + c]);
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    scaled_rows(float* __restrict__ out, const float* __restrict__ scale, const float* __restrict__ x,
+                unsigned long long rows, int n) {
+    add_scaled_rows(out, scale, x, rows, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    scaled_rows_bf16(float* __restrict__ out, const float* __restrict__ scale, const Bf16* __restrict__ x,
+                     unsigned long long rows, int n) {
+    add_scaled_rows(out, scale, x, rows, n);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    scaled_rows_f16(float* __restrict__ out, const float* __restrict__ scale, const F16* __restrict__ x,
+                    unsigned long long rows, int n) {
+    add_scaled_rows(out, scale, x, rows, n);
 }

@@ -32,6 +32,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/device/launch.rs", 1),
     ("engine/device/mod.rs", 5),
     ("engine/matmul.rs", 1),
+    ("engine/panel.rs", 1),
     ("engine/parallel.rs", 3),
     ("engine/real.rs", 7),
     ("engine/simd.rs", 6),

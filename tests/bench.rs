@@ -93,6 +93,22 @@ fn families_and_names_choose() {
     assert!(table.contains("adam/dense") && table.lines().all(|line| line.len() <= 80), "{table}");
 }
 
+/// Tables in 16 bits are read in f32, written and read again, and the backward pass reads half the bytes.
+#[test]
+fn storage_is_a_size() {
+    let bytes = |storage: &str| {
+        let report = document(&["attention", "--only", "attention/forward+backward", "--storage", storage]);
+        assert_eq!(report["sizes"]["storage"], storage);
+        report["cases"][0]["bytes"].as_f64().unwrap()
+    };
+    let row = 340.0 * 16.0 * 4.0;
+    assert_eq!(bytes("bf16") - bytes("f32"), 2.0 * row - row);
+    assert_eq!(bytes("bf16"), bytes("f16"));
+    let output = bench(&["attention", "--storage", "f8"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("use f32, bf16 or f16"), "{stderr}");
+}
+
 #[test]
 fn a_baseline_decides_the_exit_code() {
     let folder = folder("bench-baseline");

@@ -40,6 +40,7 @@ const CONFIGURATIONS: &[&[&str]] = &[
         "eval.rank_by=both",
     ],
     &["model.fan_out=[3, 2]", "loss.ranking=bpr"],
+    &["model.storage=bf16", "attention.mode=differentiated"],
     &[
         "model.fan_out=[2, 4]",
         "attention.mode=differentiated",
@@ -157,6 +158,43 @@ fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
     let (one, two) = (config(&[]), config(&["seed=2"]));
     let first = train(&data, &one, &folder.path().join("1"), &[]).unwrap();
     assert_ne!(first.parameters, train(&data, &two, &folder.path().join("2"), &[]).unwrap().parameters);
+}
+
+/// Rows in 16 bits where edges read them: nearly the same losses, by way of other bits.
+#[test]
+fn storage_in_16_bits_trains_as_f32_does() {
+    let data = tiny::synthetic();
+    for settings in [
+        &["attention.mode=differentiated"][..],
+        &["attention.mode=laplacian", "attention.message=projected", "model.layers=[8, 8]"],
+        &["attention.mode=differentiated", "model.propagation=history", "model.learner=free_history"],
+        &["attention.mode=differentiated", "model.fan_out=[3, 2]"],
+    ] {
+        let run = |storage: &str| {
+            let storage = format!("model.storage={storage}");
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(&[settings, &[storage.as_str()]].concat());
+            let mut run = Run::new(&data, &config, &Device::Cpu, folder.path()).unwrap();
+            let mut watcher = Watcher::default();
+            run.train(&mut watcher).unwrap();
+            (watcher.values, bits(&run))
+        };
+        let (single, of_single) = run("f32");
+        for (storage, tolerance) in [("bf16", 0.02), ("f16", 0.004)] {
+            let (half, of_half) = run(storage);
+            assert_ne!(of_single, of_half, "{settings:?} {storage}");
+            assert_eq!(single.len(), half.len());
+            for (step, (single, half)) in single.iter().zip(&half).enumerate() {
+                for (name, want) in single.iter().filter(|(name, _)| name.starts_with("loss/")) {
+                    let off = (half[name] - want).abs();
+                    assert!(
+                        off <= tolerance * want.abs().max(0.1),
+                        "{settings:?} {storage} {step} {name}: {off}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ def triplets(setting: Setting):
 
 def full_graph(setting: Setting, source, target):
     nodes, d = setting.nodes, setting.sizes["dim"]
-    own, taken, other = triplets(setting)
+    batch = torch.cat(triplets(setting))
     e, p = (nn.Parameter(setting.random(nodes, d, std=0.1)) for _ in range(2))
     r, r_p = (nn.Parameter(setting.random(d, std=0.1)) for _ in range(2))
     widths = [d] + WIDTHS
@@ -51,9 +51,11 @@ def full_graph(setting: Setting, source, target):
         for first, second in layers:
             heard = aggregate(x)
             x = F.leaky_relu(first(x + heard)) + F.leaky_relu(second(x * heard))
-            states.append(F.normalize(x))
-        z = torch.cat(states, 1)
-        return bpr(z[own], z[taken], z[other])
+            states.append(x)
+        # Only the batch's rows of all layers are normalised and stacked, as this program does.
+        first, *further = [x.index_select(0, batch) for x in states]
+        z = torch.cat([first, *map(F.normalize, further)], 1)
+        return bpr(*z.chunk(3))
 
     def edgewise():
         projected, asked = keys()

@@ -1,11 +1,12 @@
-//! Attention over the enrolments of all learners, in both directions.
+//! Attention over the enrolments of all learners, in both directions. With a storage of 16 bits, rows are rounded as part
+//! of each case, as a step of training does it.
 
 use std::sync::Arc;
 
 use super::{Case, Cost, Inputs, forward, gradients};
 use crate::Result;
-use crate::engine::{Tape, Tensor};
-use crate::ops::{Aggregate, Attend, LogitKind, Query};
+use crate::engine::{DType, Tape, Tensor, Var};
+use crate::ops::{Aggregate, Attend, Cast, LogitKind, Query};
 
 /// Dot-product attention from given queries (what graph libraries have), TransD's attention as the model trains it, and
 /// an aggregation with fixed weights (what deeper layers do).
@@ -14,6 +15,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let graph = Arc::new(inputs.graph(1)?);
     let (nodes, edges) = (graph.heads, graph.edges());
     let row = (nodes * d * 4) as f64;
+    let stored = inputs.sizes.stored()?;
     let x = inputs.random(nodes, d, 0.5, 0)?;
     let p = inputs.random(nodes, d, 0.5, 1)?;
     let (r, r_p) = (inputs.random(1, d, 0.5, 2)?, inputs.random(1, d, 0.1, 3)?);
@@ -28,9 +30,10 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         let (graph, x, bias) = (graph.clone(), x.clone(), bias.clone());
         move |tape: &mut Tape| {
             let (q, x) = (tape.parameter(q.clone()), tape.parameter(x.clone()));
-            let rest = [&o, &p_none, &r_none, &bias].map(|t| tape.constant(t.clone()));
+            let [o, p, r, bias] = [&o, &p_none, &r_none, &bias].map(|t| tape.constant(t.clone()));
+            let [q, x, p] = rows(tape, stored, [q, x, p])?;
             let attend = Attend::new(graph.clone(), LogitKind::Dot, 1.0);
-            Ok(tape.apply_all(attend, &[q, rest[0], x, rest[1], rest[2], rest[3]])?[0])
+            Ok(tape.apply_all(attend, &[q, o, x, p, r, bias])?[0])
         }
     };
     let transd = {
@@ -41,7 +44,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let bias = tape.constant(bias.clone());
             let u = tape.apply_all(Query::new(graph.clone(), LogitKind::Tanh), &[x, p, r, r_p])?;
             let attend = Attend::new(graph.clone(), LogitKind::Tanh, 1.0);
-            Ok(tape.apply_all(attend, &[u[0], u[1], x, p, r_p, bias])?[0])
+            let [q, x, p] = rows(tape, stored, [u[0], x, p])?;
+            Ok(tape.apply_all(attend, &[q, u[1], x, p, r_p, bias])?[0])
         }
     };
     // Nodes without edges ask nothing.
@@ -56,23 +60,28 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let weights = inputs.random(edges, 1, 0.5, 6)?;
     let aggregate = move |tape: &mut Tape| {
         let (alpha, x) = (tape.constant(weights.clone()), tape.parameter(x.clone()));
+        let [x] = rows(tape, stored, [x])?;
         tape.apply(Aggregate::new(graph.clone()), &[alpha, x])
     };
 
     // Forward: X and Q are read and the output is written; each edge's tail is read once (32 bits). An edge costs a dot
     // product and an addition of a scaled row, 2 d operations each.
     let ids = (edges * 4) as f64;
-    let once = Cost { bytes: 3.0 * row + ids, flops: (edges * 4 * d) as f64 };
+    // In 16 bits a table is read in f32, written, and read again by the edges.
+    let cast = |tables: f64| if stored.is_half() { tables * row } else { 0.0 };
+    let once = Cost { bytes: 3.0 * row + cast(2.0) + ids, flops: (edges * 4 * d) as f64 };
     // Backward: X, Q and the gradient of the output are read, dX and dQ written. An edge costs d alpha (a dot product),
     // and additions to dQ once and to dX twice: 8 d.
-    let both = Cost { bytes: 8.0 * row + 2.0 * ids, flops: (edges * 12 * d) as f64 };
+    // Backward reads the tables in what they are stored in.
+    let back = |tables: f64| if stored.is_half() { -0.5 * tables * row } else { 0.0 };
+    let both = Cost { bytes: 8.0 * row + cast(2.0) + back(2.0) + 2.0 * ids, flops: (edges * 12 * d) as f64 };
     // X and P instead of X and Q; a node's own work (its scalar, projection and tanh) is counted as 6 d there and 12 d
     // back.
     let transd_forward = Cost { flops: once.flops + (nodes * 6 * d) as f64, ..once };
     let transd_both = Cost { flops: both.flops + (nodes * 18 * d) as f64, ..both };
     let query_both = Cost { bytes: 8.0 * row, flops: (nodes * 18 * d) as f64 };
     // X and the output; back its gradient and dX. Weights and ids of the edges both times.
-    let fixed = Cost { bytes: 4.0 * row + 4.0 * ids, flops: (edges * 4 * d) as f64 };
+    let fixed = Cost { bytes: 4.0 * row + cast(1.0) + 4.0 * ids, flops: (edges * 4 * d) as f64 };
     Ok(vec![
         forward("attention/forward", once, dot.clone()),
         gradients("attention/forward+backward", both, seed.clone(), dot),
@@ -81,4 +90,14 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         gradients("attention/query/forward+backward", query_both, asked, query),
         gradients("attention/fixed/forward+backward", fixed, seed, aggregate),
     ])
+}
+
+/// Tables as edges read them.
+fn rows<const N: usize>(tape: &mut Tape, stored: DType, mut tables: [Var; N]) -> Result<[Var; N]> {
+    if stored.is_half() {
+        for table in &mut tables {
+            *table = tape.apply(Cast::to(stored), &[*table])?;
+        }
+    }
+    Ok(tables)
 }

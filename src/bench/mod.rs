@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Device, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Tape, Tensor, Var};
 use crate::{Error, Result};
 
 pub use inputs::{Inputs, save};
@@ -45,6 +45,13 @@ pub struct Sizes {
     pub ranked: usize,
     /// Rows that a row-sparse optimizer step touches.
     pub rows: Vec<usize>,
+    /// What edges of the attention read rows in.
+    #[serde(default = "single")]
+    pub storage: String,
+}
+
+fn single() -> String {
+    "f32".into()
 }
 
 impl Default for Sizes {
@@ -58,12 +65,26 @@ impl Default for Sizes {
             triples: 65_536,
             ranked: 24_000,
             rows: vec![10_000, 100_000],
+            storage: single(),
         }
     }
 }
 
 impl Sizes {
+    /// The type that `storage` names.
+    fn stored(&self) -> Result<DType> {
+        match self.storage.as_str() {
+            "f32" => Ok(DType::F32),
+            "bf16" => Ok(DType::Bf16),
+            "f16" => Ok(DType::F16),
+            other => {
+                Err(Error::config("--storage", format!("unknown type `{other}`"), "use f32, bf16 or f16"))
+            }
+        }
+    }
+
     fn check(&self) -> Result<()> {
+        self.stored()?;
         let mut all = vec![
             ("--learners", self.learners),
             ("--courses", self.courses),

@@ -6,7 +6,7 @@ use crate::config::{AttentionMode, Config, Logit};
 use crate::engine::optim::Optimizer;
 use crate::engine::{DType, Gradient, Tape, Tensor};
 use crate::layers::{Builder, Encoder, Pass, Relations};
-use crate::ops::{Bpr, Gather, Rows};
+use crate::ops::Bpr;
 
 const LAYERS: [usize; 3] = [64, 32, 16];
 /// Learners of a batch, each with a course taken and one not taken.
@@ -47,11 +47,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let pass =
                 &mut Pass { tape: &mut tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
             let states = encoder.nodes(pass)?;
-            let z = encoder.stack(pass, &states)?;
-            let mut of = |ids: &Vec<u32>| -> Result<_> {
-                let rows = Rows::new(pass.device, ids.clone(), nodes)?;
-                pass.tape.apply(Gather::new(rows), &[z])
-            };
+            let mut of = |ids: &Vec<u32>| encoder.rows(pass, &states, ids.clone());
             let triplet = [of(&batch[0])?, of(&batch[1])?, of(&batch[2])?];
             pass.tape.apply(Bpr::new(0.0), &triplet)?
         };
@@ -73,13 +69,15 @@ fn full_graph(nodes: usize, edges: usize, d: usize) -> Cost {
     let mut from = d;
     for (l, to) in LAYERS.into_iter().enumerate() {
         // A layer reads its states and writes the next; back it reads both and the next's gradient, and writes its own.
-        bytes += 3.0 * row(from) + 3.0 * row(to);
+        // Of the last layer only the batch's rows have a gradient.
+        let passes = if l + 1 == LAYERS.len() { 1 } else { 3 };
+        bytes += passes as f64 * (row(from) + row(to));
         // Two products, and back twice as much.
-        flops += (nodes * 2 * from * to * 2 * 3) as f64;
+        flops += (nodes * 2 * from * to * 2 * passes) as f64;
         if l > 0 {
             // The edges' weights and their gradients, and with them messages (2 d), d x (2 d) and d alpha (2 d).
             bytes += (edges * 4 * 4) as f64;
-            flops += (edges * 6 * from) as f64;
+            flops += (edges * 2 * passes * from) as f64;
         }
         from = to;
     }

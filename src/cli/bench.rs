@@ -42,6 +42,9 @@ pub struct Args {
     /// Rows of a row-sparse Adam step, such as 10000,100000
     #[arg(long, value_delimiter = ',')]
     rows: Vec<usize>,
+    /// What edges of the attention read rows in: f32, bf16 or f16
+    #[arg(long, default_value = "f32")]
+    storage: String,
     /// Seconds for the repetitions of one case
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -164,6 +167,7 @@ fn options(args: &Args) -> Result<Options> {
             triples: args.triples.unwrap_or(plain.triples),
             ranked: args.ranked.unwrap_or(plain.ranked),
             rows: list(&args.rows, plain.rows),
+            storage: args.storage.clone(),
         },
         budget: Duration::from_secs_f64(args.seconds),
     })

@@ -53,6 +53,19 @@ choice!(
     }
 );
 
+choice!(
+    /// What rows of nodes are stored in where edges gather them. Parameters, optimizer states, sums and gradients are
+    /// f32 in any case.
+    Storage {
+        #[default]
+        F32,
+        /// 8 bits of exponent, 7 of mantissa.
+        Bf16,
+        /// 5 bits of exponent, 10 of mantissa: values beyond 65,504 are infinite.
+        F16,
+    }
+);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
@@ -66,6 +79,8 @@ pub struct ModelConfig {
     /// Edges that a training step draws for each node, per hop from the batch's own nodes on, one for each layer; empty
     /// propagates over the whole graph.
     pub fan_out: Vec<usize>,
+    /// What the attention's and the aggregation's edges read rows of nodes in.
+    pub storage: Storage,
     pub propagation: Propagation,
     pub learner: LearnerInit,
     pub course_output: CourseOutput,
@@ -96,6 +111,7 @@ impl Default for ModelConfig {
             relation_dim: 0,
             layers: vec![64, 32, 16],
             fan_out: vec![],
+            storage: Default::default(),
             propagation: Default::default(),
             learner: Default::default(),
             course_output: Default::default(),

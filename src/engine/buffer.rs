@@ -5,63 +5,59 @@
 //! ask the kernel for huge pages, without which gathers of random rows miss the TLB at every row.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{LazyLock, Mutex, OnceLock};
 
 use memmap2::MmapMut;
 
-use super::real::{DType, Real};
+use super::store::Store;
 
-/// Blocks below this many elements come from the ordinary allocator.
-const SMALL: usize = 4096;
+/// Blocks are made of words of this many bytes: what the widest elements need to be aligned.
+const WORD: usize = size_of::<u64>();
+/// Blocks below this many words come from the ordinary allocator.
+const SMALL: usize = 2048;
 /// Bytes from which a block is a mapping of its own: the size of a huge page.
 const LARGE: usize = 2 << 20;
 /// Most bytes that wait unused, unless as much was in use at some time.
 const KEEP: usize = 512 << 20;
 
-enum Block<T> {
-    Heap(Vec<T>),
+enum Block {
+    Heap(Vec<u64>),
     Map(MmapMut),
 }
 
-impl<T: Real> Block<T> {
-    fn new(len: usize) -> Block<T> {
-        if len * size_of::<T>() >= LARGE
-            && let Ok(map) = MmapMut::map_anon(len * size_of::<T>())
+impl Block {
+    fn new(words: usize) -> Block {
+        if words * WORD >= LARGE
+            && let Ok(map) = MmapMut::map_anon(words * WORD)
         {
             // A hint: without huge pages the memory is as good, but slower.
             #[cfg(target_os = "linux")]
             let _ = map.advise(memmap2::Advice::HugePage);
             return Block::Map(map);
         }
-        Block::Heap(vec![T::zero(); len])
+        Block::Heap(vec![0; words])
     }
 
-    fn as_slice(&self) -> &[T] {
+    fn as_slice<T: Store>(&self) -> &[T] {
         match self {
-            Block::Heap(values) => values,
+            Block::Heap(words) => bytemuck::cast_slice(words),
             Block::Map(map) => bytemuck::cast_slice(map),
         }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [T] {
+    fn as_mut_slice<T: Store>(&mut self) -> &mut [T] {
         match self {
-            Block::Heap(values) => values,
+            Block::Heap(words) => bytemuck::cast_slice_mut(words),
             Block::Map(map) => bytemuck::cast_slice_mut(map),
-        }
-    }
-
-    /// The same memory for another type of the same size.
-    fn cast<U: Real>(self) -> Block<U> {
-        match self {
-            Block::Heap(values) => Block::Heap(bytemuck::allocation::cast_vec(values)),
-            Block::Map(map) => Block::Map(map),
         }
     }
 }
 
 #[derive(Default)]
 struct Pool {
-    blocks: HashMap<usize, Vec<Block<f32>>>,
+    /// By words.
+    blocks: HashMap<usize, Vec<Block>>,
     /// Bytes that wait, bytes in use, and the most that were in use.
     waiting: usize,
     used: usize,
@@ -69,13 +65,13 @@ struct Pool {
 }
 
 impl Pool {
-    /// A block of `size` elements that was used before.
-    fn take(&mut self, size: usize) -> Option<Block<f32>> {
-        self.used += size * 4;
+    /// A block of `size` words that was used before.
+    fn take(&mut self, size: usize) -> Option<Block> {
+        self.used += size * WORD;
         self.peak = self.peak.max(self.used);
         let block = self.blocks.get_mut(&size)?.pop();
         if block.is_some() {
-            self.waiting -= size * 4;
+            self.waiting -= size * WORD;
         } else {
             // Sizes changed: what waits must not add to what is used beyond what was ever needed.
             self.shrink(size);
@@ -83,9 +79,9 @@ impl Pool {
         block
     }
 
-    fn give(&mut self, size: usize, block: Block<f32>) {
-        self.used = self.used.saturating_sub(size * 4);
-        self.waiting += size * 4;
+    fn give(&mut self, size: usize, block: Block) {
+        self.used = self.used.saturating_sub(size * WORD);
+        self.waiting += size * WORD;
         self.blocks.entry(size).or_default().push(block);
         self.shrink(size);
     }
@@ -97,7 +93,7 @@ impl Pool {
             let others = self.blocks.iter().filter(|(s, blocks)| **s != size && !blocks.is_empty());
             let from = others.map(|(s, _)| *s).max().unwrap_or(size);
             let Some(_) = self.blocks.get_mut(&from).and_then(Vec::pop) else { return };
-            self.waiting -= from * 4;
+            self.waiting -= from * WORD;
         }
     }
 }
@@ -105,22 +101,23 @@ impl Pool {
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
 /// `len` elements. A buffer of zeros has no memory until it is looked at.
-pub struct Buffer<T: Real> {
+pub struct Buffer<T: Store> {
     /// At least `len` elements, all initialised.
-    block: OnceLock<Block<T>>,
+    block: OnceLock<Block>,
     len: usize,
+    of: PhantomData<T>,
 }
 
-impl<T: Real> Buffer<T> {
+impl<T: Store> Buffer<T> {
     /// `len` elements of undefined value (initialised memory, but not by the caller). In debug builds they are
     /// NaN, so that an output that is not written in full shows.
     pub fn stale(len: usize) -> Self {
-        Buffer { block: OnceLock::from(stale_block(len)), len }
+        Buffer { block: OnceLock::from(stale_block::<T>(len)), len, of: PhantomData }
     }
 
     /// Zeros, written when they are first asked for: who overwrites them all (`overwrite`) saves that.
     pub fn zeros(len: usize) -> Self {
-        Buffer { block: OnceLock::new(), len }
+        Buffer { block: OnceLock::new(), len, of: PhantomData }
     }
 
     pub fn from_slice(values: &[T]) -> Self {
@@ -129,10 +126,10 @@ impl<T: Real> Buffer<T> {
         buffer
     }
 
-    fn block(&self) -> &Block<T> {
+    fn block(&self) -> &Block {
         self.block.get_or_init(|| {
-            let mut block = stale_block(self.len);
-            block.as_mut_slice()[..self.len].fill(T::zero());
+            let mut block = stale_block::<T>(self.len);
+            block.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
             block
         })
     }
@@ -150,7 +147,7 @@ impl<T: Real> Buffer<T> {
     /// the caller writes them all.
     pub fn overwrite(&mut self) -> (&mut [T], bool) {
         let fresh = self.block.get().is_none();
-        self.block.get_or_init(|| stale_block(self.len));
+        self.block.get_or_init(|| stale_block::<T>(self.len));
         let block = self.block.get_mut().map_or(&mut [][..], Block::as_mut_slice);
         (&mut block[..self.len], fresh)
     }
@@ -161,33 +158,35 @@ impl<T: Real> Buffer<T> {
     }
 }
 
-fn stale_block<T: Real>(len: usize) -> Block<T> {
-    let size = if len >= SMALL { class(len) } else { len };
-    let old = match T::DTYPE {
-        DType::F32 if len >= SMALL => POOL.lock().ok().and_then(|mut pool| pool.take(size)),
-        _ => None,
+fn stale_block<T: Store>(len: usize) -> Block {
+    let words = words::<T>(len);
+    let old = match words < SMALL {
+        true => None,
+        false => POOL.lock().ok().and_then(|mut pool| pool.take(words)),
     };
-    let mut block = old.map_or_else(|| Block::new(size), Block::cast);
+    let mut block = old.unwrap_or_else(|| Block::new(words));
     if cfg!(debug_assertions) {
-        block.as_mut_slice().fill(T::nan());
+        block.as_mut_slice().fill(T::NAN);
     }
     block
 }
 
-/// Sizes are rounded up to an eighth of a power of two: at most 12.5 % is wasted, and sizes that vary a little
-/// from step to step (edges of a batch) share a class.
-fn class(len: usize) -> usize {
-    len.next_multiple_of((len.next_power_of_two() / 16).max(1))
+/// Words of a block for `len` elements. Sizes are rounded up to an eighth of a power of two: at most 12.5 % is wasted,
+/// and sizes that vary a little from step to step (edges of a batch) share a class.
+fn words<T: Store>(len: usize) -> usize {
+    let words = (len * size_of::<T>()).div_ceil(WORD);
+    if words < SMALL { words } else { words.next_multiple_of((words.next_power_of_two() / 16).max(1)) }
 }
 
-impl<T: Real> Drop for Buffer<T> {
+impl<T: Store> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if T::DTYPE != DType::F32 || self.len < SMALL {
+        let words = words::<T>(self.len);
+        if words < SMALL {
             return;
         }
         let Some(block) = self.block.take() else { return };
         if let Ok(mut pool) = POOL.lock() {
-            pool.give(class(self.len), block.cast());
+            pool.give(words, block);
         }
     }
 }

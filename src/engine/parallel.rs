@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
+use num_traits::Zero;
 use rayon::prelude::*;
 
 pub use super::matmul::{Trans, View, gemm, matmul, matmul_serial};
 use super::real::Real;
+use super::store::Store;
 
 /// Elements that make a chunk worth a task of its own.
 const GRAIN: usize = 16 * 1024;
@@ -145,18 +147,18 @@ pub fn sum_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> T
 
 /// Inner product with eight running sums: the order that AVX2 uses, on every machine.
 #[inline(always)]
-pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 8];
+pub fn dot<A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
+    let mut lanes = [A::Sum::zero(); 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
     let (ra, rb) = (a8.remainder(), b8.remainder());
     for (x, y) in a8.zip(b8) {
         for i in 0..8 {
-            lanes[i] += x[i] * y[i];
+            lanes[i] += x[i].load() * y[i].load();
         }
     }
-    let mut tail = T::zero();
+    let mut tail = A::Sum::zero();
     for (&x, &y) in ra.iter().zip(rb) {
-        tail += x * y;
+        tail += x.load() * y.load();
     }
     let [a, b, c, d, e, f, g, h] = lanes;
     (((a + e) + (c + g)) + ((b + f) + (d + h))) + tail
@@ -164,9 +166,9 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// y += alpha x
 #[inline(always)]
-pub fn axpy<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
+pub fn axpy<S: Store>(alpha: S::Sum, x: &[S], y: &mut [S::Sum]) {
     for (y, &x) in y.iter_mut().zip(x) {
-        *y += alpha * x;
+        *y += alpha * x.load();
     }
 }
 

@@ -1,20 +1,43 @@
 //! The two float types of the CPU code. `f32` is what trains and serves; `f64` runs the same code for gradient
 //! checks, where finite differences need the digits.
 
-use std::fmt::Debug;
-
 use num_traits::{Float, NumAssign};
+
+use super::store::Store;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
     F32,
     F64,
+    /// For storage alone: 8 bits of exponent, 7 of mantissa. Computed in f32.
+    Bf16,
+    /// For storage alone: 5 bits of exponent, 10 of mantissa. Computed in f32.
+    F16,
+}
+
+impl DType {
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F64 => 8,
+            DType::F32 => 4,
+            DType::Bf16 | DType::F16 => 2,
+        }
+    }
+
+    /// Whether values of this type are stored and not computed in.
+    pub fn is_half(self) -> bool {
+        self.bytes() == 2
+    }
+
+    /// What values of this type are computed in, and the type of their gradients.
+    pub fn float(self) -> DType {
+        if self.is_half() { DType::F32 } else { self }
+    }
 }
 
 /// A float type that the CPU code is written for.
-pub trait Real: Float + NumAssign + bytemuck::Pod + Default + Debug + Send + Sync + std::iter::Sum {
-    const DTYPE: DType;
-
+pub trait Real: Store<Sum = Self> + Float + NumAssign + std::iter::Sum {
     fn of(x: f64) -> Self;
     fn f64(self) -> f64;
 
@@ -105,8 +128,6 @@ unsafe fn serial_gemm<T: Real>(
 }
 
 impl Real for f32 {
-    const DTYPE: DType = DType::F32;
-
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
@@ -202,8 +223,6 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    const DTYPE: DType = DType::F64;
-
     #[inline(always)]
     fn of(x: f64) -> f64 {
         x
@@ -257,6 +276,34 @@ macro_rules! with_real {
             }
             $crate::engine::DType::F64 => {
                 type $T = f64;
+                $body
+            }
+            dtype => {
+                panic!("arithmetic on rows that are stored as {dtype:?}: the op did not check its inputs")
+            }
+        }
+    };
+}
+
+/// As `with_real`, with `$S` standing for any type that rows are stored in.
+#[macro_export]
+macro_rules! with_store {
+    ($dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            $crate::engine::DType::F32 => {
+                type $S = f32;
+                $body
+            }
+            $crate::engine::DType::F64 => {
+                type $S = f64;
+                $body
+            }
+            $crate::engine::DType::Bf16 => {
+                type $S = $crate::engine::bf16;
+                $body
+            }
+            $crate::engine::DType::F16 => {
+                type $S = $crate::engine::f16;
                 $body
             }
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::device::{Device, Grid, kernels};
 use super::parallel::{self, RowWork, for_rows_work};
-use super::{Index, Real, Tensor};
-use crate::with_real;
+use super::{Index, Store, Tensor};
+use crate::with_store;
 use crate::{Error, Result};
 
 /// Distinct rows of a table, in ascending order. Row k of a compact tensor is row `ids[k]` of the table.
@@ -71,7 +71,8 @@ impl RowSet {
             return Ok(out);
         }
         if let Some(gpu) = table.gpu() {
-            gpu.launch(kernels::GATHER_FWD, Grid::warps(count, 256))
+            let kernel = if table.dtype().is_half() { kernels::GATHER_FWD_16 } else { kernels::GATHER_FWD };
+            gpu.launch(kernel, Grid::warps(count, 256))
                 .tensor(table)
                 .index(&self.ids)
                 .tensor_mut(&mut out)
@@ -80,9 +81,9 @@ impl RowSet {
                 .run()?;
             return Ok(out);
         }
-        with_real!(table.dtype(), T => {
-            let work = Gathered { table: table.host::<T>(), ids: self.ids.host(), cols };
-            for_rows_work(out.host_mut::<T>(), cols, cols, &work);
+        with_store!(table.dtype(), S => {
+            let work = Gathered { table: table.host::<S>(), ids: self.ids.host(), cols };
+            for_rows_work(out.host_mut::<S>(), cols, cols, &work);
         });
         Ok(out)
     }
@@ -101,7 +102,7 @@ struct Gathered<'a, T> {
     cols: usize,
 }
 
-impl<T: Real> RowWork<T> for Gathered<'_, T> {
+impl<T: Store> RowWork<T> for Gathered<'_, T> {
     #[inline(always)]
     fn rows(&self, first: usize, rows: &mut [T]) {
         let cols = self.cols;

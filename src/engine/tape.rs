@@ -25,10 +25,12 @@ impl Var {
 pub trait Op {
     fn name(&self) -> &'static str;
 
-    /// Checks shapes and computes the outputs. All inputs live on one device and have one dtype.
+    /// Checks shapes and computes the outputs. All inputs live on one device and have one dtype, but for those of
+    /// which `takes_half` says that they may be stored in 16 bits.
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>>;
 
-    /// Adds the gradient of input i to `dx[i]`, for the inputs that want one (`Some`, of the input's shape).
+    /// Adds the gradient of input i to `dx[i]`, for the inputs that want one (`Some`, of the input's shape, and f32
+    /// where the input is stored in 16 bits).
     /// `dy[j]` is the gradient of output j, absent where nothing depends on it.
     ///
     /// The gradient of an input that is a `Tape::parameter_of_rows` is compact; only ops that say so take one.
@@ -43,6 +45,11 @@ pub trait Op {
     /// Whether `backward` writes every element of each `dx[i]` instead of adding to it: it then gets tensors of
     /// undefined content, and no time goes into clearing them.
     fn overwrites(&self) -> bool {
+        false
+    }
+
+    /// Whether input `i` may be stored in bf16 or f16 beside others in f32.
+    fn takes_half(&self, _i: usize) -> bool {
         false
     }
 }
@@ -68,6 +75,10 @@ impl Op for Box<dyn Op> {
 
     fn overwrites(&self) -> bool {
         (**self).overwrites()
+    }
+
+    fn takes_half(&self, i: usize) -> bool {
+        (**self).takes_half(i)
     }
 }
 
@@ -158,13 +169,7 @@ impl Tape {
     /// As `apply`, for ops with several outputs.
     pub fn apply_all(&mut self, mut op: impl Op + 'static, inputs: &[Var]) -> Result<Vec<Var>> {
         let x: Vec<&Tensor> = inputs.iter().map(|v| &self.values[v.0]).collect();
-        if let Some(odd) = x.iter().find(|t| t.device() != x[0].device() || t.dtype() != x[0].dtype()) {
-            return Err(Error::shape(
-                op.name(),
-                format!("all inputs as {:?} on {}", x[0].dtype(), x[0].device().name()),
-                format!("{:?} on {}", odd.dtype(), odd.device().name()),
-            ));
-        }
+        check_inputs(&op, &x)?;
         let outputs = op.forward(&x)?;
         let wants = inputs.iter().any(|v| self.wants[v.0]);
         let (first, count) = (self.values.len(), outputs.len());
@@ -207,13 +212,15 @@ impl Tape {
                 dx.push(match self.wants[v.0] {
                     false => None,
                     // What is there already is added afterwards.
-                    true if node.op.overwrites() => Some(value.empty_like(rows, value.cols())?),
+                    true if node.op.overwrites() => {
+                        Some(Tensor::empty(&value.device(), value.dtype().float(), rows, value.cols())?)
+                    }
                     true => Some(match grads[v.0].take() {
                         Some(mut grad) => {
                             grad.unshare()?;
                             grad
                         }
-                        None => Tensor::zeros(&value.device(), value.dtype(), rows, value.cols())?,
+                        None => Tensor::zeros(&value.device(), value.dtype().float(), rows, value.cols())?,
                     }),
                 });
             }
@@ -230,5 +237,22 @@ impl Tape {
             }
         }
         Ok(Gradients(grads))
+    }
+}
+
+/// Fails unless all inputs live on one device and have one type, or one of those that the op takes beside it.
+fn check_inputs(op: &impl Op, x: &[&Tensor]) -> Result<()> {
+    let Some(first) = x.first() else { return Ok(()) };
+    let (device, float) = (first.device(), first.dtype().float());
+    let fits = |i: usize, t: &Tensor| {
+        t.device() == device && t.dtype().float() == float && (!t.dtype().is_half() || op.takes_half(i))
+    };
+    match x.iter().enumerate().find(|(i, t)| !fits(*i, t)) {
+        None => Ok(()),
+        Some((i, odd)) => Err(Error::shape(
+            op.name(),
+            format!("all inputs as {float:?} on {}", device.name()),
+            format!("{:?} on {} as input {i}", odd.dtype(), odd.device().name()),
+        )),
     }
 }

@@ -1,5 +1,7 @@
 //! Matrices of floats on a device.
 //!
+//! Elements are f32 (f64 on the CPU for checks), or 16 bits in tables that are only read: bf16 and f16 are for storage.
+//!
 //! Everything is a row-major matrix: a vector is one column or one row, a scalar is 1 x 1. Clones share memory;
 //! writing to a shared tensor copies it first.
 
@@ -9,6 +11,7 @@ use super::buffer::Buffer;
 use super::device::{Device, Gpu, GpuBuffer};
 use super::parallel;
 use super::real::{DType, Real};
+use super::store::{Store, bf16, f16};
 use crate::with_real;
 use crate::{Error, Result};
 
@@ -22,7 +25,35 @@ pub struct Tensor {
 enum Data {
     F32(Buffer<f32>),
     F64(Buffer<f64>),
-    Gpu(GpuBuffer),
+    Bf16(Buffer<bf16>),
+    F16(Buffer<f16>),
+    Gpu(GpuBuffer, DType),
+}
+
+/// Runs `$body` with `$v` standing for the buffer in host memory, or `$gpu` for one on a GPU.
+macro_rules! with_data {
+    ($data:expr, $v:ident => $body:expr, $gpu:pat => $other:expr) => {
+        match $data {
+            Data::F32($v) => $body,
+            Data::F64($v) => $body,
+            Data::Bf16($v) => $body,
+            Data::F16($v) => $body,
+            $gpu => $other,
+        }
+    };
+}
+
+/// The buffer as one of `T`; the caller has compared the types.
+macro_rules! host_slice {
+    ($data:expr, $T:ident, $v:ident => $body:expr, $($else:tt)*) => {
+        match ($data, $T::DTYPE) {
+            (Data::F32($v), DType::F32) => $body,
+            (Data::F64($v), DType::F64) => $body,
+            (Data::Bf16($v), DType::Bf16) => $body,
+            (Data::F16($v), DType::F16) => $body,
+            _ => $($else)*,
+        }
+    };
 }
 
 impl Tensor {
@@ -32,18 +63,23 @@ impl Tensor {
         let data = match (device, dtype) {
             (Device::Cpu, DType::F32) => Data::F32(Buffer::stale(len)),
             (Device::Cpu, DType::F64) => Data::F64(Buffer::stale(len)),
-            (Device::Gpu(gpu), DType::F32) => Data::Gpu(gpu.allocate(len * 4)?),
+            (Device::Cpu, DType::Bf16) => Data::Bf16(Buffer::stale(len)),
+            (Device::Cpu, DType::F16) => Data::F16(Buffer::stale(len)),
             (Device::Gpu(_), DType::F64) => {
-                return Err(Error::shape("tensor", "f32 on a GPU", "f64"));
+                return Err(Error::shape("tensor", "f32, bf16 or f16 on a GPU", "f64"));
             }
+            (Device::Gpu(gpu), _) => Data::Gpu(gpu.allocate(len * dtype.bytes())?, dtype),
         };
         Ok(Tensor { data: Arc::new(data), rows, cols })
     }
 
     pub fn zeros(device: &Device, dtype: DType, rows: usize, cols: usize) -> Result<Tensor> {
+        let len = rows * cols;
         let data = match (device, dtype) {
-            (Device::Cpu, DType::F32) => Data::F32(Buffer::zeros(rows * cols)),
-            (Device::Cpu, DType::F64) => Data::F64(Buffer::zeros(rows * cols)),
+            (Device::Cpu, DType::F32) => Data::F32(Buffer::zeros(len)),
+            (Device::Cpu, DType::F64) => Data::F64(Buffer::zeros(len)),
+            (Device::Cpu, DType::Bf16) => Data::Bf16(Buffer::zeros(len)),
+            (Device::Cpu, DType::F16) => Data::F16(Buffer::zeros(len)),
             (Device::Gpu(_), _) => {
                 let mut t = Tensor::empty(device, dtype, rows, cols)?;
                 t.fill_zero()?;
@@ -53,17 +89,17 @@ impl Tensor {
         Ok(Tensor { data: Arc::new(data), rows, cols })
     }
 
-    /// `values` in row-major order.
+    /// `values` in row-major order, as f32.
     pub fn new(device: &Device, rows: usize, cols: usize, values: &[f32]) -> Result<Tensor> {
         Self::check_len(rows, cols, values.len())?;
         let data = match device {
             Device::Cpu => Data::F32(Buffer::from_slice(values)),
-            Device::Gpu(gpu) => Data::Gpu(gpu.upload(values)?),
+            Device::Gpu(gpu) => Data::Gpu(gpu.upload(values)?, DType::F32),
         };
         Ok(Tensor { data: Arc::new(data), rows, cols })
     }
 
-    /// As `new`, rounded to `dtype`.
+    /// As `new`, rounded to `dtype`; for 16 bits to f32 first.
     pub fn from_f64(
         device: &Device,
         dtype: DType,
@@ -72,13 +108,17 @@ impl Tensor {
         values: &[f64],
     ) -> Result<Tensor> {
         Self::check_len(rows, cols, values.len())?;
+        let singles = || values.iter().map(|&x| x as f32).collect::<Vec<_>>();
         match dtype {
-            DType::F32 => {
-                Tensor::new(device, rows, cols, &values.iter().map(|&x| x as f32).collect::<Vec<_>>())
-            }
+            DType::F32 => Tensor::new(device, rows, cols, &singles()),
             DType::F64 => {
                 let mut t = Tensor::empty(device, dtype, rows, cols)?;
                 t.host_mut::<f64>().copy_from_slice(values);
+                Ok(t)
+            }
+            DType::Bf16 | DType::F16 => {
+                let mut t = Tensor::empty(device, dtype, rows, cols)?;
+                t.write(&singles())?;
                 Ok(t)
             }
         }
@@ -95,7 +135,7 @@ impl Tensor {
         Tensor::zeros(&self.device(), self.dtype(), self.rows, self.cols)
     }
 
-    /// An uninitialised matrix of another shape, beside this one.
+    /// An uninitialised matrix of another shape, beside this one and of its type.
     pub fn empty_like(&self, rows: usize, cols: usize) -> Result<Tensor> {
         Tensor::empty(&self.device(), self.dtype(), rows, cols)
     }
@@ -122,21 +162,24 @@ impl Tensor {
 
     pub fn dtype(&self) -> DType {
         match &*self.data {
+            Data::F32(_) => DType::F32,
             Data::F64(_) => DType::F64,
-            _ => DType::F32,
+            Data::Bf16(_) => DType::Bf16,
+            Data::F16(_) => DType::F16,
+            Data::Gpu(_, dtype) => *dtype,
         }
     }
 
     pub fn device(&self) -> Device {
         match &*self.data {
-            Data::Gpu(buffer) => Device::Gpu(buffer.gpu().clone()),
+            Data::Gpu(buffer, _) => Device::Gpu(buffer.gpu().clone()),
             _ => Device::Cpu,
         }
     }
 
     pub fn gpu(&self) -> Option<&Gpu> {
         match &*self.data {
-            Data::Gpu(buffer) => Some(buffer.gpu()),
+            Data::Gpu(buffer, _) => Some(buffer.gpu()),
             _ => None,
         }
     }
@@ -148,57 +191,45 @@ impl Tensor {
     }
 
     /// The values in host memory. The op has matched device and dtype before it asks.
-    pub fn host<T: Real>(&self) -> &[T] {
-        match (&*self.data, T::DTYPE) {
-            (Data::F32(v), DType::F32) => bytemuck::cast_slice(v.as_slice()),
-            (Data::F64(v), DType::F64) => bytemuck::cast_slice(v.as_slice()),
-            _ => panic!("host() with another type or device than the tensor's: the op mixed them"),
-        }
+    pub fn host<T: Store>(&self) -> &[T] {
+        host_slice!(&*self.data, T, v => bytemuck::cast_slice(v.as_slice()), {
+            panic!("host() with another type or device than the tensor's: the op mixed them")
+        })
     }
 
-    pub fn host_mut<T: Real>(&mut self) -> &mut [T] {
+    pub fn host_mut<T: Store>(&mut self) -> &mut [T] {
         self.unshare_host();
-        match Arc::get_mut(&mut self.data) {
-            Some(Data::F32(v)) if T::DTYPE == DType::F32 => bytemuck::cast_slice_mut(v.as_mut_slice()),
-            Some(Data::F64(v)) if T::DTYPE == DType::F64 => bytemuck::cast_slice_mut(v.as_mut_slice()),
-            _ => panic!("host_mut() with another type or device than the tensor's"),
-        }
+        let Some(data) = Arc::get_mut(&mut self.data) else { unreachable!("unshared above") };
+        host_slice!(data, T, v => bytemuck::cast_slice_mut(v.as_mut_slice()), {
+            panic!("host_mut() with another type or device than the tensor's")
+        })
     }
 
     /// As `host_mut`, for who can write instead of adding: true says that the tensor is zero and that its values are
     /// undefined here, so that all of them must be written.
-    pub fn host_overwrite<T: Real>(&mut self) -> (&mut [T], bool) {
+    pub fn host_overwrite<T: Store>(&mut self) -> (&mut [T], bool) {
         self.unshare_host();
-        match Arc::get_mut(&mut self.data) {
-            Some(Data::F32(v)) if T::DTYPE == DType::F32 => {
-                let (values, fresh) = v.overwrite();
-                (bytemuck::cast_slice_mut(values), fresh)
-            }
-            Some(Data::F64(v)) if T::DTYPE == DType::F64 => {
-                let (values, fresh) = v.overwrite();
-                (bytemuck::cast_slice_mut(values), fresh)
-            }
-            _ => panic!("host_overwrite() with another type or device than the tensor's"),
-        }
+        let Some(data) = Arc::get_mut(&mut self.data) else { unreachable!("unshared above") };
+        host_slice!(data, T, v => {
+            let (values, fresh) = v.overwrite();
+            (bytemuck::cast_slice_mut(values), fresh)
+        }, panic!("host_overwrite() with another type or device than the tensor's"))
     }
 
     /// Whether these are zeros in host memory that nobody has written or looked at. False says nothing.
     pub fn is_untouched(&self) -> bool {
-        match &*self.data {
-            Data::F32(v) => v.is_zero(),
-            Data::F64(v) => v.is_zero(),
-            Data::Gpu(_) => false,
-        }
+        with_data!(&*self.data, v => v.is_zero(), Data::Gpu(..) => false)
     }
 
     fn unshare_host(&mut self) {
         if Arc::get_mut(&mut self.data).is_none() {
+            let (is_zero, len) = (self.is_untouched(), self.len());
             let copy = match &*self.data {
-                Data::F32(v) if v.is_zero() => Data::F32(Buffer::zeros(self.len())),
-                Data::F64(v) if v.is_zero() => Data::F64(Buffer::zeros(self.len())),
-                Data::F32(v) => Data::F32(Buffer::from_slice(v.as_slice())),
-                Data::F64(v) => Data::F64(Buffer::from_slice(v.as_slice())),
-                Data::Gpu(_) => return,
+                Data::F32(v) => Data::F32(copied(v, is_zero, len)),
+                Data::F64(v) => Data::F64(copied(v, is_zero, len)),
+                Data::Bf16(v) => Data::Bf16(copied(v, is_zero, len)),
+                Data::F16(v) => Data::F16(copied(v, is_zero, len)),
+                Data::Gpu(..) => return,
             };
             self.data = Arc::new(copy);
         }
@@ -206,7 +237,7 @@ impl Tensor {
 
     pub(crate) fn address(&self) -> u64 {
         match &*self.data {
-            Data::Gpu(buffer) => buffer.address(),
+            Data::Gpu(buffer, _) => buffer.address(),
             _ => panic!("address() of a tensor on the CPU: the op mixed devices"),
         }
     }
@@ -220,9 +251,9 @@ impl Tensor {
     pub fn unshare(&mut self) -> Result<()> {
         self.unshare_host();
         if Arc::get_mut(&mut self.data).is_none()
-            && let Data::Gpu(buffer) = &*self.data
+            && let Data::Gpu(buffer, dtype) = &*self.data
         {
-            self.data = Arc::new(Data::Gpu(buffer.duplicate()?));
+            self.data = Arc::new(Data::Gpu(buffer.duplicate()?, *dtype));
         }
         Ok(())
     }
@@ -232,7 +263,11 @@ impl Tensor {
         Ok(match &*self.data {
             Data::F32(v) => v.as_slice().to_vec(),
             Data::F64(v) => v.as_slice().iter().map(|&x| x as f32).collect(),
-            Data::Gpu(buffer) => buffer.read()?,
+            Data::Bf16(v) => v.as_slice().iter().map(|x| x.load()).collect(),
+            Data::F16(v) => v.as_slice().iter().map(|x| x.load()).collect(),
+            Data::Gpu(buffer, DType::Bf16) => buffer.read::<bf16>()?.iter().map(|x| x.load()).collect(),
+            Data::Gpu(buffer, DType::F16) => buffer.read::<f16>()?.iter().map(|x| x.load()).collect(),
+            Data::Gpu(buffer, _) => buffer.read()?,
         })
     }
 
@@ -243,7 +278,8 @@ impl Tensor {
         })
     }
 
-    /// The values of several tensors of one device, in one transfer: a GPU finishes all its work before each.
+    /// The values of several tensors of one device, f32 on a GPU, in one transfer: a GPU finishes all its work before
+    /// each.
     pub fn read_all(tensors: &[&Tensor]) -> Result<Vec<Vec<f64>>> {
         let Some(gpu) = tensors.first().and_then(|t| t.gpu()) else {
             return tensors.iter().map(|t| t.to_f64()).collect();
@@ -251,8 +287,8 @@ impl Tensor {
         let mut parts = vec![];
         for t in tensors {
             match &*t.data {
-                Data::Gpu(buffer) => parts.push(buffer),
-                _ => return Err(Error::shape("read", "tensors of one device", "some on the CPU")),
+                Data::Gpu(buffer, DType::F32) => parts.push(buffer),
+                _ => return Err(Error::shape("read", "tensors of f32 on one GPU", format!("{t:?}"))),
             }
         }
         let all: Vec<f32> = GpuBuffer::concatenated(gpu, &parts)?.read()?;
@@ -272,14 +308,17 @@ impl Tensor {
     }
 
     pub fn to_device(&self, device: &Device) -> Result<Tensor> {
-        match self.device() == *device {
-            true => Ok(self.clone()),
-            false => Tensor::new(device, self.rows, self.cols, &self.to_vec()?),
+        if self.device() == *device {
+            return Ok(self.clone());
         }
+        let dtype = if self.dtype().is_half() { self.dtype() } else { DType::F32 };
+        let mut t = Tensor::empty(device, dtype, self.rows, self.cols)?;
+        t.write(&self.to_vec()?)?;
+        Ok(t)
     }
 
-    /// Writes all values, in row-major order and as f32, where they are: the memory stays, for recorded work that
-    /// reads it. A shared tensor gets memory of its own first.
+    /// Writes all values, in row-major order and rounded from f32 to the tensor's type, where they are: the memory
+    /// stays, for recorded work that reads it. A shared tensor gets memory of its own first.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         Self::check_len(self.rows, self.cols, values.len())?;
         self.unshare()?;
@@ -288,20 +327,24 @@ impl Tensor {
             Some(Data::F64(v)) => {
                 v.as_mut_slice().iter_mut().zip(values).for_each(|(v, x)| *v = f64::from(*x));
             }
-            Some(Data::Gpu(buffer)) => buffer.write(values)?,
+            Some(Data::Bf16(v)) => Store::round(values, v.as_mut_slice()),
+            Some(Data::F16(v)) => Store::round(values, v.as_mut_slice()),
+            Some(Data::Gpu(buffer, DType::Bf16)) => buffer.write(&rounded::<bf16>(values))?,
+            Some(Data::Gpu(buffer, DType::F16)) => buffer.write(&rounded::<f16>(values))?,
+            Some(Data::Gpu(buffer, _)) => buffer.write(values)?,
             None => unreachable!("unshared above"),
         }
         Ok(())
     }
 
     pub fn fill_zero(&mut self) -> Result<()> {
-        if let Data::F32(_) | Data::F64(_) = &*self.data {
+        if self.gpu().is_none() {
             *self = self.zeros_like()?;
             return Ok(());
         }
         self.unshare()?;
         match Arc::get_mut(&mut self.data) {
-            Some(Data::Gpu(buffer)) => buffer.fill_zero(),
+            Some(Data::Gpu(buffer, _)) => buffer.fill_zero(),
             _ => Ok(()),
         }
     }
@@ -310,6 +353,9 @@ impl Tensor {
     pub fn add_scaled(&mut self, alpha: f64, other: &Tensor) -> Result<()> {
         if self.len() != other.len() {
             return Err(Error::shape("add", format!("{:?}", self.shape()), format!("{:?}", other.shape())));
+        }
+        if self.dtype().is_half() || other.dtype().is_half() {
+            return Err(Error::shape("add", "f32 or f64", format!("{self:?} and {other:?}")));
         }
         if alpha == 1.0 && self.is_untouched() && self.dtype() == other.dtype() {
             *self = other.reshape(self.rows, self.cols)?;
@@ -332,6 +378,17 @@ impl Tensor {
         });
         Ok(())
     }
+}
+
+/// A buffer of its own with the values of `v`; zeros stay unwritten.
+fn copied<T: Store>(v: &Buffer<T>, is_zero: bool, len: usize) -> Buffer<T> {
+    if is_zero { Buffer::zeros(len) } else { Buffer::from_slice(v.as_slice()) }
+}
+
+fn rounded<T: Store<Sum = f32>>(values: &[f32]) -> Vec<T> {
+    let mut out = vec![T::default(); values.len()];
+    T::round(values, &mut out);
+    out
 }
 
 impl std::fmt::Debug for Tensor {

@@ -5,6 +5,7 @@ mod corrupt;
 mod id_sets;
 mod pairs;
 mod pieces;
+mod runs;
 mod sample;
 mod segments;
 
@@ -18,6 +19,7 @@ pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
 pub use pairs::{MOST_CHUNKS, Pairs, UNPAIRED};
 pub use pieces::{PIECE, Pieces, SOLE, block_rows};
+pub(crate) use runs::Runs;
 pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
@@ -126,30 +128,15 @@ impl Graph {
         offsets: Vec<u64>,
         edges: &[Edge],
     ) -> Result<Graph> {
-        let mut group_offsets = vec![];
-        let mut group_head = vec![];
-        let mut group_relation = vec![];
-        let mut group_of_edge = Vec::with_capacity(edges.len());
-        let mut of_head = Vec::with_capacity(heads + 1);
-        for v in 0..heads {
-            of_head.push(group_head.len() as u64);
-            let mut last = None;
-            for i in offsets[v]..offsets[v + 1] {
-                let relation = edges[i as usize].relation;
-                if last != Some(relation) {
-                    group_offsets.push(i);
-                    group_head.push(v as u32);
-                    group_relation.push(relation);
-                    last = Some(relation);
-                }
-                group_of_edge.push(group_head.len() as u32 - 1);
-            }
-        }
-        of_head.push(group_head.len() as u64);
-        group_offsets.push(edges.len() as u64);
+        // Sampled steps build a graph per hop: the two halves of the work go side by side.
+        let (runs, (tail_offsets, by_tail)) = rayon::join(
+            || Runs::new(heads, &offsets, edges),
+            || sorted_by(tails, edges.len(), |i| edges[i].tail),
+        );
+        let Runs { offsets: group_offsets, head: group_head, relation: group_relation, of_edge, of_head } =
+            runs;
         let count = group_head.len();
         let (of_relation, by_relation) = sorted_by(relations, count, |g| group_relation[g]);
-        let (tail_offsets, by_tail) = sorted_by(tails, edges.len(), |i| edges[i].tail);
         let mut graph = Graph {
             heads,
             tails,
@@ -160,7 +147,7 @@ impl Graph {
             tail: Index::new(device, edges.iter().map(|e| e.tail).collect())?,
             head: Index::new(device, edges.iter().map(|e| e.head).collect())?,
             bucket: Index::new(device, edges.iter().map(|e| e.bucket).collect())?,
-            group: Index::new(device, group_of_edge)?,
+            group: Index::new(device, of_edge)?,
             groups: Groups {
                 count,
                 pieces: Pieces::new(device, &group_offsets)?,
@@ -236,6 +223,40 @@ impl Graph {
     pub fn row(&self, v: usize) -> std::ops::Range<usize> {
         let offsets = self.offsets.host();
         offsets[v] as usize..offsets[v + 1] as usize
+    }
+}
+
+/// Edges of one head and relation each, of sorted edges.
+#[derive(Default)]
+struct Runs {
+    offsets: Vec<u64>,
+    head: Vec<u32>,
+    relation: Vec<u32>,
+    of_edge: Vec<u32>,
+    of_head: Vec<u64>,
+}
+
+impl Runs {
+    fn new(heads: usize, offsets: &[u64], edges: &[Edge]) -> Runs {
+        let mut runs = Runs { of_edge: Vec::with_capacity(edges.len()), ..Runs::default() };
+        runs.of_head.reserve(heads + 1);
+        for v in 0..heads {
+            runs.of_head.push(runs.head.len() as u64);
+            let mut last = None;
+            for i in offsets[v]..offsets[v + 1] {
+                let relation = edges[i as usize].relation;
+                if last != Some(relation) {
+                    runs.offsets.push(i);
+                    runs.head.push(v as u32);
+                    runs.relation.push(relation);
+                    last = Some(relation);
+                }
+                runs.of_edge.push(runs.head.len() as u32 - 1);
+            }
+        }
+        runs.of_head.push(runs.head.len() as u64);
+        runs.offsets.push(edges.len() as u64);
+        runs
     }
 }
 

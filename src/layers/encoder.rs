@@ -12,13 +12,13 @@ use super::{Builder, Pass};
 use crate::Result;
 use crate::config::{
     AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit,
-    Propagation, Stack,
+    Propagation, Stack, Storage,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
-    Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query,
-    RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
+    Aggregate, Aggregator, Attend, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind,
+    Query, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
 };
 
 struct Layer {
@@ -309,6 +309,14 @@ impl Encoder {
         }
     }
 
+    /// Z of the nodes in some places of `nodes`, (places, D). The rest of Z is not made, nor a gradient of it.
+    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
+        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
+        let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
+        let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
+        self.stack(pass, &states)
+    }
+
     /// Z of all courses as targets, (courses, D).
     pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
         self.targets(pass, nodes, (0..self.courses as u32).map(|c| self.course_node(c)).collect())
@@ -346,8 +354,19 @@ impl Encoder {
         let query = pass.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
         let bias = pass.param(self.edge_bias);
         let attend = Attend::new(graph.clone(), kind, self.attention.temperature);
-        let outputs = pass.tape.apply_all(attend, &[query[0], query[1], xt, pt, rp, bias])?;
+        let (u, xt, pt) = (self.stored(pass, query[0])?, self.stored(pass, xt)?, self.stored(pass, pt)?);
+        let outputs = pass.tape.apply_all(attend, &[u, query[1], xt, pt, rp, bias])?;
         Ok(Heard { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
+    }
+
+    /// Rows as edges gather them.
+    fn stored(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        let to = match self.model.storage {
+            Storage::F32 => return Ok(x),
+            Storage::Bf16 => DType::Bf16,
+            Storage::F16 => DType::F16,
+        };
+        pass.tape.apply(Cast::to(to), &[x])
     }
 
     /// a (3): what each head hears of layer l, whose states are `x`.
@@ -362,7 +381,10 @@ impl Encoder {
     ) -> Result<Var> {
         let mut a = match (l, heard.first) {
             (0, Some(first)) => first,
-            _ => pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, x])?,
+            _ => {
+                let rows = self.stored(pass, x)?;
+                pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, rows])?
+            }
         };
         if self.attention.message == Message::Projected {
             let s = pass.tape.apply(RowDot, &[p, x])?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::cast::cast;
 use super::segment_sum::{Terms, add_dots, add_segments};
 use super::{aggregate_stream, check, check_shape};
 use crate::Result;
@@ -12,7 +13,8 @@ use crate::with_real;
 
 /// out_v = sum over the edges e of head v of alpha_e x_tail(e).
 ///
-/// Inputs alpha (edges, 1) and x (tails, n); output (heads, n). A head without edges gets zeros.
+/// Inputs alpha (edges, 1) and x (tails, n); output (heads, n). A head without edges gets zeros. x may be stored in bf16
+/// or f16; sums, output and gradients are f32 then.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     graph: Arc<Graph>,
@@ -37,8 +39,10 @@ impl Op for Aggregate {
         let g = &*self.graph;
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
         check_shape("aggregate", "x", x, g.tails, x.cols())?;
-        let mut out = Tensor::zeros(&x.device(), x.dtype(), g.heads, x.cols())?;
+        let mut out = Tensor::zeros(&x.device(), x.dtype().float(), g.heads, x.cols())?;
         if let Some(pairs) = aggregate_stream::pairs(g, x) {
+            // The stream over pairs works on f32.
+            let x = &cast(x, x.dtype().float())?;
             with_real!(x.dtype(), T => aggregate_stream::forward::<T>(g, pairs, alpha, x, &mut out)?);
             return Ok(vec![out]);
         }
@@ -58,8 +62,9 @@ impl Op for Aggregate {
         let g = &*self.graph;
         if let Some(pairs) = aggregate_stream::pairs(g, x[1]) {
             let (d_alpha, d_x) = (d_alpha.as_mut(), d_x.as_mut());
+            let rows = &cast(x[1], x[1].dtype().float())?;
             return with_real!(dy.dtype(), T => {
-                aggregate_stream::backward::<T>(g, pairs, (x[0], x[1]), dy, d_alpha, d_x)
+                aggregate_stream::backward::<T>(g, pairs, (x[0], rows), dy, d_alpha, d_x)
             });
         }
         if let Some(d_alpha) = d_alpha {
@@ -71,6 +76,10 @@ impl Op for Aggregate {
             add_segments(d_x, &g.tail_pieces, &terms)?;
         }
         Ok(())
+    }
+
+    fn takes_half(&self, i: usize) -> bool {
+        i == 1
     }
 }
 

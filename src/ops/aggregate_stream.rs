@@ -98,6 +98,11 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
                 prefetch(self.at(other, ahead));
             }
         }
+        // Most rows of a gradient are zero behind the last layer, which only a batch reads.
+        let mut silent = true;
+        for &y in &y_l[..n] {
+            silent &= y == T::zero();
+        }
         let mut sum = [T::zero(); W];
         for e in offsets[l] as usize..offsets[l + 1] as usize {
             self.prefetch(e, out.sums);
@@ -109,11 +114,15 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
             }
             let y_c = self.at(self.y, column);
             if let (Some(other), Some((to, inverse))) = (self.other, &mut out.dots) {
-                to[e - first] += dot::<ISA, T>(&y_l[..n], self.at(other, column));
+                if !silent {
+                    to[e - first] += dot::<ISA, T>(&y_l[..n], self.at(other, column));
+                }
                 inverse[e - first] = dot::<ISA, T>(y_c, &other_l[..n]);
             }
             axpy::<ISA, T>(own, y_c, &mut sum[..n]);
-            axpy::<ISA, T>(back, &y_l[..n], &mut out.sums[c * n..][..n]);
+            if !silent {
+                axpy::<ISA, T>(back, &y_l[..n], &mut out.sums[c * n..][..n]);
+            }
         }
         if let Some((rows, fresh)) = &mut out.rows {
             put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &sum[..n]);
@@ -229,7 +238,7 @@ pub(super) fn backward<T: Real>(
     if let Some((_, behind)) = d_alpha {
         let first = pairs.edges;
         let (head, tail) = (&g.head.host()[first..], &g.tail.host()[first..]);
-        let dots = Dots::<T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
+        let dots = Dots::<T, T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
         let work = Behind { row_edge: &pairs.row_edge, inverse: inverse.host(), dots };
         parallel::for_rows_work(behind, 1, 8, &work);
     }
@@ -251,7 +260,7 @@ pub(super) fn backward<T: Real>(
 struct Behind<'a, T> {
     row_edge: &'a [u32],
     inverse: &'a [T],
-    dots: Dots<'a, T, 0>,
+    dots: Dots<'a, T, T, 0>,
 }
 
 impl<T: Real> RowWork<T> for Behind<'_, T> {

@@ -4,24 +4,31 @@
 
 use std::sync::Arc;
 
+use num_traits::One;
+
 use super::attend_cpu::{Edges, Forward, HeadBackward, TailBackward};
 use super::attend_stream::{Above, Paired};
+use super::cast::cast;
 use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::stream::WIDEST;
 use super::{attend_gpu, check, check_shape};
-use crate::engine::{Op, Real, Tensor, parallel};
+use crate::engine::{Op, Real, Store, Tensor, parallel};
 use crate::graph::{Graph, Pairs};
-use crate::with_real;
 use crate::{Error, Result};
+use crate::{with_real, with_store};
 
 /// pi_e = act(t_perp . U_g + o_g) / temperature + bias[bucket_e]; alpha = softmax of pi over a head's edges;
 /// agg_v = sum of alpha_e x_t.
 ///
 /// Inputs U (groups, m) and o (groups, 1) from `Query`, x_tail (tails, n), p_tail (tails, n), r_p (relations, m),
-/// bias (buckets, 1). With (0, n) and (0, m) for p_tail and r_p nothing is projected: t_perp = x_t. Outputs agg (heads, n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's
-/// denominator sum e^pi_e. A head without edges gets zeros.
+/// bias (buckets, 1). With (0, n) and (0, m) for p_tail and r_p nothing is projected: t_perp = x_t. Outputs agg (heads,
+/// n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's denominator sum e^pi_e. A head without
+/// edges gets zeros.
+///
+/// U, x_tail and p_tail may be stored in bf16 or f16, all three alike: edges then read half the bytes. Sums, outputs and
+/// gradients are f32.
 #[derive(Clone, Debug)]
 pub struct Attend {
     pub(super) graph: Arc<Graph>,
@@ -83,6 +90,12 @@ impl Attend {
         self.graph.pairs.as_deref().filter(|_| streams)
     }
 
+    /// The inputs as the passes take them: the stream over pairs works on f32.
+    fn widened(&self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let widen = self.pairs(x).is_some();
+        x.iter().map(|t| if widen { cast(t, t.dtype().float()) } else { Ok((*t).clone()) }).collect()
+    }
+
     fn check(&self, x: &[&Tensor]) -> Result<()> {
         let g = &*self.graph;
         let [u, o, x_tail, p_tail, r_p, bias] = x else {
@@ -93,6 +106,12 @@ impl Attend {
                 || format!("{}", x.len()),
             );
         };
+        check(
+            [x_tail, p_tail].iter().all(|t| t.dtype() == u.dtype()),
+            "attend",
+            || "U, x_tail and p_tail of one type".into(),
+            || format!("{u:?}, {x_tail:?}, {p_tail:?}"),
+        )?;
         check_shape("attend", "U", u, g.groups.count, u.cols())?;
         check_shape("attend", "o", o, g.groups.count, 1)?;
         check_shape("attend", "x_tail", x_tail, g.tails, x_tail.cols())?;
@@ -165,18 +184,21 @@ impl Op for Attend {
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         self.check(x)?;
         let g = &*self.graph;
+        let widened = self.widened(x)?;
+        let x = &widened.iter().collect::<Vec<_>>()[..];
         let (u, x_tail, p_tail, r_p) = (x[0], x[2], x[3], x[4]);
-        let mut s = Tensor::zeros(&u.device(), u.dtype(), g.tails, 1)?;
-        let mut c = Tensor::zeros(&u.device(), u.dtype(), g.groups.count, 1)?;
+        let (device, float) = (u.device(), u.dtype().float());
+        let mut s = Tensor::zeros(&device, float, g.tails, 1)?;
+        let mut c = Tensor::zeros(&device, float, g.groups.count, 1)?;
         let pairs = self.pairs(x);
         if pairs.is_none() && Attend::is_projected(x) {
             add_dots(&mut s, (x_tail, None), (p_tail, None))?;
             add_dots(&mut c, (u, None), (r_p, Some(&g.groups.relation)))?;
         }
         let mut saved = Saved { s, c, paired: None };
-        let mut alpha = u.empty_like(g.edges(), 1)?;
+        let mut alpha = Tensor::empty(&device, float, g.edges(), 1)?;
         // Heads without edges have no piece that would write their value.
-        let mut log_sum = Tensor::zeros(&u.device(), u.dtype(), g.heads, 1)?;
+        let mut log_sum = Tensor::zeros(&device, float, g.heads, 1)?;
         if let Some(pairs) = pairs {
             let (agg, paired) = with_real!(u.dtype(), T => with_stream!((x_tail.cols(), u.cols()), W, FIXED => {
                 self.stream_forward::<T, W, FIXED>(pairs, x, &mut saved, &mut alpha, &mut log_sum)?
@@ -188,9 +210,10 @@ impl Op for Attend {
         let agg = match u.gpu() {
             Some(gpu) => attend_gpu::forward(self, gpu, x, &saved, &mut alpha, &mut log_sum)?,
             None => {
-                let mut agg = x_tail.empty_like(g.heads, x_tail.cols())?;
-                with_real!(u.dtype(), T => with_width!((x_tail.cols(), u.cols()), D => {
-                    let edges = self.edges::<T, D>(x, &saved);
+                let mut agg = Tensor::empty(&device, float, g.heads, x_tail.cols())?;
+                with_store!(u.dtype(), S => with_width!((x_tail.cols(), u.cols()), D => {
+                    type T = <S as Store>::Sum;
+                    let edges = self.edges::<S, D>(x, &saved);
                     let mut scalars = vec![T::of(0.0); g.heads * 2];
                     let out = Outputs {
                         rows: agg.host_mut::<T>(),
@@ -224,11 +247,12 @@ impl Op for Attend {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
         let projected = Attend::is_projected(x);
         let (p_none, r_none);
-        let mut x = x.to_vec();
+        let widened = self.widened(x)?;
+        let mut x = widened.iter().collect::<Vec<_>>();
         if !projected && x[0].gpu().is_some() {
             // The kernels read them, times sums that are zero.
             p_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.tails, x[2].cols())?;
-            r_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.relations, x[0].cols())?;
+            r_none = Tensor::zeros(&x[0].device(), x[0].dtype().float(), g.relations, x[0].cols())?;
             (x[3], x[4]) = (&p_none, &r_none);
         }
         let x = &x[..];
@@ -239,7 +263,7 @@ impl Op for Attend {
             }));
         }
         // Equal to sum of alpha_e dalpha_e, without the sum over edges for the part through agg.
-        let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype(), g.heads, 1)?;
+        let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype().float(), g.heads, 1)?;
         if let Some(d_agg) = dy[0] {
             add_dots(&mut inner, (d_agg, None), (y[0], None))?;
         }
@@ -292,15 +316,19 @@ impl Op for Attend {
         }
         Ok(())
     }
+
+    fn takes_half(&self, i: usize) -> bool {
+        matches!(i, 0 | 2 | 3)
+    }
 }
 
 /// The CPU side.
 impl Attend {
-    pub(super) fn edges<'a, T: Real, const D: usize>(
+    pub(super) fn edges<'a, S: Store, const D: usize>(
         &'a self,
         x: &[&'a Tensor],
         saved: &'a Saved,
-    ) -> Edges<'a, T, D> {
+    ) -> Edges<'a, S, D> {
         Edges {
             tail: self.graph.tail.host(),
             group: self.graph.group.host(),
@@ -310,8 +338,8 @@ impl Attend {
             s: saved.s.host(),
             c: saved.c.host(),
             widths: (x[2].cols(), x[0].cols()),
-            slope: self.slope.map(|slope| T::of(slope as f64)),
-            inverse_temperature: T::one() / T::of(self.temperature as f64),
+            slope: self.slope.map(|slope| S::Sum::of(slope as f64)),
+            inverse_temperature: S::Sum::one() / S::Sum::of(self.temperature as f64),
         }
     }
 
@@ -327,11 +355,12 @@ impl Attend {
         let mut d = alpha.empty_like(g.edges(), 1)?;
         let (mut sum_s, mut sum) =
             (alpha.empty_like(g.groups.count, 1)?, alpha.empty_like(g.groups.count, 1)?);
-        with_real!(alpha.dtype(), T => with_width!((x[2].cols(), x[0].cols()), D => {
+        with_store!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
+            type T = <S as Store>::Sum;
             let width = d_u.as_ref().map_or(0, |d_u| d_u.cols());
             let mut scalars = vec![T::of(0.0); g.groups.count * 2];
             let work = HeadBackward {
-                edges: self.edges::<T, D>(x, saved),
+                edges: self.edges::<S, D>(x, saved),
                 graph: g,
                 first: (0, 0),
                 r_p: x[4].host(),
@@ -363,9 +392,10 @@ impl Attend {
     ) -> Result<Tensor> {
         let g = &*self.graph;
         let mut w = alpha.empty_like(g.tails, 1)?;
-        with_real!(alpha.dtype(), T => with_width!((x[2].cols(), x[0].cols()), D => {
+        with_store!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
+            type T = <S as Store>::Sum;
             let work = TailBackward {
-                edges: self.edges::<T, D>(x, saved),
+                edges: self.edges::<S, D>(x, saved),
                 edge: g.by_tail.edge.host(),
                 head: g.head.host(),
                 first: 0,

@@ -1,10 +1,11 @@
-//! Relation attention on the CPU: three passes over pieces, each reading a neighbour's row once from memory.
+//! Relation attention on the CPU: three passes over pieces, each reading a neighbour's row once from memory. S is what
+//! the rows are stored in, T what is computed in.
 
 use std::ops::Range;
 
 use super::segment::{Place, Segment};
-use crate::engine::Real;
 use crate::engine::parallel::{axpy, dot, prefetch};
+use crate::engine::{Real, Store};
 use crate::graph::Graph;
 
 /// Edges between the row that is asked for and the row that is used.
@@ -13,20 +14,20 @@ const AHEAD: usize = 8;
 const TILE: usize = 64;
 
 /// What all passes read. D is the width n = m of the rows, 0 for any other widths.
-pub(super) struct Edges<'a, T, const D: usize> {
+pub(super) struct Edges<'a, S: Store, const D: usize> {
     pub tail: &'a [u32],
     pub group: &'a [u32],
-    pub x: &'a [T],
-    pub u: &'a [T],
-    pub o: &'a [T],
-    pub s: &'a [T],
-    pub c: &'a [T],
+    pub x: &'a [S],
+    pub u: &'a [S],
+    pub o: &'a [S::Sum],
+    pub s: &'a [S::Sum],
+    pub c: &'a [S::Sum],
     pub widths: (usize, usize),
-    pub slope: Option<T>,
-    pub inverse_temperature: T,
+    pub slope: Option<S::Sum>,
+    pub inverse_temperature: S::Sum,
 }
 
-impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
+impl<'a, T: Real, S: Store<Sum = T>, const D: usize> Edges<'a, S, D> {
     /// n, m and min(n, m)
     #[inline(always)]
     fn widths(&self) -> (usize, usize, usize) {
@@ -35,14 +36,14 @@ impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
     }
 
     #[inline(always)]
-    fn row(&self, e: usize) -> &'a [T] {
+    fn row(&self, e: usize) -> &'a [S] {
         let n = self.widths().0;
         &self.x[self.tail[e] as usize * n..][..n]
     }
 
     /// The first min(n, m) elements of U_g.
     #[inline(always)]
-    fn query(&self, g: usize) -> &'a [T] {
+    fn query(&self, g: usize) -> &'a [S] {
         let (_, m, k) = self.widths();
         &self.u[g * m..][..k]
     }
@@ -56,14 +57,14 @@ impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
 
     /// The logit before activation and temperature: t_perp . U_g + o_g.
     #[inline(always)]
-    fn inner(&self, g: usize, t: usize, row: &[T]) -> T {
+    fn inner(&self, g: usize, t: usize, row: &[S]) -> T {
         let query = self.query(g);
         dot(&row[..query.len()], query) + self.s[t] * self.c[g] + self.o[g]
     }
 
     /// The derivative of the activation at the logit of an edge.
     #[inline(always)]
-    fn slope(&self, g: usize, t: usize, row: &[T]) -> T {
+    fn slope(&self, g: usize, t: usize, row: &[S]) -> T {
         match self.slope {
             Some(slope) if self.inner(g, t, row) <= T::zero() => slope,
             _ => T::one(),
@@ -80,9 +81,9 @@ impl<'a, T: Real, const D: usize> Edges<'a, T, D> {
 }
 
 /// Heads: row = agg_v, scalars = (max, sum), entries = alpha.
-pub(super) struct Forward<'a, T, const D: usize> {
-    pub edges: Edges<'a, T, D>,
-    pub bias: &'a [T],
+pub(super) struct Forward<'a, S: Store, const D: usize> {
+    pub edges: Edges<'a, S, D>,
+    pub bias: &'a [S::Sum],
     pub bucket: &'a [u32],
 }
 
@@ -121,7 +122,7 @@ pub(super) fn inverse<T: Real>(sum: T) -> T {
     if sum == T::zero() { T::zero() } else { T::one() / sum }
 }
 
-impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D> {
     #[inline(always)]
     fn empty(&self, _row: usize, place: Place<'_, T>) {
         place.row.fill(T::zero());
@@ -195,21 +196,21 @@ impl<T: Real, const D: usize> Segment<T> for Forward<'_, T, D> {
 }
 
 /// Groups: row = dU_g (absent: width 0), scalars = (sum of dz_e s_t, sum of dz_e), entries = dpi_e / temperature.
-pub(super) struct HeadBackward<'a, T, const D: usize> {
-    pub edges: Edges<'a, T, D>,
+pub(super) struct HeadBackward<'a, S: Store, const D: usize> {
+    pub edges: Edges<'a, S, D>,
     pub graph: &'a Graph,
     /// The group that is segment 0, and the head that `inner` begins with.
     pub first: (usize, usize),
     /// Empty where nothing goes through the projection here.
-    pub r_p: &'a [T],
-    pub alpha: &'a [T],
+    pub r_p: &'a [S::Sum],
+    pub alpha: &'a [S::Sum],
     /// (heads, n) and (edges): the gradients of both outputs, and (heads) sum of alpha dalpha.
-    pub d_agg: Option<&'a [T]>,
-    pub d_alpha: Option<&'a [T]>,
-    pub inner: &'a [T],
+    pub d_agg: Option<&'a [S::Sum]>,
+    pub d_alpha: Option<&'a [S::Sum]>,
+    pub inner: &'a [S::Sum],
 }
 
-impl<T: Real, const D: usize> HeadBackward<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> HeadBackward<'_, S, D> {
     /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
     #[inline(always)]
     fn through_projection(&self, group: usize, place: &mut Place<'_, T>) {
@@ -221,7 +222,7 @@ impl<T: Real, const D: usize> HeadBackward<'_, T, D> {
     }
 }
 
-impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_, S, D> {
     #[inline(always)]
     fn piece(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
@@ -269,21 +270,21 @@ impl<T: Real, const D: usize> Segment<T> for HeadBackward<'_, T, D> {
 }
 
 /// Tails: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
-pub(super) struct TailBackward<'a, T, const D: usize> {
-    pub edges: Edges<'a, T, D>,
+pub(super) struct TailBackward<'a, S: Store, const D: usize> {
+    pub edges: Edges<'a, S, D>,
     pub edge: &'a [u32],
     pub head: &'a [u32],
     /// The tail that is segment 0.
     pub first: usize,
     /// Empty where nothing goes through the projection here.
-    pub p: &'a [T],
-    pub alpha: &'a [T],
-    pub d_agg: Option<&'a [T]>,
+    pub p: &'a [S],
+    pub alpha: &'a [S::Sum],
+    pub d_agg: Option<&'a [S::Sum]>,
     /// (edges) dpi_e / temperature
-    pub d: &'a [T],
+    pub d: &'a [S::Sum],
 }
 
-impl<T: Real, const D: usize> TailBackward<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> TailBackward<'_, S, D> {
     /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
     #[inline(always)]
     fn through_projection(&self, t: usize, place: &mut Place<'_, T>) {
@@ -294,7 +295,7 @@ impl<T: Real, const D: usize> TailBackward<'_, T, D> {
     }
 }
 
-impl<T: Real, const D: usize> Segment<T> for TailBackward<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for TailBackward<'_, S, D> {
     #[inline(always)]
     fn empty(&self, _row: usize, place: Place<'_, T>) {
         place.scalars.fill(T::zero());

@@ -1,6 +1,7 @@
-//! Relation attention on a GPU: the launches of attend.cu and attend_backward.cu.
+//! Relation attention on a GPU: the launches of attend.cu and attend_backward.cu, or for rows of 16 bits attend_half.cu.
 
 use super::attend::{Attend, HeadSide, Saved, Upstream};
+use super::for_rows_of;
 use crate::Result;
 use crate::engine::device::{Grid, Kernel, Launch, kernels};
 use crate::engine::{Gpu, Index, Tensor};
@@ -8,9 +9,9 @@ use crate::graph::Pieces;
 
 const THREADS: u32 = 128;
 
-/// The kernel for rows of 64 columns where it fits, else the one for any widths.
-fn choose(x: &[&Tensor], rows_of_64: Kernel, any: Kernel) -> Kernel {
-    if (x[2].cols(), x[0].cols()) == (64, 64) { rows_of_64 } else { any }
+/// The kernel for the type and the width of the rows: for 64 columns where that fits, else for any.
+fn choose(x: &[&Tensor], rows_of_64: [Kernel; 3], any: [Kernel; 3]) -> Kernel {
+    for_rows_of(x[2], if (x[2].cols(), x[0].cols()) == (64, 64) { rows_of_64 } else { any })
 }
 
 impl Attend {
@@ -35,14 +36,18 @@ pub(super) fn forward(
 ) -> Result<Tensor> {
     let (g, n) = (&*op.graph, x[2].cols());
     // Heads without edges have no piece that would write their row.
-    let mut agg = Tensor::zeros(&x[2].device(), x[2].dtype(), g.heads, n)?;
+    let mut agg = Tensor::zeros(&alpha.device(), alpha.dtype(), g.heads, n)?;
     let pieces = &g.head_pieces;
     if pieces.count() == 0 {
         return Ok(agg);
     }
     let slots = pieces.split.len();
     let (mut partial, mut stats) = (agg.empty_like(slots, n)?, agg.empty_like(slots, 2)?);
-    let kernel = choose(x, kernels::ATTEND_FORWARD_64, kernels::ATTEND_FORWARD_ANY);
+    let kernel = choose(
+        x,
+        [kernels::ATTEND_FORWARD_64, kernels::ATTEND_FORWARD_64_BF16, kernels::ATTEND_FORWARD_64_F16],
+        [kernels::ATTEND_FORWARD_ANY, kernels::ATTEND_FORWARD_ANY_BF16, kernels::ATTEND_FORWARD_ANY_F16],
+    );
     let launch = gpu
         .launch(kernel, Grid::warps(pieces.count(), THREADS))
         .tensor_mut(&mut agg)
@@ -105,7 +110,19 @@ pub(super) fn head_backward(
     }
     let k = x[0].cols().min(x[2].cols());
     let mut partial = alpha.empty_like(pieces.split.len(), k + 2)?;
-    let kernel = choose(x, kernels::ATTEND_HEAD_BACKWARD_64, kernels::ATTEND_HEAD_BACKWARD_ANY);
+    let kernel = choose(
+        x,
+        [
+            kernels::ATTEND_HEAD_BACKWARD_64,
+            kernels::ATTEND_HEAD_BACKWARD_64_BF16,
+            kernels::ATTEND_HEAD_BACKWARD_64_F16,
+        ],
+        [
+            kernels::ATTEND_HEAD_BACKWARD_ANY,
+            kernels::ATTEND_HEAD_BACKWARD_ANY_BF16,
+            kernels::ATTEND_HEAD_BACKWARD_ANY_F16,
+        ],
+    );
     let launch = gpu
         .launch(kernel, Grid::warps(pieces.count(), THREADS))
         .optional_mut(d_u.as_deref_mut())
@@ -151,7 +168,19 @@ pub(super) fn tail_backward(
         return Ok(w);
     }
     let mut partial = alpha.empty_like(pieces.split.len(), n + 1)?;
-    let kernel = choose(x, kernels::ATTEND_TAIL_BACKWARD_64, kernels::ATTEND_TAIL_BACKWARD_ANY);
+    let kernel = choose(
+        x,
+        [
+            kernels::ATTEND_TAIL_BACKWARD_64,
+            kernels::ATTEND_TAIL_BACKWARD_64_BF16,
+            kernels::ATTEND_TAIL_BACKWARD_64_F16,
+        ],
+        [
+            kernels::ATTEND_TAIL_BACKWARD_ANY,
+            kernels::ATTEND_TAIL_BACKWARD_ANY_BF16,
+            kernels::ATTEND_TAIL_BACKWARD_ANY_F16,
+        ],
+    );
     let launch = gpu
         .launch(kernel, Grid::warps(pieces.count(), THREADS))
         .optional_mut(d_x.as_deref_mut())
@@ -189,7 +218,15 @@ fn merge(
     if pieces.split_rows.is_empty() {
         return Ok(());
     }
-    gpu.launch(kernels::ATTEND_BACKWARD_MERGE, Grid::new(pieces.split_rows.len() as u32, THREADS))
+    let kernel = for_rows_of(
+        along,
+        [
+            kernels::ATTEND_BACKWARD_MERGE,
+            kernels::ATTEND_BACKWARD_MERGE_BF16,
+            kernels::ATTEND_BACKWARD_MERGE_F16,
+        ],
+    );
+    gpu.launch(kernel, Grid::new(pieces.split_rows.len() as u32, THREADS))
         .optional_mut(out)
         .tensor_mut(first_sum)
         .optional_mut(second_sum)

@@ -7,7 +7,7 @@ use super::{Dropout, check, check_shape, saved};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, Trans};
-use crate::engine::{Op, Philox, Real, Tensor};
+use crate::engine::{DType, Device, Op, Philox, Real, Tensor};
 use crate::with_real;
 
 /// Which function joins x and a. f is LeakyReLU.
@@ -38,7 +38,8 @@ pub struct BiInteraction {
     aggregator: Aggregator,
     slope: f32,
     dropout: Dropout,
-    /// The activated products before dropout, one or two of (N, d_out): the signs that backward needs.
+    /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by blocks
+    /// these signs alone, a byte for each element of the output.
     activated: Option<Vec<Tensor>>,
 }
 
@@ -111,16 +112,15 @@ impl BiInteraction {
         &self,
         x: &[&Tensor],
         dy: &Tensor,
-        activated: &[Tensor],
+        signs: &Tensor,
         dx: &mut [Option<Tensor>],
     ) {
         let (nodes, weights) = dx.split_at_mut(2);
         let (first, second) = nodes.split_at_mut(1);
-        let h = [activated[0].host::<T>(), activated[1].host::<T>()];
         let layer = self.layer::<T>(x);
         let parts = layer.backward(
             dy.host(),
-            h,
+            &bytemuck::cast_slice(signs.host::<f32>())[..dy.len()],
             first[0].as_mut().map(Tensor::host_overwrite),
             second[0].as_mut().map(Tensor::host_overwrite),
         );
@@ -249,13 +249,12 @@ impl Op for BiInteraction {
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         self.check_inputs(x)?;
         if self.by_blocks(x) {
-            let shape = (x[0].rows(), x[2].cols());
-            let empty = || x[0].empty_like(shape.0, shape.1);
-            let (mut y, mut h1, mut h2) = (empty()?, empty()?, empty()?);
-            with_real!(y.dtype(), T => {
-                self.layer::<T>(x).forward(y.host_mut(), h1.host_mut(), h2.host_mut());
-            });
-            self.activated = Some(vec![h1, h2]);
+            let mut y = x[0].empty_like(x[0].rows(), x[2].cols())?;
+            // Four bytes to an element: memory of tensors is used again from step to step.
+            let mut signs = Tensor::empty(&Device::Cpu, DType::F32, y.len().div_ceil(4), 1)?;
+            let bytes = &mut bytemuck::cast_slice_mut(signs.host_mut::<f32>())[..y.len()];
+            with_real!(y.dtype(), T => self.layer::<T>(x).forward(y.host_mut(), bytes));
+            self.activated = Some(vec![signs]);
             return Ok(vec![y]);
         }
         let inputs = products_of(self.aggregator, x[0], x[1])?;
@@ -282,7 +281,7 @@ impl Op for BiInteraction {
         }
         let activated = saved("bi-interaction", &self.activated)?;
         if self.by_blocks(x) {
-            with_real!(dy.dtype(), T => self.backward_by_blocks::<T>(x, dy, activated, dx));
+            with_real!(dy.dtype(), T => self.backward_by_blocks::<T>(x, dy, &activated[0], dx));
             return Ok(());
         }
         let d = self.output_backward(dy, activated)?;

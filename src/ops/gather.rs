@@ -1,13 +1,15 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
+//! Rows stored in 16 bits are copied as they are.
 
 use super::check_shape;
 use super::scatter::{Layout, Scattered, scatter};
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, axpy};
+use crate::engine::parallel;
+use crate::engine::simd::axpy;
 use crate::engine::{Gpu, Op, Real, Tensor};
 use crate::graph::Rows;
-use crate::with_real;
 use crate::{Error, Result};
+use crate::{with_real, with_store};
 
 /// Input table (N, d); output (B, d), row b being row ids[b] of the table. The ids stand in the op.
 #[derive(Clone, Debug)]
@@ -35,7 +37,9 @@ impl Op for Gather {
         let mut y = table.empty_like(count, d)?;
         if let Some(gpu) = table.gpu() {
             if !y.is_empty() {
-                gpu.launch(kernels::GATHER_FWD, Grid::warps(count, 256))
+                let kernel =
+                    if table.dtype().is_half() { kernels::GATHER_FWD_16 } else { kernels::GATHER_FWD };
+                gpu.launch(kernel, Grid::warps(count, 256))
                     .tensor(table)
                     .index(&self.rows.ids)
                     .tensor_mut(&mut y)
@@ -46,9 +50,9 @@ impl Op for Gather {
             return Ok(vec![y]);
         }
         let ids = self.rows.ids.host();
-        with_real!(table.dtype(), T => {
-            let table = table.host::<T>();
-            parallel::for_rows(y.host_mut::<T>(), d, |first, rows| {
+        with_store!(table.dtype(), S => {
+            let table = table.host::<S>();
+            parallel::for_rows(y.host_mut::<S>(), d, |first, rows| {
                 for (row, &id) in rows.chunks_exact_mut(d).zip(&ids[first..]) {
                     row.copy_from_slice(&table[id as usize * d..][..d]);
                 }
@@ -78,6 +82,10 @@ impl Op for Gather {
         });
         Ok(())
     }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
+    }
 }
 
 /// Sums of rows of dy (B, d).
@@ -88,8 +96,8 @@ struct AddRows<'a, T> {
 
 impl<T: Real> Scattered<T, 1> for AddRows<'_, T> {
     #[inline(always)]
-    fn add(&self, place: usize, sum: &mut [T]) {
-        axpy(T::one(), &self.dy[place * self.d..][..self.d], sum);
+    fn add<const ISA: u8>(&self, place: usize, sum: &mut [T]) {
+        axpy::<ISA, T>(T::one(), &self.dy[place * self.d..][..self.d], sum);
     }
 
     #[inline(always)]
@@ -98,9 +106,9 @@ impl<T: Real> Scattered<T, 1> for AddRows<'_, T> {
     }
 
     #[inline(always)]
-    fn finish(&self, _row: usize, sum: &[T], [out]: &mut [Option<&mut [T]>; 1]) {
+    fn finish<const ISA: u8>(&self, _row: usize, sum: &mut [T], [out]: &mut [Option<&mut [T]>; 1]) {
         if let Some(out) = out {
-            axpy(T::one(), sum, out);
+            axpy::<ISA, T>(T::one(), sum, out);
         }
     }
 }

@@ -13,6 +13,7 @@ mod bi_interaction;
 mod bi_interaction_cpu;
 mod bottom;
 mod bpr;
+mod cast;
 mod concat;
 mod dense;
 mod dense_cpu;
@@ -45,6 +46,7 @@ pub use bce::BceLoss;
 pub use bi_interaction::{Aggregator, BiInteraction};
 pub use bottom::Bottom;
 pub use bpr::Bpr;
+pub use cast::Cast;
 pub use concat::{Combine, Concat};
 pub use dense::Activation;
 pub use dropout::Dropout;
@@ -66,7 +68,8 @@ pub use transd::{Distance, ProjNorm, TransD, TransDLoss, TransDOptions, Triples,
 
 pub use crate::graph::Rows;
 
-use crate::engine::Tensor;
+use crate::engine::device::Kernel;
+use crate::engine::{DType, Tensor};
 use crate::{Error, Result};
 
 /// Fails unless `ok`; `expected` and `got` are only formatted then.
@@ -87,6 +90,15 @@ pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize,
         || format!("{what} {rows} x {cols}"),
         || format!("{} x {}", t.rows(), t.cols()),
     )
+}
+
+/// The kernel for rows stored as those of `rows`, of three for f32, bf16 and f16.
+pub(crate) fn for_rows_of(rows: &Tensor, [single, bf16, f16]: [Kernel; 3]) -> Kernel {
+    match rows.dtype() {
+        DType::Bf16 => bf16,
+        DType::F16 => f16,
+        DType::F32 | DType::F64 => single,
+    }
 }
 
 /// What forward kept for backward.

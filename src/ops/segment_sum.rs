@@ -1,15 +1,16 @@
 //! What graph ops are made of, on either device: weighted sums of gathered rows by segment, inner products of
-//! gathered rows, and scaled rows. All of them add to their output.
+//! gathered rows, and scaled rows. All of them add to their output, in f32 where the rows are stored in 16 bits.
 
 use std::ops::Range;
 
+use super::for_rows_of;
 use super::segment::{self, Outputs, Place, Segment};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, RowWork, axpy, dot};
-use crate::engine::{Index, Real, Tensor};
+use crate::engine::{Index, Real, Store, Tensor};
 use crate::graph::Pieces;
-use crate::with_real;
+use crate::with_store;
 
 /// The terms of a segmented sum. Entry i of a segment stands for e = `entry[i]` (i itself where absent), and its
 /// term is `weight[e] * x[column[e]]` (1 and `x[e]` where absent).
@@ -30,8 +31,10 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
     if let Some(gpu) = out.gpu().cloned() {
         let mut partial = out.empty_like(pieces.split.len(), n)?;
         let null = || 0u64;
+        let kernel =
+            for_rows_of(terms.x, [kernels::SEGMENT_SUM, kernels::SEGMENT_SUM_BF16, kernels::SEGMENT_SUM_F16]);
         let launch = gpu
-            .launch(kernels::SEGMENT_SUM, Grid::warps(pieces.count(), 128))
+            .launch(kernel, Grid::warps(pieces.count(), 128))
             .tensor_mut(out)
             .tensor_mut(&mut partial)
             .tensor(terms.x)
@@ -53,55 +56,60 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
             .count(width)
             .run();
     }
-    with_real!(out.dtype(), T => {
-        let sum = Sum::<T> {
+    with_store!(terms.x.dtype(), S => {
+        let sum = Sum::<S> {
             entry: terms.entry.map(Index::host),
             column: terms.column.map(Index::host),
-            weight: terms.weight.map(Tensor::host::<T>),
-            x: terms.x.host::<T>(),
+            weight: terms.weight.map(Tensor::host),
+            x: terms.x.host(),
             n,
             stride: terms.x.cols(),
         };
-        add_segment_rows(out.host_mut::<T>(), width, pieces, sum);
+        add_segment_rows(out.host_mut(), width, pieces, sum);
     });
     Ok(())
 }
 
 /// `add_segments` on the CPU: rows of `width` in `rows`.
-pub(super) fn add_segment_rows<T: Real>(rows: &mut [T], width: usize, pieces: &Pieces, sum: Sum<'_, T>) {
+pub(super) fn add_segment_rows<S: Store>(
+    rows: &mut [S::Sum],
+    width: usize,
+    pieces: &Pieces,
+    sum: Sum<'_, S>,
+) {
     let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
     match (sum.n, sum.stride) {
-        (64, 64) => segment::run(pieces, out, &Fixed::<T, 64>(sum)),
-        (32, 32) => segment::run(pieces, out, &Fixed::<T, 32>(sum)),
-        _ => segment::run(pieces, out, &Fixed::<T, 0>(sum)),
+        (64, 64) => segment::run(pieces, out, &Fixed::<S, 64>(sum)),
+        (32, 32) => segment::run(pieces, out, &Fixed::<S, 32>(sum)),
+        _ => segment::run(pieces, out, &Fixed::<S, 0>(sum)),
     }
 }
 
 /// `Terms` in host memory: the first `n` columns of rows of `stride`.
-pub(super) struct Sum<'a, T> {
+pub(super) struct Sum<'a, S: Store> {
     pub entry: Option<&'a [u32]>,
     pub column: Option<&'a [u32]>,
-    pub weight: Option<&'a [T]>,
-    pub x: &'a [T],
+    pub weight: Option<&'a [S::Sum]>,
+    pub x: &'a [S],
     pub n: usize,
     pub stride: usize,
 }
 
 /// Rows of D elements, or of any number where D is 0.
-struct Fixed<'a, T, const D: usize>(Sum<'a, T>);
+struct Fixed<'a, S: Store, const D: usize>(Sum<'a, S>);
 
 /// Entries between the row that is asked for and the row that is used.
 const AHEAD: usize = 6;
 
-impl<'a, T: Real, const D: usize> Fixed<'a, T, D> {
+impl<'a, S: Store, const D: usize> Fixed<'a, S, D> {
     #[inline(always)]
-    fn row(&self, e: usize) -> &'a [T] {
+    fn row(&self, e: usize) -> &'a [S] {
         let (n, stride) = if D > 0 { (D, D) } else { (self.0.n, self.0.stride) };
         &self.0.x[at(self.0.column, e) * stride..][..n]
     }
 }
 
-impl<T: Real, const D: usize> Segment<T> for Fixed<'_, T, D> {
+impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Fixed<'_, S, D> {
     #[inline(always)]
     fn piece(&self, _row: usize, range: Range<usize>, _sole: bool, place: Place<'_, T>) {
         let out = &mut place.row[..if D > 0 { D } else { self.0.n }];
@@ -123,9 +131,13 @@ impl<T: Real, const D: usize> Segment<T> for Fixed<'_, T, D> {
 /// out[i] (rows, 1) += a[ia[i]] . b[ib[i]]; row i itself where an index is absent.
 pub(crate) fn add_dots(
     out: &mut Tensor,
-    (a, ia): (&Tensor, Option<&Index<u32>>),
-    (b, ib): (&Tensor, Option<&Index<u32>>),
+    (mut a, mut ia): (&Tensor, Option<&Index<u32>>),
+    (mut b, mut ib): (&Tensor, Option<&Index<u32>>),
 ) -> Result<()> {
+    if b.dtype().is_half() {
+        // There is code for two of one type, and for the first one in 16 bits.
+        ((a, ia), (b, ib)) = ((b, ib), (a, ia));
+    }
     let (count, n) = (out.rows(), a.cols());
     debug_assert_eq!(a.cols(), b.cols());
     if count == 0 || n == 0 {
@@ -133,8 +145,14 @@ pub(crate) fn add_dots(
     }
     if let Some(gpu) = out.gpu().cloned() {
         let grid = if n == 1 { Grid::cover(count, 256) } else { Grid::warps(count, 256) };
+        let kernels = match b.dtype().is_half() {
+            true => [kernels::GATHERED_DOTS, kernels::GATHERED_DOTS_BF16, kernels::GATHERED_DOTS_F16],
+            false => {
+                [kernels::GATHERED_DOTS, kernels::GATHERED_DOTS_BF16_F32, kernels::GATHERED_DOTS_F16_F32]
+            }
+        };
         return gpu
-            .launch(kernels::GATHERED_DOTS, grid)
+            .launch(for_rows_of(a, kernels), grid)
             .tensor_mut(out)
             .tensor(a)
             .value(ia.map_or(0, Index::address))
@@ -144,30 +162,42 @@ pub(crate) fn add_dots(
             .count(n)
             .run();
     }
-    with_real!(out.dtype(), T => {
-        let (a, b) = (a.host::<T>(), b.host::<T>());
-        let (ia, ib) = (ia.map(Index::host), ib.map(Index::host));
-        let out = out.host_mut::<T>();
-        match n {
-            64 => parallel::for_rows_work(out, 1, n, &Dots::<T, 64> { a, ia, b, ib, n }),
-            32 => parallel::for_rows_work(out, 1, n, &Dots::<T, 32> { a, ia, b, ib, n }),
-            1 => parallel::for_rows_work(out, 1, n, &Dots::<T, 1> { a, ia, b, ib, n }),
-            _ => parallel::for_rows_work(out, 1, n, &Dots::<T, 0> { a, ia, b, ib, n }),
+    let ids = (ia.map(Index::host), ib.map(Index::host));
+    with_store!(a.dtype(), A => {
+        type T = <A as Store>::Sum;
+        match b.dtype().is_half() {
+            true => dots::<T, A, A>(out.host_mut(), (a.host(), b.host()), ids, n),
+            false => dots::<T, A, T>(out.host_mut(), (a.host(), b.host()), ids, n),
         }
     });
     Ok(())
 }
 
+/// `add_dots` on the CPU.
+fn dots<T: Real, A: Store<Sum = T>, B: Store<Sum = T>>(
+    out: &mut [T],
+    (a, b): (&[A], &[B]),
+    (ia, ib): (Option<&[u32]>, Option<&[u32]>),
+    n: usize,
+) {
+    match n {
+        64 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 64> { a, ia, b, ib, n }),
+        32 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 32> { a, ia, b, ib, n }),
+        1 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 1> { a, ia, b, ib, n }),
+        _ => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 0> { a, ia, b, ib, n }),
+    }
+}
+
 /// Rows of D elements, or of n where D is 0.
-pub(super) struct Dots<'a, T, const D: usize> {
-    pub a: &'a [T],
+pub(super) struct Dots<'a, A, B, const D: usize> {
+    pub a: &'a [A],
     pub ia: Option<&'a [u32]>,
-    pub b: &'a [T],
+    pub b: &'a [B],
     pub ib: Option<&'a [u32]>,
     pub n: usize,
 }
 
-impl<T: Real, const D: usize> RowWork<T> for Dots<'_, T, D> {
+impl<T: Real, A: Store<Sum = T>, B: Store<Sum = T>, const D: usize> RowWork<T> for Dots<'_, A, B, D> {
     #[inline(always)]
     fn rows(&self, first: usize, out: &mut [T]) {
         let n = if D > 0 { D } else { self.n };
@@ -195,7 +225,10 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
     }
     if let Some(gpu) = out.gpu().cloned() {
         return gpu
-            .launch(kernels::SCALED_ROWS, Grid::warps(rows, 256))
+            .launch(
+                for_rows_of(x, [kernels::SCALED_ROWS, kernels::SCALED_ROWS_BF16, kernels::SCALED_ROWS_F16]),
+                Grid::warps(rows, 256),
+            )
             .tensor_mut(out)
             .tensor(scale)
             .tensor(x)
@@ -203,20 +236,20 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
             .count(n)
             .run();
     }
-    with_real!(out.dtype(), T => {
-        let (scale, x) = (scale.host::<T>(), x.host::<T>());
-        parallel::for_rows_work(out.host_mut::<T>(), n, n, &ScaledRows { scale, x, n });
+    with_store!(x.dtype(), S => {
+        let work = ScaledRows::<S> { scale: scale.host(), x: x.host(), n };
+        parallel::for_rows_work(out.host_mut(), n, n, &work);
     });
     Ok(())
 }
 
-struct ScaledRows<'a, T> {
-    scale: &'a [T],
-    x: &'a [T],
+struct ScaledRows<'a, S: Store> {
+    scale: &'a [S::Sum],
+    x: &'a [S],
     n: usize,
 }
 
-impl<T: Real> RowWork<T> for ScaledRows<'_, T> {
+impl<T: Real, S: Store<Sum = T>> RowWork<T> for ScaledRows<'_, S> {
     #[inline(always)]
     fn rows(&self, first: usize, rows: &mut [T]) {
         for (i, row) in (first..).zip(rows.chunks_exact_mut(self.n)) {

@@ -21,6 +21,8 @@ struct Input {
     cols: usize,
     values: Vec<f64>,
     differentiable: bool,
+    /// What it is stored in where others are f32.
+    storage: DType,
 }
 
 impl Case {
@@ -44,7 +46,7 @@ impl Case {
 
     pub fn input_of(mut self, rows: usize, cols: usize, values: Vec<f64>) -> Case {
         assert_eq!(values.len(), rows * cols);
-        self.inputs.push(Input { rows, cols, values, differentiable: true });
+        self.inputs.push(Input { rows, cols, values, differentiable: true, storage: DType::F32 });
         self
     }
 
@@ -54,6 +56,14 @@ impl Case {
         let mut case = self.input_of(rows, cols, values);
         case.inputs.last_mut().unwrap().differentiable = false;
         case
+    }
+
+    /// The last input is stored in `dtype` where others are f32: its values are rounded to that, for f64, too.
+    pub fn stored(mut self, dtype: DType) -> Case {
+        let input = self.inputs.last_mut().unwrap();
+        let t = Tensor::from_f64(&Device::Cpu, dtype, input.rows, input.cols, &input.values).unwrap();
+        (input.values, input.storage) = (t.to_f64().unwrap(), dtype);
+        self
     }
 
     /// Other tolerances than 1e-5 forward and 1e-4 backward, relative to the largest magnitude; say why.
@@ -69,7 +79,8 @@ impl Case {
         let mut tape = Tape::new();
         let mut vars = vec![];
         for input in &self.inputs {
-            let t = Tensor::from_f64(device, dtype, input.rows, input.cols, &input.values)?;
+            let stored = if dtype == DType::F32 { input.storage } else { dtype };
+            let t = Tensor::from_f64(device, stored, input.rows, input.cols, &input.values)?;
             vars.push(if input.differentiable { tape.parameter(t) } else { tape.constant(t) });
         }
         let outputs = tape.apply_all((self.make)(device)?, &vars)?;
@@ -79,6 +90,9 @@ impl Case {
             seeds.push((*y, Tensor::from_f64(device, dtype, rows, cols, &upstream(j, rows * cols))?));
         }
         let mut grads = tape.backward(&seeds)?;
+        let computed = |t: &Tensor| assert_eq!(t.dtype(), dtype, "{}: not in 16 bits", self.name);
+        outputs.iter().for_each(|y| computed(tape.value(*y)));
+        vars.iter().filter_map(|v| grads.get(*v)).for_each(computed);
         let values = outputs.iter().map(|y| tape.value(*y).clone()).collect();
         Ok((values, vars.iter().map(|v| grads.take(*v)).collect()))
     }

@@ -9,6 +9,7 @@ mod bce;
 mod bi_interaction;
 mod bottom;
 mod bpr;
+mod cast;
 #[path = "../common/mod.rs"]
 mod common;
 mod concat;
@@ -18,6 +19,7 @@ mod far_graphs;
 mod gate;
 mod gather;
 mod graphs;
+mod half;
 mod harness;
 mod linear;
 mod mix;

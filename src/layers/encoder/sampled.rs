@@ -6,7 +6,7 @@
 use super::{Encoder, Heard, States};
 use crate::Result;
 use crate::config::{AttentionMode, Message};
-use crate::engine::{DType, Device, Philox, Tensor, Var};
+use crate::engine::{Device, Philox, Tensor, Var};
 use crate::graph::{Block, Blocks};
 use crate::layers::Pass;
 use crate::ops::{Gather, Rows};
@@ -69,14 +69,8 @@ impl Encoder {
         }
         let heads = block.graph.head.host().iter().map(|&v| block.stands_for[v as usize]);
         let weights = block.edge.iter().zip(heads).map(|(&e, n)| self.fixed_values[e as usize] * n);
-        let weights: Vec<f32> = weights.collect();
-        let alpha = match pass.dtype {
-            DType::F32 => Tensor::new(pass.device, weights.len(), 1, &weights)?,
-            DType::F64 => {
-                let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
-                Tensor::from_f64(pass.device, pass.dtype, weights.len(), 1, &weights)?
-            }
-        };
+        let weights: Vec<f64> = weights.map(f64::from).collect();
+        let alpha = Tensor::from_f64(pass.device, pass.dtype, weights.len(), 1, &weights)?;
         Ok(Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None })
     }
 }

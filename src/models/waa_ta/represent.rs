@@ -43,10 +43,7 @@ impl WaaTa {
         }
         let nodes = self.encoder.nodes(pass)?;
         let z_u = match self.config.model.propagation {
-            Propagation::Full => {
-                let z = self.encoder.stack(pass, &nodes)?;
-                self.gather(pass, z, &learners.id)?
-            }
+            Propagation::Full => self.encoder.rows(pass, &nodes, learners.id.clone())?,
             Propagation::History => {
                 let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
                 self.encoder.stack(pass, &states)?

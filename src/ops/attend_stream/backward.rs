@@ -11,6 +11,10 @@ use crate::graph::Pairs;
 use crate::ops::attend::{Attend, HeadSide, Saved};
 use crate::ops::stream::{AHEAD, add_chunks, local, put, split, take};
 
+/// Edges between the ones that `prefetch_backward` asks rows for and the gradient of an inverse's weight, one element
+/// of far memory.
+const FAR: usize = 16;
+
 /// Gradients of the outputs, and what the forward pass made.
 pub(in crate::ops) struct Above<'a> {
     pub y: &'a [&'a Tensor],
@@ -76,6 +80,16 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for BackwardChunk<'_, 
     }
 }
 
+/// to += alpha a + beta b; b may be shorter, and ends early then.
+#[inline(always)]
+fn add_two<const ISA: u8, T: Real>((alpha, a): (T, &[T]), (beta, b): (T, &[T]), to: &mut [T]) {
+    let (both, rest) = to.split_at_mut(b.len());
+    for ((to, &a), &b) in both.iter_mut().zip(a).zip(b) {
+        *to = fma::<ISA, T>(beta, b, fma::<ISA, T>(alpha, a, *to));
+    }
+    axpy::<ISA, T>(alpha, &a[b.len()..], rest);
+}
+
 /// Row `i` of an optional output.
 #[inline(always)]
 fn row_of<'b, T>(out: &'b mut Option<(&mut [T], bool)>, i: usize, n: usize) -> Option<(&'b mut [T], bool)> {
@@ -97,6 +111,9 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             if let Some(d_agg) = above.d_agg {
                 prefetch(self.row_n(d_agg, c + self.pairs.columns.start));
             }
+        }
+        if let (Some(d_alpha), Some(&inverse)) = (above.d_alpha, self.pairs.inverse.get(e + FAR)) {
+            prefetch(&d_alpha[inverse as usize..][..1]);
         }
     }
 
@@ -190,20 +207,19 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 sum += dz;
                 axpy::<ISA, T>(dz, &x_c[..k], &mut d_u[..k]);
                 let to = &mut out.x_columns[c * n..][..n];
-                if above.d_agg.is_some() {
-                    axpy::<ISA, T>(alpha, &g_l[..n], to);
-                }
-                axpy::<ISA, T>(dz, &u_g[..k], &mut to[..k]);
+                add_two::<ISA, T>((alpha, &g_l[..n]), (dz, &u_g[..k]), to);
                 out.w_columns[c] = fma::<ISA, T>(dz, c_g, out.w_columns[c]);
                 axpy::<ISA, T>(back, &x_l[..k], &mut out.u_inverse[q * m..][..k]);
                 let sums = &mut out.sums_inverse[2 * q..2 * q + 2];
                 sums[0] = fma::<ISA, T>(back, s_l, sums[0]);
                 sums[1] += back;
-                if let Some(d_agg) = above.d_agg {
-                    let g_c = self.row_n(d_agg, c + pairs.columns.start);
-                    axpy::<ISA, T>(above.paired[e], g_c, &mut d_x[..n]);
+                match above.d_agg {
+                    Some(d_agg) => {
+                        let g_c = self.row_n(d_agg, c + pairs.columns.start);
+                        add_two::<ISA, T>((above.paired[e], g_c), (back, &u_q[..k]), &mut d_x[..n]);
+                    }
+                    None => axpy::<ISA, T>(back, &u_q[..k], &mut d_x[..k]),
                 }
-                axpy::<ISA, T>(back, &u_q[..k], &mut d_x[..k]);
                 w = fma::<ISA, T>(back, self.c_inverse[q], w);
             }
             out.sum[group - first.1] = sum;

@@ -185,14 +185,14 @@ impl Attend {
         }
         let (n, m) = (x[2].cols(), x[0].cols());
         let relation = &self.graph.groups.relation.host()[pairs.groups..];
-        let s = Dots::<T, 0> {
+        let s = Dots::<T, T, 0> {
             a: &x[2].host()[pairs.rows * n..],
             ia: None,
             b: &x[3].host()[pairs.rows * n..],
             ib: None,
             n,
         };
-        let c = Dots::<T, 0> {
+        let c = Dots::<T, T, 0> {
             a: &x[0].host()[pairs.groups * m..],
             ia: None,
             b: x[4].host(),
