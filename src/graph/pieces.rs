@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(p.split.host(), [1, 2, 3, 5, 6]);
         assert_eq!(p.slot.host(), [SOLE, 0, 1, 2, SOLE, 3, 4]);
     }
-    /// A row of 100 entries is not cut; one of 300 is, at the first and the third multiple of 10, since the second comes
-    /// too early; and the pieces of block 0 come first.
+    /// A row of 100 entries is not cut. One of 300 is where it passes 10, not where it passes 20, which comes too early,
+    /// and after 256 more entries. The pieces of block 0 come first.
     #[test]
     fn blocks_cut_long_rows_and_order_the_pieces() {
         let gathered = |i: u64| match i {

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod mutants;
 #[path = "../../kernels/scan.rs"]
 mod scan;
+
+use mutants::Mutants;
 
 /// What a kernel file is compiled with, so that faults end a launch with a message: undefined behaviour
 /// (cpp/checks.cpp), and a call before each access to memory (cpp/memory.cpp).
@@ -82,6 +85,12 @@ fn build() -> Result<(), String> {
     let flags = sanitizer.as_ref().map_or(&CHECKS[..], |sanitizer| sanitizer.flags);
     let internal = scan::files(&root.join("faults"), "cu")?;
     let mut sources = scan::files(&kernel_folder, "cu")?;
+    let mutant_list = root.join("faults/mutants.txt");
+    let mutant_list =
+        fs::read_to_string(&mutant_list).map_err(|e| format!("{}: {e}", mutant_list.display()))?;
+    let mutants = Mutants::parse(&mutant_list)?;
+    let mutant_folder = out.join("mutants");
+    mutants.write(&[&sources[..], &scan::files(&kernel_folder, "cuh")?].concat(), &mutant_folder)?;
     sources.extend(internal.iter().cloned());
     let kernels = scan::kernels(&sources)?;
 
@@ -99,7 +108,19 @@ fn build() -> Result<(), String> {
         let stem = if internal.contains(source) { format!("internal_{stem}") } else { stem };
         let own: Vec<_> = kernels.iter().filter(|kernel| kernel.file == *source).collect();
         let path = out.join(format!("{stem}.cpp"));
-        write(&path, &wrapper(source, &stem, &own, internal.contains(source)))?;
+        write(&path, &wrapper(source, &stem, &own, internal.contains(source), ""))?;
+        jobs.push((path, Some(format!("{SECTION}{stem}"))));
+        let _ = writeln!(declarations, "extern \"C\" void waata_host_register_{stem}();");
+        let _ = writeln!(calls, "    waata_host_register_{stem}();");
+        // The tests that need mutants are not run under a sanitizer.
+        let own: Vec<_> = own.into_iter().filter(|k| mutants.kernels.contains(&k.name[..])).collect();
+        if own.is_empty() || sanitizer.is_some() {
+            continue;
+        }
+        let changed = mutant_folder.join(source.file_name().unwrap_or_default());
+        let stem = format!("{}{stem}", mutants::PREFIX);
+        let path = out.join(format!("{stem}.cpp"));
+        write(&path, &wrapper(&changed, &stem, &own, true, mutants::PREFIX))?;
         jobs.push((path, Some(format!("{SECTION}{stem}"))));
         let _ = writeln!(declarations, "extern \"C\" void waata_host_register_{stem}();");
         let _ = writeln!(calls, "    waata_host_register_{stem}();");
@@ -146,8 +167,9 @@ fn compiler(root: &Path, kernel_folder: &Path, sanitizer: Option<&Sanitizer>) ->
     if runs { Ok(tool) } else { Err(format!("{MISSING}\n{} does not run", tool.path().display())) }
 }
 
-/// A kernel file is included in an unnamed namespace: as with nvcc, its device functions are its own.
-fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool) -> String {
+/// A kernel file is included in an unnamed namespace: as with nvcc, its device functions are its own. Its kernels are
+/// known by their names behind `prefix`.
+fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool, prefix: &str) -> String {
     let mut text = format!(
         "#include \"shim.h\"\n\nnamespace {{\n#include \"{}\"\n}}\n\n\
          // Weak: a file without shared memory has no such section.\n\
@@ -161,7 +183,7 @@ fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool)
         let _ = writeln!(
             text,
             "    static_assert({caller}::parameters == {parameters}, \"kernels/scan.rs counts otherwise\");\n    \
-             waata_host::add({{\"{name}\", {caller}::call, {caller}::sizes, {caller}::parameters, {bound}, {internal},\n        \
+             waata_host::add({{\"{prefix}{name}\", {caller}::call, {caller}::sizes, {caller}::parameters, {bound}, {internal},\n        \
              __start_{SECTION}{stem}, __stop_{SECTION}{stem}}});"
         );
     }

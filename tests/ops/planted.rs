@@ -121,3 +121,51 @@ fn a_wrong_index_and_a_dropped_term_fail_the_op_table() {
         }
     }
 }
+
+/// The cases of an operation, by the name that the list of mutants has.
+fn checks_of(cases: &str) -> Vec<Check> {
+    let table = |cases| Table::new("", cases).checks;
+    match cases {
+        "aggregate" => table(crate::aggregate::cases()),
+        "attend" => table(crate::attend::cases()),
+        "bank" => table(crate::mlp_bank::cases()),
+        "bce" => table(crate::bce::cases()),
+        "bi_interaction" => table(crate::bi_interaction::cases()),
+        "bottom" => table(crate::bottom::cases()),
+        "bpr" => table(crate::bpr::cases()),
+        "concat" => table(crate::concat::cases()),
+        "dropout" => table(crate::dropout::cases()),
+        "gate" => table(crate::gate::cases()),
+        "gather" => table(crate::gather::cases()),
+        "linear" => table(crate::linear::cases()),
+        "mix" => table(crate::mix::cases()),
+        "normalize" => table(crate::normalize::cases()),
+        "orthogonality" => table(crate::orthogonality::cases()),
+        "penalty" => table(crate::penalty::cases()),
+        "query" => table(crate::query::cases()),
+        "rank_head" => crate::rank::head_checks(),
+        "rank_match" => crate::rank::match_checks(),
+        "scale_rows" => table(crate::scale_rows::cases()),
+        "softmax_loss" => table(crate::softmax_loss::cases()),
+        "transd" => table(crate::transd::cases()),
+        other => panic!("mutants.txt: no cases of {other}"),
+    }
+}
+
+#[test]
+fn a_change_to_any_kernel_fails_its_cases() {
+    let mut unnoticed = vec![];
+    for line in include_str!("../host/faults/mutants.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (cases, rest) = line.split_once(": ").unwrap();
+        let checks = checks_of(cases);
+        for kernel in rest.split_once(" | ").unwrap().0.split(' ') {
+            let driver = HostDriver::new(Order::Forward).replacing(kernel, &format!("mutant_{kernel}"));
+            let device = Device::Gpu(Gpu::new(driver));
+            match checks.iter().find_map(|check| check(&device).err()) {
+                Some(why) => println!("{kernel}: {why:.200}"),
+                None => unnoticed.push(line),
+            }
+        }
+    }
+    assert!(unnoticed.is_empty(), "no case fails with, or kernels/ has not once:\n{}", unnoticed.join("\n"));
+}
