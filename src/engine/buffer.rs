@@ -98,7 +98,17 @@ impl Pool {
     }
 }
 
-static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(|| {
+    keep_freed_memory();
+    Mutex::default()
+});
+
+/// Has the C library keep what vectors free. glibc takes blocks from the kernel, and gives them back, from a size on
+/// that follows the largest such block that was freed, up to 32 MiB; until then the ids of every batch, several megabytes,
+/// cost page faults again. The block here is never touched and so costs nothing.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
+}
 
 /// `len` elements. A buffer of zeros has no memory until it is looked at.
 pub struct Buffer<T: Store> {

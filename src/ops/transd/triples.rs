@@ -95,12 +95,8 @@ impl Columns<'_> {
 
     fn check(&self) -> Result<()> {
         let count = self.count();
-        let lengths = [
-            self.relation_ids.len(),
-            self.tails.len(),
-            self.negative_heads.len(),
-            self.negative_tails.len(),
-        ];
+        let lengths =
+            [self.relation_ids.len(), self.tails.len(), self.negative_heads.len(), self.negative_tails.len()];
         if lengths.iter().any(|&length| length != count) || count > i32::MAX as usize {
             let expected = format!("five columns of {count} ids, fewer than 2^31");
             return Err(Error::shape("transd", expected, format!("{lengths:?}")));
@@ -110,7 +106,11 @@ impl Columns<'_> {
         }
         let most = self.relation_ids.iter().copied().reduce(u32::max);
         if let Some(r) = most.filter(|&r| r as usize >= self.relations) {
-            return Err(Error::shape("transd", format!("relations below {}", self.relations), format!("{r}")));
+            return Err(Error::shape(
+                "transd",
+                format!("relations below {}", self.relations),
+                format!("{r}"),
+            ));
         }
         // Without a way out of the loop, which vector units cannot take.
         let both = |i: usize| self.head_changes(i) && self.negative_tails[i] != self.tails[i];

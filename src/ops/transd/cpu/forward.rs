@@ -216,6 +216,7 @@ impl<'a, T: Real> All<'a, T> {
 
     /// The gradients where entities are projected and no more.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     fn plain<const ISA: u8>(
         &self,
         views: &[Projected<T>; 3],
@@ -230,8 +231,10 @@ impl<'a, T: Real> All<'a, T> {
         let (with_positive, with_negative) =
             (sign * a * dot::<ISA, T>(rp, scratch.positive), sign * b * dot::<ISA, T>(rp, scratch.negative));
         *kept_dot += with_positive + with_negative;
-        let (c, d) =
-            (sign * a * (views[0].product - views[1].product), sign * b * (views[0].product - views[2].product));
+        let (c, d) = (
+            sign * a * (views[0].product - views[1].product),
+            sign * b * (views[0].product - views[2].product),
+        );
         let m = rp.len();
         let (dr, drp) = sums.split_at_mut(m);
         let (positive, negative, drp) = (&scratch.positive[..m], &scratch.negative[..m], &mut drp[..m]);

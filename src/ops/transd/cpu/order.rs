@@ -1,7 +1,6 @@
 use super::super::triples::Columns;
 use crate::Result;
-use crate::engine::Device;
-use crate::engine::parallel;
+use crate::engine::{Device, parallel};
 use crate::graph::{Runs, Segments};
 
 /// Triples of one task, unless there are many relations: each task has sums of its own for all of them.
@@ -28,11 +27,17 @@ pub struct ByKept {
 impl ByKept {
     pub fn new(batch: &Columns) -> Result<ByKept> {
         let count = batch.count();
-        let kept: Vec<u32> =
-            (0..count).map(|i| if batch.head_changes(i) { batch.tails[i] } else { batch.heads[i] }).collect();
+        let mut kept = vec![0; count];
+        parallel::for_chunks(&mut kept, |first, kept| {
+            for (k, kept) in kept.iter_mut().enumerate() {
+                let i = first + k;
+                *kept = if batch.head_changes(i) { batch.tails[i] } else { batch.heads[i] };
+            }
+        });
         let sorted = Runs::new(&kept, batch.entities)?;
         let task = TASK.max(2 * batch.relations);
-        let (mut used, mut runs, mut of_task) = (Vec::with_capacity(3 * count), vec![], vec![]);
+        let mut used = Vec::with_capacity(sorted.id.len() + count / task + 1 + 2 * count);
+        let (mut runs, mut of_task) = (Vec::with_capacity(sorted.id.len() + count / task + 2), vec![]);
         for (&id, own) in sorted.id.iter().zip(sorted.offsets.windows(2)) {
             let (mut at, stop) = (own[0] as usize, own[1] as usize);
             while at < stop {
@@ -47,17 +52,21 @@ impl ByKept {
         of_task.push(runs.len() as u32);
         runs.push(count as u32);
         let mut ids = vec![[0; 4]; count];
-        parallel::for_rows(&mut ids, 1, |first, ids| {
-            for (ids, &i) in ids.iter_mut().zip(&sorted.place[first..]) {
+        let shared = used.len();
+        used.resize(shared + 2 * count, 0);
+        let flat: &mut [u32] = bytemuck::cast_slice_mut(&mut ids);
+        parallel::for_rows2((flat, 4), (&mut used[shared..], 2), |first, ids, used| {
+            let rows = ids.chunks_exact_mut(4).zip(used.chunks_exact_mut(2));
+            for ((ids, used), &i) in rows.zip(&sorted.place[first..]) {
                 let i = i as usize;
                 let kind = batch.kind(i);
-                *ids = match kind & 1 {
+                ids.copy_from_slice(&match kind & 1 {
                     0 => [batch.heads[i], batch.tails[i], batch.negative_tails[i], kind],
                     _ => [batch.tails[i], batch.heads[i], batch.negative_heads[i], kind],
-                };
+                });
+                used.copy_from_slice(&ids[1..3]);
             }
         });
-        used.extend(ids.iter().flat_map(|ids| [ids[1], ids[2]]));
         Ok(ByKept { task, runs, of_task, uses: Segments::new(&Device::Cpu, &used, batch.entities)?, ids })
     }
 
