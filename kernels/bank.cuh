@@ -2,7 +2,7 @@
 //
 // Layout: row-major; x_e, y_e and the like are blocks of columns of wider matrices, given by their first element and
 //   the row's length `ld`. W_e (k, n), b_e (n). dz_e = dy_e act'(y_e), with y_e absent (null) where dy_e is dz_e.
-// Schedule: a block per 64 x 64 tile (tile.cuh). Sums over the batch are cut into `splits` ranges, whose partial sums
+// Schedule: a block per 64 x 64 tile (tile.cuh), all along x, as in matmul.cuh. Sums over the batch are cut into `splits` ranges, whose partial sums
 //   bank_merge adds in order.
 #pragma once
 #include "tile.cuh"
@@ -25,7 +25,8 @@ __device__ __forceinline__ void bank_forward(const Pointers &x, int ldx, const P
                                              float slope) {
     const float *input = x.at[blockIdx.z], *weight = w.at[blockIdx.z], *bias = b.at[blockIdx.z];
     float *out = y.at[blockIdx.z];
-    int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+    int row0, col0;
+    place(n, row0, col0);
     Sums sum = {};
     multiply<U, true, false>(
         sum, 0, k, [&](int r, int kk) { return row0 + r < rows ? input[(size_t)(row0 + r) * ldx + kk] : 0.0f; },
@@ -46,12 +47,13 @@ __device__ __forceinline__ void bank_weights(float *partial, const Pointers &x, 
                                              const Pointers &y, int ldy, int rows, int k, int n, int splits,
                                              int activation, float slope) {
     int e = blockIdx.z / splits, split = blockIdx.z % splits, members = gridDim.z / splits;
-    int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+    int row0, col0;
+    place(n, row0, col0);
     int slabs = (rows + SLAB - 1) / SLAB, per_split = (slabs + splits - 1) / splits * SLAB;
     int begin = split * per_split, end = min(rows, begin + per_split);
     const float *input = x.at[e];
     const Upstream dz = {dy.at[e], y.at[e], ldy, activation, slope};
-    const bool biases = blockIdx.y == 0 && threadIdx.x < TILE;
+    const bool biases = row0 == 0 && threadIdx.x < TILE;
     float bias = 0.0f;
     Sums sum = {};
     multiply<U, false, false>(
@@ -83,7 +85,8 @@ __device__ __forceinline__ void bank_inputs(const Pointers &dx, const Pointers &
     float *out = dx.at[blockIdx.z];
     const float *hidden = h.at[blockIdx.z];
     if (!out) return;
-    int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+    int row0, col0;
+    place(k, row0, col0);
     int first = together ? 0 : blockIdx.z, last = together ? together : first + 1;
     Sums sum = {};
     for (int e = first; e < last; e++) {

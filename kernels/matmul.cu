@@ -40,14 +40,15 @@ extern "C" __global__ void act_bwd(float *dz, const float *dy, const float *y, u
         dz[i] = dy[i] * derivative(y[i], activation, slope);
 }
 
-// Sums of columns over chunks of rows: partial (chunks, cols). Threads of a block read consecutive columns.
+// Sums of columns over chunks of rows, a chunk for each blockIdx.x: partial (chunks, cols). Threads of a block read
+// consecutive columns.
 extern "C" __global__ void column_sums(float *partial, const float *x, int rows, int cols, int chunk) {
-    int col = blockIdx.x * blockDim.x + threadIdx.x;
+    int col = blockIdx.y * blockDim.x + threadIdx.x;
     if (col >= cols) return;
-    int begin = blockIdx.y * chunk, end = min(rows, begin + chunk);
+    int begin = blockIdx.x * chunk, end = min(rows, begin + chunk);
     float sum = 0.0f;
     for (int r = begin; r < end; r++) sum += x[(size_t)r * cols + col];
-    partial[(size_t)blockIdx.y * cols + col] = sum;
+    partial[(size_t)blockIdx.x * cols + col] = sum;
 }
 
 // out += the chunks' sums, in chunk order.

@@ -10,9 +10,8 @@
 template <Unit U, bool TA, bool TB>
 __device__ __forceinline__ void gemm(const float *a, const float *b, float *c, const float *bias, float *partial, int m,
                                      int k, int n, int splits, float beta, int activation, float slope) {
-    // Along x alone, whose limit is 2^31: that of y is 65535, which is 4 million rows.
-    int across = (n + TILE - 1) / TILE;
-    int row0 = blockIdx.x / across * TILE, col0 = blockIdx.x % across * TILE;
+    int row0, col0;
+    place(n, row0, col0);
     int slabs = (k + SLAB - 1) / SLAB;
     int per_split = (slabs + splits - 1) / splits * SLAB;
     int k_begin = blockIdx.z * per_split, k_end = min(k, k_begin + per_split);

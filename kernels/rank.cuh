@@ -58,7 +58,6 @@ __device__ __forceinline__ void rank_offer(Kept* kept, unsigned long long* keys,
 __device__ __forceinline__ void rank_cut(Kept* kept, unsigned long long* keys, int k) {
     const int lane = threadIdx.x % WARP;
     const int count = kept->count;
-    __syncwarp();
     for (int i = count + lane; i < ROOM; i += WARP) keys[i] = 0;
     __syncwarp();
     for (int size = 2; size <= ROOM; size *= 2) {

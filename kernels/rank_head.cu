@@ -163,7 +163,6 @@ extern "C" __global__ void __launch_bounds__(256, 2)
             }
             __syncthreads();
             if (threadIdx.x < WARP && (kept.count > ROOM - tile || col0 + tile >= count)) rank_cut(&kept, keys, k);
-            __syncthreads();
         }
         if (threadIdx.x < WARP) {
             const size_t at = static_cast<size_t>(row) * k;

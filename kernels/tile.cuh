@@ -31,6 +31,14 @@ __device__ __forceinline__ float derivative(float y, int activation, float slope
 
 enum Unit { F32, TF32, BF16 };
 
+// The block's tile of a matrix of `cols` columns. Tiles lie along x alone, whose limit is 2^31: that of y is 65,535,
+// which is 4 million rows.
+__device__ __forceinline__ void place(int cols, int &row0, int &col0) {
+    int across = (cols + TILE - 1) / TILE;
+    row0 = blockIdx.x / across * TILE;
+    col0 = blockIdx.x % across * TILE;
+}
+
 typedef float Sums[4][4];
 typedef float Slab[SLAB][TILE + 8];
 

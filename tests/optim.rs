@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use waata::engine::optim::{Optimizer, Rule};
-use waata::engine::{DType, Device, Gpu, Gradient, Owner, Params, Philox, RowSet, Tensor};
+use waata::engine::{DType, Device, Gradient, Owner, Params, Philox, RowSet, Tensor};
 
-use common::{HostDriver, Order, golden};
+use common::{devices, golden};
 
 fn tensor(value: &Value) -> Tensor {
     let (rows, cols) = golden::shape(value);
@@ -126,14 +126,6 @@ fn values(params: &Params) -> Vec<Vec<f32>> {
     params.iter().map(|p| p.value.to_vec().unwrap()).collect()
 }
 
-fn devices() -> Vec<Device> {
-    let mut devices: Vec<Device> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
-        .map(|order| Device::Gpu(Gpu::new(HostDriver::new(order))))
-        .into();
-    devices.extend(Device::parse("auto").ok().filter(|d| *d != Device::Cpu));
-    devices
-}
-
 #[test]
 fn kernels_agree_with_the_cpu() {
     for (rule, decay) in rules() {
@@ -145,9 +137,9 @@ fn kernels_agree_with_the_cpu() {
             values(&params)
         };
         let want = run(&Device::Cpu);
-        for device in devices() {
+        for (on, device) in devices() {
             for (got, want) in run(&device).iter().flatten().zip(want.iter().flatten()) {
-                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{rule:?} on {}", device.name());
+                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{rule:?} on {on}");
             }
         }
     }
@@ -164,7 +156,7 @@ fn a_large_tensor_agrees_with_the_cpu() {
         Optimizer::new("adam", 0.01, 0.0).unwrap().step(&mut params, &grads).unwrap();
         values(&params)
     };
-    let (want, got) = (run(&Device::Cpu), run(&devices()[0]));
+    let (want, got) = (run(&Device::Cpu), run(&devices()[0].1));
     assert!(got.iter().flatten().zip(want.iter().flatten()).all(|(g, w)| (g - w).abs() <= 1e-5));
 }
 
@@ -295,9 +287,9 @@ fn row_kernels_agree_with_the_cpu() {
             values(&params)
         };
         let want = run(&Device::Cpu);
-        for device in devices() {
+        for (on, device) in devices() {
             for (got, want) in run(&device).iter().flatten().zip(want.iter().flatten()) {
-                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{rule:?} on {}", device.name());
+                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{rule:?} on {on}");
             }
         }
     }
@@ -305,7 +297,7 @@ fn row_kernels_agree_with_the_cpu() {
 
 #[test]
 fn gathered_rows() {
-    for device in devices().into_iter().chain([Device::Cpu]) {
+    for device in devices().into_iter().map(|(_, device)| device).chain([Device::Cpu]) {
         for cols in [1, 3, 8, 64] {
             let table = normals(&device, 0, (50, cols));
             let rows = RowSet::new(&device, vec![0, 7, 8, 30, 49], 50).unwrap();
@@ -379,13 +371,9 @@ fn sums_of_gradients() {
             };
             let want = run(&cpu, true);
             assert_eq!(run(&cpu, false), want, "{rule:?}");
-            for device in &devices()[..2] {
+            for (on, device) in &devices()[..2] {
                 for (got, want) in run(device, false).iter().flatten().zip(want.iter().flatten()) {
-                    assert!(
-                        (got - want).abs() <= 1e-5 * want.abs().max(1.0),
-                        "{rule:?} on {}",
-                        device.name()
-                    );
+                    assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{rule:?} on {on}");
                 }
             }
         }

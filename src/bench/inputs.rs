@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Sizes;
 use crate::engine::{Device, Philox, Tensor, parallel};
-use crate::graph::{Edge, Graph};
+use crate::graph::{Edge, Graph, block_rows};
 use crate::{Error, Result};
 
 const SEED: u64 = 20;
@@ -55,7 +55,8 @@ impl Inputs {
 
     pub fn graph(&self, relations: u32) -> Result<Graph> {
         let nodes = self.nodes();
-        Graph::new(&self.device, nodes, nodes, relations as usize, &self.edges(relations))
+        let graph = Graph::new(&self.device, nodes, nodes, relations as usize, &self.edges(relations))?;
+        graph.with_blocks(&self.device, block_rows(self.sizes.dim))
     }
 
     /// Uniform numbers of the given standard deviation. `table` tells tables of one case apart.

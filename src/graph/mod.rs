@@ -5,6 +5,7 @@ mod corrupt;
 mod id_sets;
 mod pairs;
 mod pieces;
+mod runs;
 mod sample;
 mod segments;
 
@@ -17,7 +18,8 @@ use pairs::Sorted;
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
 pub use pairs::{MOST_CHUNKS, Pairs, UNPAIRED};
-pub use pieces::{PIECE, Pieces, SOLE};
+pub use pieces::{PIECE, Pieces, SOLE, block_rows};
+pub(crate) use runs::Runs;
 pub use sample::{Block, Blocks, Drawn, Level, draw};
 pub use segments::{Rows, Segments};
 
@@ -189,6 +191,26 @@ impl Graph {
     /// With `pairs` for a graph of their kind of any size, which `new` looks for only where they pay. For tests.
     pub fn with_pairs(mut self, device: &Device) -> Result<Graph> {
         self.pairs = self.find_pairs(device, true)?;
+        Ok(self)
+    }
+
+    /// With a GPU's launches ordered by blocks of `rows` nodes (`block_rows` of a table's columns), where there are more
+    /// nodes than that. On the tails' side an edge gathers two rows, its group's and its head's: blocks of half as many.
+    pub fn with_blocks(mut self, device: &Device, rows: usize) -> Result<Graph> {
+        if let Device::Cpu = device {
+            return Ok(self);
+        }
+        if self.tails > rows {
+            let (tail, groups) = (self.tail.host(), &mut self.groups);
+            let gathered = |e: u64| tail[e as usize];
+            self.head_pieces = Pieces::by_block(device, self.offsets.host(), rows, gathered)?;
+            groups.pieces = Pieces::by_block(device, groups.offsets.host(), rows, gathered)?;
+        }
+        if self.heads > rows / 2 {
+            let (head, edge) = (self.head.host(), self.by_tail.edge.host());
+            let gathered = |i: u64| head[edge[i as usize] as usize];
+            self.tail_pieces = Pieces::by_block(device, self.by_tail.offsets.host(), rows / 2, gathered)?;
+        }
         Ok(self)
     }
 

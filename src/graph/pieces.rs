@@ -3,14 +3,31 @@
 //! A learner has a handful of edges and a popular course a hundred thousand: with one worker per row the course
 //! is a long tail. So rows are cut into pieces of at most `PIECE` entries, pieces are worked on in any order, and
 //! the partial results of a row are merged in piece order: balanced, and the same bits every time.
+//!
+//! Entries of a long row gather rows from all over a table. Where the table exceeds a GPU's L2 cache, long rows are cut
+//! by blocks of the table too, and a launch takes the pieces of the first block first, then those of the second: warps
+//! that run at the same time gather from the same block, and memory is read once for each block instead of for each
+//! entry.
 
 use std::ops::Range;
 
 use crate::Result;
+use crate::engine::device::Launch;
 use crate::engine::{Device, Index};
 
 /// Most entries of a piece.
 pub const PIECE: u64 = 256;
+/// Fewest entries of a piece that ends where a block of the table does: its partial result is written and read again,
+/// two rows for at least 32 that are gathered.
+const SHORT: u64 = 32;
+/// Bytes of a block of a table. The L2 caches of the cards that train on large graphs hold some 40 to 60 MB, and other
+/// tables, results and the entries themselves go through them too.
+const BLOCK_BYTES: usize = 12_800_000;
+
+/// Rows of a block of a table of f32 of this many columns.
+pub fn block_rows(cols: usize) -> usize {
+    (BLOCK_BYTES / (4 * cols.max(1))).max(1)
+}
 
 #[derive(Clone, Debug)]
 pub struct Pieces {
@@ -27,6 +44,17 @@ pub struct Pieces {
     pub split: Index<u32>,
     /// (pieces) slot of each piece, `SOLE` for the only piece of a row.
     pub slot: Index<u32>,
+    /// The pieces in the order in which a launch takes them, where that is not their own.
+    by_block: Option<Box<Order>>,
+}
+
+/// What a launch reads of each piece: `Pieces::row`, `begin`, `end` and `slot`.
+#[derive(Clone, Debug)]
+struct Order {
+    row: Index<u32>,
+    begin: Index<u64>,
+    end: Index<u64>,
+    slot: Index<u32>,
 }
 
 /// `Pieces::slot` of a piece that is its row's only one.
@@ -35,17 +63,31 @@ pub const SOLE: u32 = u32::MAX;
 impl Pieces {
     /// `offsets` (rows + 1): where each row's entries begin.
     pub fn new(device: &Device, offsets: &[u64]) -> Result<Pieces> {
-        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])))
+        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])), None)
     }
 
     /// The entries of each row are the union of its ranges; all of them ascend and are disjoint, with gaps or without.
     pub fn of_ranges(device: &Device, rows: &[Vec<Range<u64>>]) -> Result<Pieces> {
-        Pieces::cut(device, rows.iter().map(|ranges| ranges.iter().cloned()))
+        Pieces::cut(device, rows.iter().map(|ranges| ranges.iter().cloned()), None)
+    }
+
+    /// As `new`, where entry i gathers row `gathered(i)` of a table that is worked on by blocks of `block` rows. Rows of
+    /// more than one piece are also cut where their entries pass from one block into another; it pays where these
+    /// ascend within a row. Pieces are launched by the block of their first entry, and within a block in their own order.
+    pub fn by_block(
+        device: &Device,
+        offsets: &[u64],
+        block: usize,
+        gathered: impl Fn(u64) -> u32,
+    ) -> Result<Pieces> {
+        let block_of = |i: u64| gathered(i) / block.max(1) as u32;
+        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])), Some(&block_of))
     }
 
     fn cut<R: Iterator<Item = Range<u64>>>(
         device: &Device,
         ranges: impl ExactSizeIterator<Item = R>,
+        block_of: Option<&dyn Fn(u64) -> u32>,
     ) -> Result<Pieces> {
         let rows = ranges.len();
         let (mut row, mut begin, mut end) = (vec![], vec![], vec![]);
@@ -53,9 +95,12 @@ impl Pieces {
         for (v, ranges) in ranges.enumerate() {
             of_row.push(row.len() as u64);
             for range in ranges {
+                let is_long = range.end - range.start > PIECE;
                 let mut at = range.start;
                 while at < range.end {
-                    let stop = (at + PIECE).min(range.end);
+                    let most = (at + PIECE).min(range.end);
+                    let passes = |of: &dyn Fn(u64) -> u32| (at + SHORT..most).find(|&i| of(i) != of(i - 1));
+                    let stop = block_of.filter(|_| is_long).and_then(passes).unwrap_or(most);
                     row.push(v as u32);
                     begin.push(at);
                     end.push(stop);
@@ -75,6 +120,23 @@ impl Pieces {
                 }
             }
         }
+        let by_block = match block_of {
+            Some(block_of) => {
+                let block: Vec<u32> = begin.iter().map(|&i| block_of(i)).collect();
+                let blocks = block.iter().max().map_or(0, |&last| last as usize + 1);
+                let order = super::sorted_by(blocks, block.len(), |p| block[p]).1;
+                fn taken<T: Copy>(of: &[T], order: &[u32]) -> Vec<T> {
+                    order.iter().map(|&p| of[p as usize]).collect()
+                }
+                Some(Box::new(Order {
+                    row: Index::new(device, taken(&row, &order))?,
+                    begin: Index::new(device, taken(&begin, &order))?,
+                    end: Index::new(device, taken(&end, &order))?,
+                    slot: Index::new(device, taken(&slot, &order))?,
+                }))
+            }
+            None => None,
+        };
         Ok(Pieces {
             split_rows: Index::new(device, split_rows)?,
             split: Index::new(device, split)?,
@@ -83,7 +145,18 @@ impl Pieces {
             begin: Index::new(device, begin)?,
             end: Index::new(device, end)?,
             of_row: Index::new(device, of_row)?,
+            by_block,
         })
+    }
+
+    /// Adds what a kernel reads of each piece, in the order in which pieces are to be launched: row, begin, end, slot
+    /// and the number of pieces.
+    pub(crate) fn arguments<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
+        let launch = match &self.by_block {
+            Some(order) => launch.index(&order.row).index(&order.begin).index(&order.end).index(&order.slot),
+            None => launch.index(&self.row).index(&self.begin).index(&self.end).index(&self.slot),
+        };
+        launch.count(self.count())
     }
 
     pub fn count(&self) -> usize {
@@ -120,5 +193,31 @@ mod tests {
         assert_eq!(p.split_rows.host(), [2, 4]);
         assert_eq!(p.split.host(), [1, 2, 3, 5, 6]);
         assert_eq!(p.slot.host(), [SOLE, 0, 1, 2, SOLE, 3, 4]);
+    }
+    /// A row of 100 entries is not cut; one of 300 is, at the first and the third multiple of 10, since the second comes
+    /// too early; and the pieces of block 0 come first.
+    #[test]
+    fn blocks_cut_long_rows_and_order_the_pieces() {
+        let gathered = |i: u64| match i {
+            0..100 => (i / 3) as u32,
+            100..140 => 3,
+            140..150 => 12,
+            _ => 25 + (i / 399) as u32 * 10,
+        };
+        let p = Pieces::by_block(&Device::Cpu, &[0, 100, 400], 10, gathered).unwrap();
+        assert_eq!(p.begin.host(), [0, 100, 140, 396]);
+        assert_eq!(p.end.host(), [100, 140, 396, 400]);
+        assert_eq!(p.slot.host(), [SOLE, 0, 1, 2]);
+        let order = p.by_block.unwrap();
+        assert_eq!(order.begin.host(), [0, 100, 140, 396]);
+        let p = Pieces::by_block(&Device::Cpu, &[0, 300, 600], 5, |i| (i % 300 / 60) as u32).unwrap();
+        assert_eq!((p.count(), p.split_rows.host()), (4, &[0, 1][..]));
+        let p = Pieces::by_block(&Device::Cpu, &[0, 300, 600], 2, |i| (i % 300 / 60) as u32).unwrap();
+        assert_eq!(p.begin.host(), [0, 120, 240, 300, 420, 540]);
+        let order = p.by_block.unwrap();
+        assert_eq!(order.begin.host(), [0, 300, 120, 420, 240, 540]);
+        assert_eq!(order.end.host(), [120, 420, 240, 540, 300, 600]);
+        assert_eq!(order.row.host(), [0, 1, 0, 1, 0, 1]);
+        assert_eq!(order.slot.host(), [0, 3, 1, 4, 2, 5]);
     }
 }

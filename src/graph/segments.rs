@@ -4,8 +4,9 @@
 //! worker owns each row and adds in the order of use: no atomics, and the same bits every time.
 
 use super::pieces::PIECE;
+use super::runs::Runs;
+use crate::Result;
 use crate::engine::{Device, Index};
-use crate::{Error, Result};
 
 /// Uses of rows, sorted by (row, place of use).
 #[derive(Clone, Debug)]
@@ -61,34 +62,19 @@ impl Segments {
     }
 
     fn sort(ids: &[u32], n: usize) -> Result<Lists> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= n) {
-            return Err(Error::shape("rows", format!("ids below {n}"), format!("{id}")));
-        }
-        if ids.len() > u32::MAX as usize {
-            return Err(Error::shape("rows", "fewer than 2^32 ids", format!("{}", ids.len())));
-        }
-        let sorted = radix_sorted(ids, n);
-        let (mut row, mut offsets) = (vec![], vec![]);
-        let (mut begin, mut end, mut pieces) = (vec![], vec![], vec![]);
-        let mut at = 0;
-        while at < sorted.len() {
-            let id = (sorted[at] >> 32) as u32;
-            let length = sorted[at..].iter().take_while(|&&key| (key >> 32) as u32 == id).count();
-            row.push(id);
-            offsets.push(at as u64);
+        let Runs { id: row, offsets, place: position } = Runs::new(ids, n)?;
+        let (mut begin, mut end) = (vec![], vec![]);
+        let mut pieces = Vec::with_capacity(offsets.len());
+        for own in offsets.windows(2) {
             pieces.push(begin.len() as u64);
-            let stop = (at + length) as u64;
-            if length as u64 > PIECE {
-                for from in (at as u64..stop).step_by(PIECE as usize) {
+            if own[1] - own[0] > PIECE {
+                for from in (own[0]..own[1]).step_by(PIECE as usize) {
                     begin.push(from);
-                    end.push((from + PIECE).min(stop));
+                    end.push((from + PIECE).min(own[1]));
                 }
             }
-            at += length;
         }
-        offsets.push(sorted.len() as u64);
         pieces.push(begin.len() as u64);
-        let position = sorted.into_iter().map(|key| key as u32).collect();
         Ok(Lists { row, offsets, position, begin, end, pieces })
     }
 
@@ -137,30 +123,6 @@ impl Lists {
             pieces: Index::new(device, self.pieces)?,
         })
     }
-}
-
-/// `id << 32 | place`, sorted, by stable passes over 11 bits from the lowest that ids below `n` use.
-fn radix_sorted(ids: &[u32], n: usize) -> Vec<u64> {
-    const BITS: u32 = 11;
-    let mut keys: Vec<u64> = ids.iter().enumerate().map(|(i, &id)| (id as u64) << 32 | i as u64).collect();
-    let mut other = vec![0u64; keys.len()];
-    let used = usize::BITS - n.saturating_sub(1).leading_zeros();
-    for pass in 0..used.div_ceil(BITS) {
-        let digit = |key: u64| (key >> (32 + pass * BITS)) as usize & ((1 << BITS) - 1);
-        let mut next = [0usize; 1 << BITS];
-        keys.iter().for_each(|&key| next[digit(key)] += 1);
-        let mut sum = 0;
-        for place in &mut next {
-            (*place, sum) = (sum, sum + *place);
-        }
-        for &key in &keys {
-            let place = &mut next[digit(key)];
-            other[*place] = key;
-            *place += 1;
-        }
-        std::mem::swap(&mut keys, &mut other);
-    }
-    keys
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::config::{
     Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
-use crate::graph::{Edge, Graph};
+use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
     Aggregate, Aggregator, Attend, BiInteraction, Combine, Concat, Gather, L2Normalize, LogitKind, Query,
     RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
@@ -120,7 +120,10 @@ impl Encoder {
             CourseOutput::Separate => Some(b.normal("course_output", Owner::Shared, courses, n, std(n))?),
             CourseOutput::Tied => None,
         };
-        let graph = Arc::new(Graph::new(b.device, nodes, nodes, q, edges)?);
+        let widest = model.layers.iter().copied().fold(n, usize::max);
+        let graph =
+            Graph::new(b.device, nodes, nodes, q, edges)?.with_blocks(b.device, block_rows(widest))?;
+        let graph = Arc::new(graph);
         let fixed = match attention.mode {
             AttentionMode::Differentiated => None,
             // Also what `refreshed` starts from.

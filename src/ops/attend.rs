@@ -72,6 +72,11 @@ impl Attend {
         x[3].rows() > 0 || x[4].rows() > 0
     }
 
+    /// Whether these inputs take the stream over the graph's pairs.
+    pub fn is_streamed(&self, x: &[&Tensor]) -> bool {
+        self.pairs(x).is_some()
+    }
+
     /// The pairs to stream over, where the graph has them and the rows are no wider than that takes.
     fn pairs(&self, x: &[&Tensor]) -> Option<&Pairs> {
         let streams = x[0].gpu().is_none() && x[0].cols().max(x[2].cols()) <= WIDEST && x[2].cols() > 0;

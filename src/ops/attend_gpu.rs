@@ -15,12 +15,8 @@ fn choose(x: &[&Tensor], rows_of_64: Kernel, any: Kernel) -> Kernel {
 
 impl Attend {
     fn pieces<'a>(&self, launch: Launch<'a>, pieces: &Pieces, x: &[&Tensor]) -> Launch<'a> {
-        launch
-            .index(&pieces.row)
-            .index(&pieces.begin)
-            .index(&pieces.end)
-            .index(&pieces.slot)
-            .count(pieces.count())
+        pieces
+            .arguments(launch)
             .count(x[2].cols())
             .count(x[0].cols())
             .value(self.slope.is_some() as i32)

@@ -185,7 +185,7 @@ pub(crate) fn add_column_sums(x: &Tensor, out: &mut Tensor) -> Result<()> {
         let mut partial = x.empty_like(chunks, cols)?;
         let threads = 128;
         let blocks = cols.div_ceil(threads as usize) as u32;
-        let grid = Grid { blocks: [blocks, chunks as u32, 1], threads: [threads, 1, 1], shared: 0 };
+        let grid = Grid { blocks: [chunks as u32, blocks, 1], threads: [threads, 1, 1], shared: 0 };
         gpu.launch(kernels::COLUMN_SUMS, grid)
             .tensor_mut(&mut partial)
             .tensor(x)

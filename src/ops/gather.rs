@@ -3,7 +3,8 @@
 use super::check_shape;
 use super::scatter::{Layout, Scattered, scatter};
 use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, axpy};
+use crate::engine::parallel;
+use crate::engine::simd::axpy;
 use crate::engine::{Gpu, Op, Real, Tensor};
 use crate::graph::Rows;
 use crate::with_real;
@@ -88,8 +89,8 @@ struct AddRows<'a, T> {
 
 impl<T: Real> Scattered<T, 1> for AddRows<'_, T> {
     #[inline(always)]
-    fn add(&self, place: usize, sum: &mut [T]) {
-        axpy(T::one(), &self.dy[place * self.d..][..self.d], sum);
+    fn add<const ISA: u8>(&self, place: usize, sum: &mut [T]) {
+        axpy::<ISA, T>(T::one(), &self.dy[place * self.d..][..self.d], sum);
     }
 
     #[inline(always)]
@@ -98,9 +99,9 @@ impl<T: Real> Scattered<T, 1> for AddRows<'_, T> {
     }
 
     #[inline(always)]
-    fn finish(&self, _row: usize, sum: &[T], [out]: &mut [Option<&mut [T]>; 1]) {
+    fn finish<const ISA: u8>(&self, _row: usize, sum: &mut [T], [out]: &mut [Option<&mut [T]>; 1]) {
         if let Some(out) = out {
-            axpy(T::one(), sum, out);
+            axpy::<ISA, T>(T::one(), sum, out);
         }
     }
 }

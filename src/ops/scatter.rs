@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::engine::Real;
-use crate::engine::parallel::{Work, axpy, vectorized_work};
+use crate::engine::simd::{SimdWork, axpy, simd};
 use crate::graph::Segments;
 
 /// Segments of one task.
@@ -15,7 +15,7 @@ const CHUNK: usize = 256;
 /// that they are compiled for the processor's vector units.
 pub(crate) trait Scattered<T, const K: usize>: Sync {
     /// Adds the use at `place` of the list of ids to `sum`.
-    fn add(&self, place: usize, sum: &mut [T]);
+    fn add<const ISA: u8>(&self, place: usize, sum: &mut [T]);
 
     /// Asks for what `add` will read.
     fn prefetch(&self, place: usize);
@@ -29,8 +29,12 @@ pub(crate) trait Scattered<T, const K: usize>: Sync {
     fn prefetch_row(&self, _row: usize) {}
 
     /// What follows from the sum of all uses of table row `row`, for each output's slice of that row: added to it under
-    /// `Layout::Add`, written over it otherwise.
-    fn finish(&self, row: usize, sum: &[T], outs: &mut [Option<&mut [T]>; K]);
+    /// `Layout::Add`, written over it otherwise. `sum` is scratch from then on.
+    fn finish<const ISA: u8>(&self, row: usize, sum: &mut [T], outs: &mut [Option<&mut [T]>; K]);
+
+    /// Is called when a task has finished its rows, for `simd::fence`.
+    #[inline(always)]
+    fn end(&self) {}
 }
 
 /// How an output holds the rows.
@@ -60,7 +64,7 @@ pub(crate) fn scatter<T: Real, const K: usize>(
     let mut partial = vec![T::zero(); begin.len() * width];
     partial.par_chunks_mut(width.max(1)).enumerate().for_each(|(p, sum)| {
         let uses = &segments.position.host()[begin[p] as usize..end[p] as usize];
-        vectorized_work(Numbered::<_, K>(Piece { work, uses, sum }));
+        simd(Numbered::<_, K>(Piece { work, uses, sum }));
     });
 
     // Rows ascend with the segments, so each task's rows are one stretch of the outputs.
@@ -87,7 +91,7 @@ pub(crate) fn scatter<T: Real, const K: usize>(
     }
     tasks.into_par_iter().for_each(|(range, base, outs)| {
         let sum = &mut vec![T::zero(); width][..];
-        vectorized_work(Stretch { work, segments, partial: &partial, layout, cols, range, base, outs, sum });
+        simd(Stretch { work, segments, partial: &partial, layout, cols, range, base, outs, sum });
     });
 }
 
@@ -120,7 +124,7 @@ struct Uses<'a, W>(&'a W, &'a [u32]);
 impl<W> Uses<'_, W> {
     /// Adds uses `range` in order; those behind are asked for meanwhile.
     #[inline(always)]
-    fn add<T, const K: usize>(&self, range: Range<usize>, sum: &mut [T])
+    fn add<const ISA: u8, T, const K: usize>(&self, range: Range<usize>, sum: &mut [T])
     where
         W: Scattered<T, K>,
     {
@@ -131,7 +135,7 @@ impl<W> Uses<'_, W> {
             if let Some(&place) = self.1.get(u + AHEAD) {
                 self.0.prefetch(place as usize);
             }
-            self.0.add(self.1[u] as usize, sum);
+            self.0.add::<ISA>(self.1[u] as usize, sum);
         }
     }
 }
@@ -139,16 +143,16 @@ impl<W> Uses<'_, W> {
 /// The number of outputs has no part in a piece, but names the implementation of `Scattered`.
 struct Numbered<W, const K: usize>(W);
 
-impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Numbered<Piece<'_, T, W>, K> {
+impl<T: Real, W: Scattered<T, K>, const K: usize> SimdWork for Numbered<Piece<'_, T, W>, K> {
     #[inline(always)]
-    fn run(self) {
-        Uses(self.0.work, self.0.uses).add(0..self.0.uses.len(), self.0.sum);
+    fn run<const ISA: u8>(self) {
+        Uses(self.0.work, self.0.uses).add::<ISA, T, K>(0..self.0.uses.len(), self.0.sum);
     }
 }
 
-impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> {
+impl<T: Real, W: Scattered<T, K>, const K: usize> SimdWork for Stretch<'_, T, W, K> {
     #[inline(always)]
-    fn run(mut self) {
+    fn run<const ISA: u8>(mut self) {
         let Segments { row, offsets, position, pieces, .. } = self.segments;
         let (row, offsets, pieces) = (row.host(), offsets.host(), pieces.host());
         let uses = Uses(self.work, position.host());
@@ -160,10 +164,10 @@ impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> 
             }
             self.sum.fill(T::zero());
             if pieces[s] == pieces[s + 1] {
-                uses.add(offsets[s] as usize..offsets[s + 1] as usize, self.sum);
+                uses.add::<ISA, T, K>(offsets[s] as usize..offsets[s + 1] as usize, self.sum);
             } else {
                 for p in pieces[s] as usize..pieces[s + 1] as usize {
-                    axpy(T::one(), &self.partial[p * width..(p + 1) * width], self.sum);
+                    axpy::<ISA, T>(T::one(), &self.partial[p * width..(p + 1) * width], self.sum);
                 }
             }
             let place = if self.layout == Layout::Compact { s } else { row[s] as usize };
@@ -179,7 +183,8 @@ impl<T: Real, W: Scattered<T, K>, const K: usize> Work for Stretch<'_, T, W, K> 
                     *out = Some(&mut mine[at..at + self.cols]);
                 }
             }
-            self.work.finish(row[s] as usize, self.sum, &mut rows);
+            self.work.finish::<ISA>(row[s] as usize, self.sum, &mut rows);
         }
+        self.work.end();
     }
 }

@@ -30,22 +30,15 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
     if let Some(gpu) = out.gpu().cloned() {
         let mut partial = out.empty_like(pieces.split.len(), n)?;
         let null = || 0u64;
-        gpu.launch(kernels::SEGMENT_SUM, Grid::warps(pieces.count(), 128))
+        let launch = gpu
+            .launch(kernels::SEGMENT_SUM, Grid::warps(pieces.count(), 128))
             .tensor_mut(out)
             .tensor_mut(&mut partial)
             .tensor(terms.x)
             .optional(terms.weight)
             .value(terms.entry.map_or_else(null, Index::address))
-            .value(terms.column.map_or_else(null, Index::address))
-            .index(&pieces.row)
-            .index(&pieces.begin)
-            .index(&pieces.end)
-            .index(&pieces.slot)
-            .count(pieces.count())
-            .count(n)
-            .count(width)
-            .count(terms.x.cols())
-            .run()?;
+            .value(terms.column.map_or_else(null, Index::address));
+        pieces.arguments(launch).count(n).count(width).count(terms.x.cols()).run()?;
         if pieces.split_rows.is_empty() {
             return Ok(());
         }

@@ -12,9 +12,11 @@ pub struct HostDriver {
     order: Order,
     barriers: Option<Arc<Barriers>>,
     /// A kernel, and the one that runs in its place.
-    replaced: Option<(&'static str, &'static str)>,
+    replaced: Option<(&'static str, String)>,
     /// Blocks at each end of a grid that run, and the list of allocations.
     sparse: Option<(u64, Allocations)>,
+    /// Kernels that go through their work in strides of the grid, by how their names begin, and their most blocks.
+    blocks: Option<(&'static str, u32)>,
     recording: Arc<Mutex<Option<Vec<Work>>>>,
 }
 
@@ -59,7 +61,15 @@ impl HostDriver {
     pub fn new(order: Order) -> HostDriver {
         let info =
             DeviceInfo { name: "host executor".into(), capability: (0, 0), memory_bytes: 1 << 34, driver: 0 };
-        HostDriver { info, order, barriers: None, replaced: None, sparse: None, recording: Arc::default() }
+        HostDriver {
+            info,
+            order,
+            barriers: None,
+            replaced: None,
+            sparse: None,
+            blocks: None,
+            recording: Arc::default(),
+        }
     }
 
     /// Takes the work into the recording where one goes on.
@@ -86,9 +96,14 @@ impl HostDriver {
         HostDriver { sparse: Some((blocks, allocations)), ..self }
     }
 
+    /// Launches so few blocks of the kernels of these names that each takes several of what a block takes at a time.
+    pub fn with_blocks(self, kernels: &'static str, most: u32) -> HostDriver {
+        HostDriver { blocks: Some((kernels, most)), ..self }
+    }
+
     /// Launches a planted fault where the op asks for a kernel.
-    pub fn replacing(self, kernel: &'static str, by: &'static str) -> HostDriver {
-        HostDriver { replaced: Some((kernel, by)), ..self }
+    pub fn replacing(self, kernel: &'static str, by: &str) -> HostDriver {
+        HostDriver { replaced: Some((kernel, by.into())), ..self }
     }
 }
 
@@ -151,9 +166,12 @@ unsafe impl Driver for HostDriver {
         if self.records(|| Work::Launch(*kernel, grid, arguments.iter().map(|a| a.to_vec()).collect())) {
             return Ok(());
         }
+        let replaced = self.replaced.as_ref().filter(|(name, _)| *name == kernel.name);
+        let limit = self.blocks.filter(|(begin, _)| kernel.name.starts_with(begin));
+        let most = limit.map_or(u32::MAX, |(_, most)| most);
         let launch = waata_host::Launch {
-            kernel: self.replaced.filter(|(name, _)| *name == kernel.name).map_or(kernel.name, |(_, by)| by),
-            grid: grid.blocks,
+            kernel: replaced.map_or(kernel.name, |(_, by)| by),
+            grid: [most.min(grid.blocks[0]), grid.blocks[1], grid.blocks[2]],
             block: grid.threads,
             shared_bytes: grid.shared,
             order: self.order,

@@ -2,7 +2,7 @@ use waata::engine::{DType, Device, Gpu, Philox, Tape, Tensor};
 use waata::ops::{Attend, LogitKind};
 
 use crate::common::{HostDriver, Order};
-use crate::graphs::{BUCKETS, examples};
+use crate::graphs::{BUCKETS, example, examples};
 use crate::harness::Case;
 
 pub fn cases() -> Vec<Case> {
@@ -50,9 +50,10 @@ pub fn cases() -> Vec<Case> {
 
 crate::op_tests!(cases);
 
-/// Outputs and gradients of the hub graph under the upstream gradients that `with` asks for (agg, alpha).
-fn run(device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f64>> {
-    let example = examples().pop().unwrap();
+/// Outputs and gradients of a graph under the upstream gradients that `with` asks for (agg, alpha). The CPU must stream
+/// over its pairs exactly where it has them.
+fn run(graph: &str, device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f64>> {
+    let example = example(graph);
     let (n, m) = (64, 64);
     let random = |rows: usize, cols: usize, stream: u64| {
         let draw = Philox::new(9, stream);
@@ -61,9 +62,15 @@ fn run(device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f64>> {
     };
     let (groups, tails) = (example.groups(), example.tails);
     let shapes = [(groups, m), (groups, 1), (tails, n), (tails, n), (example.relations, m), (BUCKETS, 1)];
+    let inputs: Vec<Tensor> = (0..).zip(shapes).map(|(i, (r, c))| random(r, c, i)).collect();
+    let graph = example.on(device);
+    if let (true, Some(pairs)) = (example.paired, &graph.pairs) {
+        assert!(pairs.chunks.len() > 2, "one chunk has nothing to merge");
+    }
+    let op = Attend::new(graph, LogitKind::Gat { slope: 0.2 }, 0.7);
+    assert_eq!(op.is_streamed(&inputs.iter().collect::<Vec<_>>()), example.paired && *device == Device::Cpu);
     let mut tape = Tape::new();
-    let x: Vec<_> = (0..).zip(shapes).map(|(i, (r, c))| tape.parameter(random(r, c, i))).collect();
-    let op = Attend::new(example.on(device), LogitKind::Gat { slope: 0.2 }, 0.7);
+    let x: Vec<_> = inputs.into_iter().map(|x| tape.parameter(x)).collect();
     let y = tape.apply_all(op, &x).unwrap();
     let shape = |i: usize| tape.value(y[i]).shape();
     let seeds: Vec<_> =
@@ -79,18 +86,20 @@ fn run(device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f64>> {
 fn either_output_may_be_unused() {
     let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
     for (device, dtype, tolerance) in [(Device::Cpu, DType::F64, 1e-12), (executor, DType::F32, 1e-4)] {
-        let both = run(&device, dtype, [true, true]);
-        let (agg, alpha) = (run(&device, dtype, [true, false]), run(&device, dtype, [false, true]));
-        // Behind the three outputs come the gradients.
-        for i in 3..both.len() {
-            let scale = both[i].iter().fold(1.0f64, |max, x| max.max(x.abs()));
-            for ((both, agg), alpha) in both[i].iter().zip(&agg[i]).zip(&alpha[i]) {
-                assert!(
-                    (both - agg - alpha).abs() <= tolerance * scale,
-                    "{}: input {}",
-                    device.name(),
-                    i - 3
-                );
+        for graph in ["hub", "enrolments"] {
+            let [both, agg, alpha] =
+                [[true, true], [true, false], [false, true]].map(|with| run(graph, &device, dtype, with));
+            // Behind the three outputs come the gradients.
+            for i in 3..both.len() {
+                let scale = both[i].iter().fold(1.0f64, |max, x| max.max(x.abs()));
+                for ((both, agg), alpha) in both[i].iter().zip(&agg[i]).zip(&alpha[i]) {
+                    assert!(
+                        (both - agg - alpha).abs() <= tolerance * scale,
+                        "{}: input {}",
+                        device.name(),
+                        i - 3
+                    );
+                }
             }
         }
     }
@@ -100,7 +109,7 @@ fn either_output_may_be_unused() {
 fn threads_do_not_change_the_bits() {
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run(&Device::Cpu, DType::F32, [true, true]))
+        pool.install(|| ["hub", "enrolments"].map(|graph| run(graph, &Device::Cpu, DType::F32, [true, true])))
     };
     assert_eq!(on(1), on(3));
 }

@@ -10,7 +10,7 @@ use waata::engine::{
 use waata::eval::Scorer;
 use waata::graph::IdSets;
 use waata::ops::{
-    Activation, Bottom, Concat, Gather, L2Normalize, Linear, PairHead, RowDot, Rows, ScaleRows,
+    Activation, Bottom, Concat, Gather, L2Normalize, Linear, MlpBank, PairHead, RowDot, Rows, ScaleRows,
 };
 
 use crate::common::{Allocations, HostDriver, Order};
@@ -21,13 +21,26 @@ const ROWS: usize = (1 << 24) + 3;
 const SEEN: [usize; 6] = [0, 1, 2, ROWS - 3, ROWS - 2, ROWS - 1];
 const BLOCKS: u64 = 16;
 
-struct Far {
-    device: Device,
+/// Rows of a table, and which of them are written and compared.
+pub struct Spread {
+    pub rows: usize,
+    pub seen: Vec<usize>,
+}
+
+impl Spread {
+    /// The ends of `rows` rows.
+    pub fn ends(rows: usize) -> Spread {
+        Spread { rows, seen: vec![0, 1, 2, rows - 3, rows - 2, rows - 1] }
+    }
+}
+
+pub struct Far {
+    pub device: Device,
     allocations: Allocations,
 }
 
 impl Far {
-    fn new() -> Far {
+    pub fn new() -> Far {
         let allocations = Allocations::default();
         let driver = HostDriver::new(Order::Forward).sparse(BLOCKS, allocations.clone());
         Far { device: Device::Gpu(Gpu::new(driver)), allocations }
@@ -39,11 +52,21 @@ impl Far {
         all.iter().filter(|(_, bytes)| *bytes == 4 * floats).map(|(address, _)| *address).collect()
     }
 
+    /// Of the newest allocation for so many rows of `cols`.
+    pub fn newest(&self, rows: usize, cols: usize) -> u64 {
+        *self.addresses(rows * cols).last().unwrap()
+    }
+
     /// A table of zeros but for the rows `SEEN`, and its address.
     fn table(&self, cols: usize, rows: &[f32]) -> (Tensor, u64) {
-        let tensor = Tensor::zeros(&self.device, DType::F32, ROWS, cols).unwrap();
-        let address = *self.addresses(ROWS * cols).last().unwrap();
-        for (row, values) in SEEN.iter().zip(rows.chunks_exact(cols)) {
+        self.spread(&Spread::ends(ROWS), cols, rows)
+    }
+
+    /// A table of zeros but for the rows that are seen, and its address.
+    pub fn spread(&self, spread: &Spread, cols: usize, rows: &[f32]) -> (Tensor, u64) {
+        let tensor = Tensor::zeros(&self.device, DType::F32, spread.rows, cols).unwrap();
+        let address = self.newest(spread.rows, cols);
+        for (row, values) in spread.seen.iter().zip(rows.chunks_exact(cols)) {
             // SAFETY: inside the table.
             unsafe { waata_host::upload(address + 4 * (row * cols) as u64, bytemuck::cast_slice(values)) }
                 .unwrap();
@@ -52,8 +75,12 @@ impl Far {
     }
 
     fn rows(&self, address: u64, cols: usize) -> Vec<f32> {
-        let mut values = vec![0f32; SEEN.len() * cols];
-        for (row, values) in SEEN.iter().zip(values.chunks_exact_mut(cols)) {
+        self.seen(&Spread::ends(ROWS), address, cols)
+    }
+
+    pub fn seen(&self, spread: &Spread, address: u64, cols: usize) -> Vec<f32> {
+        let mut values = vec![0f32; spread.seen.len() * cols];
+        for (row, values) in spread.seen.iter().zip(values.chunks_exact_mut(cols)) {
             let from = address + 4 * (row * cols) as u64;
             // SAFETY: inside the table.
             unsafe { waata_host::download(bytemuck::cast_slice_mut(values), from) }.unwrap();
@@ -62,13 +89,13 @@ impl Far {
     }
 }
 
-fn draw(stream: u64, count: usize) -> Vec<f32> {
+pub fn draw(stream: u64, count: usize) -> Vec<f32> {
     let random = Philox::new(31, stream);
     (0..count).map(|i| 0.5 * random.normal_at(i as u64) as f32).collect()
 }
 
 #[track_caller]
-fn close(what: &str, got: &[f32], want: &[f32]) {
+pub fn close(what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g - w).abs() <= 1e-5 * (1.0 + w.abs()), "{what} [{i}]: got {g}, want {w}");
@@ -94,11 +121,7 @@ fn row_by_row(mut far_op: impl Op, mut near_op: impl Op, widths: &[usize], small
     let y_far = far_op.forward(&x_far).unwrap();
     let y_near = near_op.forward(&x_near).unwrap();
     let cols = y_near[0].cols();
-    close(
-        &format!("{name}: output"),
-        &far.rows(*far.addresses(ROWS * cols).last().unwrap(), cols),
-        y_near[0].host(),
-    );
+    close(&format!("{name}: output"), &far.rows(far.newest(ROWS, cols), cols), y_near[0].host());
 
     let upstream = draw(20, SEEN.len() * cols);
     let dy_far = far.table(cols, &upstream).0;
@@ -133,6 +156,9 @@ fn rows_beyond_32_bits() {
     row_by_row(Bottom::ConcatHadamard, Bottom::ConcatHadamard, &[128, 128], &[]);
     let linear = || Linear { activation: Activation::Identity };
     row_by_row(linear(), linear(), &[256], &[(256, 64), (1, 64)]);
+    // More tiles of rows than a grid has blocks along y.
+    let bank = || MlpBank::new(1, 2, Activation::Identity, Activation::Identity);
+    row_by_row(bank(), bank(), &[256], &[(256, 256), (1, 256), (256, 64), (1, 64)]);
 }
 
 #[test]
@@ -194,7 +220,7 @@ fn ranking_beyond_32_bits() {
     let (rows, dim, courses, k) = ((1usize << 20) + 2, 4100usize, 5, 3);
     let far = Far::new();
     let learners = Tensor::zeros(&far.device, DType::F32, rows, dim).unwrap();
-    let address = *far.addresses(rows * dim).last().unwrap();
+    let address = far.newest(rows, dim);
     for (row, column) in [(0, 4097), (rows - 1, 3)] {
         // SAFETY: inside the learners.
         unsafe { waata_host::upload(address + 4 * (row * dim + column) as u64, &1f32.to_ne_bytes()) }

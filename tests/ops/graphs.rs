@@ -15,6 +15,8 @@ pub struct Example {
     pub edges: Vec<Edge>,
     /// Whether the CPU streams over its pairs (a graph of this size would not be worth it).
     pub paired: bool,
+    /// Rows of a block that a GPU's launches are ordered by (a graph of this size would not have more than one).
+    pub block: Option<usize>,
 }
 
 /// Buckets that edges carry.
@@ -22,7 +24,14 @@ pub const BUCKETS: usize = 3;
 
 impl Example {
     pub fn on(&self, device: &Device) -> Arc<Graph> {
-        let graph = Graph::new(device, self.heads, self.tails, self.relations, &self.edges).unwrap();
+        let mut graph = Graph::new(device, self.heads, self.tails, self.relations, &self.edges).unwrap();
+        if let (Some(block), Device::Gpu(_)) = (self.block, device) {
+            let pieces = |g: &Graph| [&g.head_pieces, &g.groups.pieces, &g.tail_pieces].map(|p| p.count());
+            let before = pieces(&graph);
+            graph = graph.with_blocks(device, block).unwrap();
+            let cut = before.iter().zip(pieces(&graph)).all(|(before, after)| *before < after);
+            assert!(cut, "{}", self.name);
+        }
         if !(self.paired && *device == Device::Cpu) {
             return Arc::new(graph);
         }
@@ -52,42 +61,35 @@ fn random(
         let tail = if hubs && i % 3 == 0 { 1 } else { below(1, tails) };
         Edge { head, tail, relation: below(2, relations), bucket: below(3, BUCKETS) }
     });
-    Example { name, heads, tails, relations, edges: edges.collect(), paired: false }
+    Example { name, heads, tails, relations, edges: edges.collect(), paired: false, block: None }
 }
 
 /// No edges; one edge; parallel edges and heads and tails without any; rows that are split, with groups that are
-/// and relations that none uses.
+/// and relations that none uses; rows that are cut by blocks of the table that they gather from.
 pub fn examples() -> Vec<Example> {
     let e = |head, relation, tail, bucket| Edge { head, relation, tail, bucket };
     let mut hub = random("hub", 9, 30, 3, 1400, true);
     hub.relations = 4;
+    let small = |name, (heads, tails, relations), edges| Example {
+        name,
+        heads,
+        tails,
+        relations,
+        edges,
+        paired: false,
+        block: None,
+    };
     vec![
-        Example { name: "no edges", heads: 2, tails: 3, relations: 1, edges: vec![], paired: false },
-        Example {
-            name: "one edge",
-            heads: 1,
-            tails: 1,
-            relations: 1,
-            edges: vec![e(0, 0, 0, 0)],
-            paired: false,
-        },
-        Example {
-            name: "parallel",
-            heads: 5,
-            tails: 4,
-            relations: 2,
-            edges: vec![
-                e(3, 1, 0, 1),
-                e(0, 1, 3, 0),
-                e(0, 0, 3, 2),
-                e(3, 1, 0, 0),
-                e(0, 1, 1, 1),
-                e(4, 0, 2, 0),
-            ],
-            paired: false,
-        },
+        small("no edges", (2, 3, 1), vec![]),
+        small("one edge", (1, 1, 1), vec![e(0, 0, 0, 0)]),
+        small(
+            "parallel",
+            (5, 4, 2),
+            vec![e(3, 1, 0, 1), e(0, 1, 3, 0), e(0, 0, 3, 2), e(3, 1, 0, 0), e(0, 1, 1, 1), e(4, 0, 2, 0)],
+        ),
         random("random", 20, 13, 3, 90, false),
         enrolments(),
+        blocks(),
         hub,
     ]
 }
@@ -118,5 +120,17 @@ fn enrolments() -> Example {
         let relation = [2, 5][below(2, 2) as usize];
         edges.push(Edge { head, relation, tail, bucket: below(3, BUCKETS as u32) });
     }
-    Example { name: "enrolments", heads: 52, tails: 52, relations: 6, edges, paired: true }
+    Example { name: "enrolments", heads: 52, tails: 52, relations: 6, edges, paired: true, block: None }
+}
+
+/// Long rows on both sides whose entries ascend, as those of courses do, and a few nodes to a block.
+fn blocks() -> Example {
+    let mut example = random("blocks", 14, 40, 2, 1000, true);
+    example.edges.sort_by_key(|e| e.tail);
+    Example { block: Some(6), ..example }
+}
+
+/// The one of this name.
+pub fn example(name: &str) -> Example {
+    examples().into_iter().find(|e| e.name == name).unwrap()
 }

@@ -1,7 +1,6 @@
 //! What a case is, and what is checked of it.
 
 use waata::Result;
-use waata::engine::device::{DRIVERS, probe};
 use waata::engine::{DType, Device, Gpu, MatrixUnit, Op, Philox, Tape, Tensor};
 
 use crate::common::{self, Order};
@@ -146,13 +145,7 @@ pub fn gradients(cases: Vec<Case>) {
 
 /// The kernels against the CPU code in f32 and f64: by the host executor in three thread orders, and on the card.
 pub fn kernels(cases: Vec<Case>) {
-    let mut devices: Vec<(String, Device)> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
-        .map(|order| (format!("executor {order:?}"), Device::Gpu(Gpu::new(common::HostDriver::new(order)))))
-        .into();
-    if probe().usable {
-        let card = |driver: &&str| (format!("card, {driver}"), Device::open(driver, 0).unwrap());
-        devices.extend(DRIVERS.iter().map(card));
-    }
+    let devices = common::devices();
     for case in cases {
         let exact = case.run(&Device::Cpu, DType::F64).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let cpu = case.run(&Device::Cpu, DType::F32).unwrap();
@@ -166,7 +159,6 @@ pub fn kernels(cases: Vec<Case>) {
 
 /// The kernels on the matrix units against the CPU code in f64: operands of products are rounded to 10 or 7 bits of
 /// mantissa, so that a sum of products of magnitude 1 is off by some 2^-11 or 2^-8.
-#[allow(dead_code)]
 pub fn matrix_units(cases: Vec<Case>) {
     for (unit, tolerance) in [(MatrixUnit::Tf32, 4e-3), (MatrixUnit::Bf16, 3e-2)] {
         for order in [Order::Forward, Order::Shuffle(7)] {
@@ -174,21 +166,26 @@ pub fn matrix_units(cases: Vec<Case>) {
             gpu.set_matrix_unit(unit);
             let device = Device::Gpu(gpu);
             for case in &cases {
-                let name = format!("{unit:?} {order:?}");
-                let exact = case.run(&Device::Cpu, DType::F64).unwrap();
-                let got =
-                    case.run(&device, DType::F32).unwrap_or_else(|e| panic!("{} on {name}: {e}", case.name));
-                for (got, want) in got.0.iter().zip(&exact.0) {
-                    close(&format!("{} on {name}", case.name), got, want, tolerance).unwrap();
-                }
-                for (got, want) in got.1.iter().zip(&exact.1) {
-                    if let (Some(got), Some(want)) = (got, want) {
-                        close(&format!("{} on {name}: gradient", case.name), got, want, tolerance).unwrap();
-                    }
-                }
+                let passed = passes_roughly(case, &device, tolerance);
+                passed.unwrap_or_else(|why| panic!("{unit:?} {order:?}: {why}"));
             }
         }
     }
+}
+
+/// `passes` with one tolerance for outputs and gradients.
+pub fn passes_roughly(case: &Case, device: &Device, tolerance: f64) -> Result<(), String> {
+    let exact = case.run(&Device::Cpu, DType::F64).map_err(|e| e.to_string())?;
+    let got = case.run(device, DType::F32).map_err(|e| format!("{}: {e}", case.name))?;
+    for (got, want) in got.0.iter().zip(&exact.0) {
+        close(&case.name, got, want, tolerance)?;
+    }
+    for (got, want) in got.1.iter().zip(&exact.1) {
+        if let (Some(got), Some(want)) = (got, want) {
+            close(&format!("{}: gradient", case.name), got, want, tolerance)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the kernels of a device pass this case: what `kernels` demands, as a value.

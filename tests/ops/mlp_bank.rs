@@ -37,16 +37,20 @@ pub fn cases() -> Vec<Case> {
 
 crate::op_tests!(cases);
 
-/// Without kinks: near one, rounding decides a slope.
 #[test]
 fn matrix_units() {
+    crate::harness::matrix_units(smooth_cases());
+}
+
+/// Without kinks: near one, rounding decides a slope.
+pub fn smooth_cases() -> Vec<Case> {
     let none = Activation::Identity;
-    crate::harness::matrix_units(vec![
+    vec![
         case(5, 3, true, &[7, 4, 3], none),
         case(70, 2, true, &[33, 20, 9], none),
         case(20, 9, false, &[6, 5, 1], none),
         case(530, 2, true, &[9, 7], none),
-    ]);
+    ]
 }
 
 /// Only some members have a gradient: the others' parameters get none, and the shared input only theirs.

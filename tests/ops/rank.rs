@@ -5,16 +5,23 @@ use waata::eval::{NO_COURSE, Scorer, TopK};
 use waata::graph::IdSets;
 use waata::ops::{Activation, Bottom, Dot, PairHead};
 
-use crate::common::{HostDriver, Order};
+use crate::common;
 
-fn devices() -> Vec<Device> {
-    let mut devices: Vec<Device> = [Order::Forward, Order::Reverse, Order::Shuffle(7)]
-        .map(|order| Device::Gpu(Gpu::new(HostDriver::new(order))))
-        .into();
-    if let Ok(device @ Device::Gpu(_)) = Device::parse("auto") {
-        devices.push(device);
+/// What is wrong with the ranking on a device.
+type Check = Box<dyn Fn(&Device) -> Result<(), String>>;
+
+fn devices() -> Vec<(String, Device)> {
+    std::iter::once(("CPU".into(), Device::Cpu)).chain(common::devices()).collect()
+}
+
+fn everywhere(checks: Vec<Check>) {
+    for (on, device) in devices() {
+        checks.iter().for_each(|check| check(&device).unwrap_or_else(|why| panic!("{why} on {on}")));
     }
-    devices
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
 }
 
 fn seen(rows: usize, courses: usize) -> Vec<Vec<u32>> {
@@ -41,42 +48,47 @@ fn whole(rows: usize, cols: usize, stream: u64, below: u32) -> Vec<f32> {
     (0..rows * cols).map(|i| random.below_at(i as u64, below) as f32 - (below / 2) as f32).collect()
 }
 
-#[test]
-fn match_scores_and_ties() {
-    for (rows, courses, dim, k) in [
-        (1usize, 1usize, 1usize, 3usize),
+/// Learners, courses, columns and k.
+fn match_check((rows, courses, dim, k): (usize, usize, usize, usize)) -> Check {
+    let (u, i, bias) = (whole(rows, dim, 1, 5), whole(courses, dim, 2, 5), whole(1, courses, 3, 9));
+    let mut scores = vec![];
+    for u in u.chunks_exact(dim) {
+        let dot = |i: &[f32]| u.iter().zip(i).map(|(u, i)| u * i).sum::<f32>();
+        scores.extend(i.chunks_exact(dim).zip(&bias).map(|(i, bias)| 2.0 * dot(i) + bias));
+    }
+    let want = sorted(&scores, &seen(rows, courses), courses.max(1), k);
+    Box::new(move |device| {
+        let tensor = |rows, cols, values: &[f32]| Tensor::new(device, rows, cols, values).unwrap();
+        let dot = Dot { scale: 2.0, bias: Some(tensor(1, courses, &bias)) };
+        let scorer = Scorer::new(tensor(courses, dim, &i), Some(dot), None).unwrap();
+        let seen = IdSets::new(device, seen(rows, courses), courses).unwrap();
+        let got = scorer.rank(&tensor(rows, dim, &u), &seen, k).map_err(|e| e.to_string())?;
+        let holds = if courses > 0 { got == want } else { got.ids.iter().all(|&id| id == NO_COURSE) };
+        ensure(holds, || format!("{rows} x {courses} x {dim}, k {k}: {got:?}, want {want:?}"))
+    })
+}
+
+pub fn match_checks() -> Vec<Check> {
+    let sizes = [
+        (1, 1, 1, 3),
         (35, 300, 5, 10),
         (3, 700, 17, 128),
         (70, 131, 33, 50),
         (2, 40, 16, 40),
         (0, 4, 2, 1),
         (2, 0, 3, 1),
-    ] {
-        let (u, i, bias) = (whole(rows, dim, 1, 5), whole(courses, dim, 2, 5), whole(1, courses, 3, 9));
-        let mut scores = vec![];
-        for u in u.chunks_exact(dim) {
-            let dot = |i: &[f32]| u.iter().zip(i).map(|(u, i)| u * i).sum::<f32>();
-            scores.extend(i.chunks_exact(dim).zip(&bias).map(|(i, bias)| 2.0 * dot(i) + bias));
-        }
-        let want = sorted(&scores, &seen(rows, courses), courses.max(1), k);
-        for device in [vec![Device::Cpu], devices()].concat() {
-            let tensor = |rows, cols, values: &[f32]| Tensor::new(&device, rows, cols, values).unwrap();
-            let dot = Dot { scale: 2.0, bias: Some(tensor(1, courses, &bias)) };
-            let scorer = Scorer::new(tensor(courses, dim, &i), Some(dot), None).unwrap();
-            let seen = IdSets::new(&device, seen(rows, courses), courses).unwrap();
-            let got = scorer.rank(&tensor(rows, dim, &u), &seen, k).unwrap();
-            if courses > 0 {
-                assert_eq!(got, want, "{rows} x {courses} x {dim}, k {k} on {}", device.name());
-            } else {
-                assert!(got.ids.iter().all(|&id| id == NO_COURSE));
-            }
-        }
-    }
+    ];
+    sizes.map(match_check).into()
+}
+
+#[test]
+fn match_scores_and_ties() {
+    everywhere(match_checks());
 }
 
 #[test]
 fn infinities_rank_and_nan_is_named_by_its_row() {
-    for device in [vec![Device::Cpu], devices()].concat() {
+    for (_, device) in devices() {
         let bias = [0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, -1.0];
         let bias = Some(Tensor::new(&device, 1, 5, &bias).unwrap());
         let courses = Tensor::new(&device, 5, 1, &[0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
@@ -157,60 +169,85 @@ fn logit(
     if z > 0.0 { z } else { 0.1f32 as f64 * z }
 }
 
-#[test]
-fn heads_equal_their_formulas_pair_by_pair() {
+/// The bottom, (learners, courses, columns), (w, n) of the head, and whether the match score is added.
+type HeadSizes = (Bottom, (usize, usize, usize), (usize, usize), bool);
+
+fn head_check((bottom, (rows, courses, dim), widths, dot): HeadSizes) -> Check {
     let weights = |inputs, outputs, stream| {
         let (w, b) = dense(&Device::Cpu, inputs, outputs, stream);
         (w.to_f64().unwrap(), b.to_f64().unwrap())
     };
-    for (bottom, (rows, courses, dim), widths, dot) in [
+    let random = |rows: usize, stream| -> Vec<f32> {
+        (0..rows * dim).map(|i| Philox::new(4, stream).normal_at(i as u64) as f32).collect()
+    };
+    let (u, i) = (random(rows, 1), random(courses, 2));
+    let bias: Vec<f32> = (0..courses).map(|c| c as f32 * 0.01).collect();
+    let mut want = vec![];
+    for u in u.chunks_exact(dim) {
+        for (c, i) in i.chunks_exact(dim).enumerate() {
+            let product: Vec<f64> = u.iter().zip(i).map(|(&u, &i)| u as f64 * i as f64).collect();
+            let plain: Vec<f64> = u.iter().chain(i).map(|&x| x as f64).collect();
+            let x = match bottom {
+                Bottom::Concat => plain,
+                Bottom::Hadamard => product.clone(),
+                Bottom::ConcatHadamard => [plain, product.clone()].concat(),
+            };
+            let score = if dot { 0.5 * product.iter().sum::<f64>() + bias[c] as f64 } else { 0.0 };
+            want.push(score + logit(&weights, &x, widths));
+        }
+    }
+    let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+    Box::new(move |device| {
+        let tensor = |rows, cols, values: &[f32]| Tensor::new(device, rows, cols, values).unwrap();
+        let dot = dot.then(|| Dot { scale: 0.5, bias: Some(tensor(1, courses, &bias)) });
+        let head = head(device, bottom, dim, widths);
+        let scorer = Scorer::new(tensor(courses, dim, &i), dot, Some(head)).map_err(|e| e.to_string())?;
+        let seen_ids = seen(rows, courses);
+        let seen = IdSets::new(device, &seen_ids, courses).unwrap();
+        let k = 128;
+        let top = scorer.rank(&tensor(rows, dim, &u), &seen, k).map_err(|e| e.to_string())?;
+        for row in 0..rows {
+            let what = format!("{bottom:?} {widths:?} row {row}");
+            let (ids, scores) = (top.row(row), top.row_scores(row));
+            let count = (courses - seen_ids[row].len()).min(k);
+            ensure(ids.len() == count, || format!("{what}: {ids:?}, want {count}"))?;
+            ensure(scores.is_sorted_by(|a, b| a >= b), || format!("{what}: {scores:?}"))?;
+            for (id, score) in ids.iter().zip(scores) {
+                ensure(!seen_ids[row].contains(id), || format!("{what}: course {id} was seen"))?;
+                let want = want[row * courses + *id as usize];
+                let near = (*score as f64 - want).abs() <= 1e-5 * scale;
+                ensure(near, || format!("{what}: {score}, want {want}"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+pub fn head_checks() -> Vec<Check> {
+    [
         (Bottom::ConcatHadamard, (7, 75, 6), (8, 12), false),
         (Bottom::ConcatHadamard, (2, 40, 5), (7, 3), true),
         (Bottom::Concat, (8, 33, 4), (5, 4), true),
         (Bottom::Concat, (1, 20, 4), (13, 8), false),
         (Bottom::Hadamard, (13, 17, 9), (9, 1), false),
         (Bottom::ConcatHadamard, (1, 9, 40), (400, 3), true),
-    ] {
-        let random = |rows: usize, stream| -> Vec<f32> {
-            (0..rows * dim).map(|i| Philox::new(4, stream).normal_at(i as u64) as f32).collect()
-        };
-        let (u, i) = (random(rows, 1), random(courses, 2));
-        let bias: Vec<f32> = (0..courses).map(|c| c as f32 * 0.01).collect();
-        let mut want = vec![];
-        for u in u.chunks_exact(dim) {
-            for (c, i) in i.chunks_exact(dim).enumerate() {
-                let product: Vec<f64> = u.iter().zip(i).map(|(&u, &i)| u as f64 * i as f64).collect();
-                let plain: Vec<f64> = u.iter().chain(i).map(|&x| x as f64).collect();
-                let x = match bottom {
-                    Bottom::Concat => plain,
-                    Bottom::Hadamard => product.clone(),
-                    Bottom::ConcatHadamard => [plain, product.clone()].concat(),
-                };
-                let score = if dot { 0.5 * product.iter().sum::<f64>() + bias[c] as f64 } else { 0.0 };
-                want.push(score + logit(&weights, &x, widths));
-            }
-        }
-        let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-        for device in [vec![Device::Cpu], devices()].concat() {
-            let tensor = |rows, cols, values: &[f32]| Tensor::new(&device, rows, cols, values).unwrap();
-            let dot = dot.then(|| Dot { scale: 0.5, bias: Some(tensor(1, courses, &bias)) });
-            let head = head(&device, bottom, dim, widths);
-            let scorer = Scorer::new(tensor(courses, dim, &i), dot, Some(head)).unwrap();
-            let seen_ids = seen(rows, courses);
-            let seen = IdSets::new(&device, &seen_ids, courses).unwrap();
-            let k = 128;
-            let top = scorer.rank(&tensor(rows, dim, &u), &seen, k).unwrap();
-            for row in 0..rows {
-                let what = format!("{bottom:?} {widths:?} row {row} on {}", device.name());
-                let (ids, scores) = (top.row(row), top.row_scores(row));
-                assert_eq!(ids.len(), (courses - seen_ids[row].len()).min(k), "{what}");
-                assert!(scores.is_sorted_by(|a, b| a >= b), "{what}");
-                for (id, score) in ids.iter().zip(scores) {
-                    assert!(!seen_ids[row].contains(id), "{what}: course {id} was seen");
-                    let want = want[row * courses + *id as usize];
-                    assert!((*score as f64 - want).abs() <= 1e-5 * scale, "{what}: {score}, want {want}");
-                }
-            }
+    ]
+    .map(head_check)
+    .into()
+}
+
+#[test]
+fn heads_equal_their_formulas_pair_by_pair() {
+    everywhere(head_checks());
+}
+
+/// Blocks that take several learners: lists of one must not pass into the next.
+#[test]
+fn a_few_blocks_rank_as_many_do() {
+    for order in [common::Order::Forward, common::Order::Shuffle(7)] {
+        let device = Device::Gpu(Gpu::new(common::HostDriver::new(order).with_blocks("rank_", 1)));
+        for check in match_checks().into_iter().chain(head_checks()) {
+            check(&device).unwrap();
         }
     }
 }

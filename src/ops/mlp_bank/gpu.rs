@@ -22,7 +22,7 @@ fn pointers(members: &[usize], mut of: impl FnMut(usize, usize) -> u64) -> Point
 
 /// A block per tile of rows x cols, for each of `layers`.
 fn tiles(rows: usize, cols: usize, layers: usize) -> Grid {
-    let blocks = [cols.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, layers as u32];
+    let blocks = [(rows.div_ceil(TILE) * cols.div_ceil(TILE)) as u32, 1, layers as u32];
     Grid { blocks, threads: [256, 1, 1], shared: 0 }
 }
 

@@ -2,39 +2,46 @@
 
 mod backward;
 mod forward;
+mod order;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;
+pub(super) use order::ByKept;
 
 use super::{Distance, ProjNorm, TransDLoss};
 use crate::engine::parallel::dot;
 use crate::engine::{Real, Tensor};
 
-/// What the forward pass leaves: scalars alone, from which the backward pass makes the vectors again. A row of them
-/// costs less to read than to be stored and read back.
+/// What the forward pass leaves, for upstream 1: the gradient of what it has at hand, and of the other entities the
+/// numbers that make it from their rows. A row of them costs less to read than to be stored and read back.
 pub(super) struct Saved {
-    /// (B, RECORD) of each triple; `Record`.
+    /// (2 B, RECORD) of the replaced entity of each triple, and of its replacement.
     records: Tensor,
-    /// (pieces, 2 m) sums for [r | r_p] over each piece of a relation's triples, for upstream 1.
+    /// (runs, k) the gradient G of the kept entity's projection, and (runs, 1) its r_p . G.
+    runs: Tensor,
+    dots: Tensor,
+    /// (relations, 2 m) for [r | r_p].
     relations: Tensor,
 }
 
-/// Numbers of a triple's record: one cache line in single precision.
-const RECORD: usize = 16;
+/// Numbers of a record: half a cache line in single precision.
+const RECORD: usize = 8;
 
-/// Names the numbers of a record.
+/// Names the numbers of a record. The gradient of an entity's projection is
+/// OWN own + KEPT kept + ALONG r_p + RELATION r, with the rows of E of the entity and of its triple's kept one. Under the
+/// distance L1 it is OWN own + ALONG r_p + RELATION sign(SIGN_OWN own + SIGN_KEPT kept + SIGN_ALONG r_p + r).
 struct Record;
 
 impl Record {
-    /// What the slope of the positive triple's residual is multiplied by, and the negative's.
-    const POSITIVE: usize = 0;
-    const NEGATIVE: usize = 1;
-    /// Of head, tail and corrupted entity: p . e; the factor of the norm; the part of the projection's gradient along
-    /// the projection, which the norm takes away; r_p . the gradient behind the norm.
-    const PRODUCT: usize = 2;
-    const SCALE: usize = 5;
-    const ALONG: usize = 8;
-    const DOT: usize = 11;
+    const OWN: usize = 0;
+    const KEPT: usize = 1;
+    const ALONG: usize = 2;
+    const RELATION: usize = 3;
+    /// r_p . the gradient
+    const DOT: usize = 4;
+    const SIGN_OWN: usize = 5;
+    const SIGN_KEPT: usize = 6;
+    const SIGN_ALONG: usize = 7;
 }
 
 /// The four tables on the CPU.
@@ -74,7 +81,7 @@ impl<'a, T: Real> Tables<'a, T> {
     #[inline(always)]
     pub fn projected(&self, v: u32, rp: &[T], norm: ProjNorm) -> Projected<'a, T> {
         let e = self.entity(v);
-        Projected { e, product: dot(self.projection(v), e), scale: T::one() }.normalised(rp, norm).0
+        Projected::new(e, dot(self.projection(v), e), rp, norm)
     }
 }
 
@@ -85,34 +92,36 @@ pub(super) struct Projected<'a, T> {
     /// p . e
     product: T,
     scale: T,
+    /// Whether `norm` asked for a scale.
+    scaled: bool,
 }
 
-impl<T: Real> Projected<'_, T> {
-    /// With the scale that `norm` asks for, and whether it asks for one.
+impl<'a, T: Real> Projected<'a, T> {
     #[inline(always)]
-    fn normalised(self, rp: &[T], norm: ProjNorm) -> (Self, bool) {
+    fn new(e: &'a [T], product: T, rp: &[T], norm: ProjNorm) -> Self {
+        let plain = Projected { e, product, scale: T::one(), scaled: false };
         if norm == ProjNorm::None {
-            return (self, false);
+            return plain;
         }
-        let k = self.e.len().min(rp.len());
+        let k = e.len().min(rp.len());
         let mut square = T::zero();
-        for (&e, &rp) in self.e[..k].iter().zip(&rp[..k]) {
-            let y = e + self.product * rp;
+        for (&e, &rp) in e[..k].iter().zip(&rp[..k]) {
+            let y = e + product * rp;
             square += y * y;
         }
         for &rp in &rp[k..] {
-            square += self.product * rp * (self.product * rp);
+            square += product * rp * (product * rp);
         }
         let length = square.sqrt();
         if norm == ProjNorm::Clamp && length < T::one() {
-            return (self, false);
+            return plain;
         }
-        (Projected { scale: T::one() / length.max(T::of(1e-12)), ..self }, true)
+        Projected { scale: T::one() / length.max(T::of(1e-12)), scaled: true, ..plain }
     }
 
     /// y += c * this, for the columns that `y` has.
     #[inline(always)]
-    fn add_to(&self, c: T, rp: &[T], y: &mut [T]) {
+    pub fn add_to(&self, c: T, rp: &[T], y: &mut [T]) {
         let k = self.e.len().min(y.len());
         let (own, along) = (c * self.scale, c * self.scale * self.product);
         for ((y, &e), &rp) in y[..k].iter_mut().zip(&self.e[..k]).zip(&rp[..k]) {
@@ -124,33 +133,12 @@ impl<T: Real> Projected<'_, T> {
     }
 }
 
-/// e = from + r - to, the residual of a triple, through `put(place, e)`, for the columns that `out` has.
+/// The distance of a residual whose product with itself is `square`.
 #[inline(always)]
-pub(super) fn residual<T: Real>(
-    (from, to): (&Projected<T>, &Projected<T>),
-    (r, rp): (&[T], &[T]),
-    out: &mut [T],
-    put: impl Fn(&mut T, T),
-) {
-    let k = from.e.len().min(out.len());
-    let along = from.scale * from.product - to.scale * to.product;
-    let (f, t) = (&from.e[..k], &to.e[..k]);
-    let (head, tail) = out.split_at_mut(k);
-    let (r_head, r_tail) = r[..k + tail.len()].split_at(k);
-    let (rp_head, rp_tail) = rp[..k + tail.len()].split_at(k);
-    for j in 0..head.len() {
-        put(&mut head[j], from.scale * f[j] - to.scale * t[j] + (along * rp_head[j] + r_head[j]));
-    }
-    for j in 0..tail.len() {
-        put(&mut tail[j], along * rp_tail[j] + r_tail[j]);
-    }
-}
-
-#[inline(always)]
-pub(super) fn distance<T: Real>(e: &[T], distance: Distance) -> T {
+pub(super) fn distance<T: Real>(e: &[T], square: T, distance: Distance) -> T {
     match distance {
-        Distance::L2Squared => dot(e, e),
-        Distance::L2 => (dot(e, e) + T::of(1e-12)).sqrt(),
+        Distance::L2Squared => square,
+        Distance::L2 => (square + T::of(1e-12)).sqrt(),
         Distance::L1 => {
             let mut lanes = [T::zero(); 8];
             let chunks = e.chunks_exact(8);
@@ -193,21 +181,4 @@ impl TransDLoss {
             }
         }
     }
-}
-
-/// Shares of the gradients of the positive and the negative residual in those of the projections of head, tail and
-/// corrupted entity. The corrupted entity stands in for the tail, or for the head (`head_side`), in the negative.
-#[inline(always)]
-fn shares<T: Real>(head_side: bool) -> [(T, T); 3] {
-    let (zero, one) = (T::zero(), T::one());
-    match head_side {
-        true => [(one, zero), (-one, -one), (zero, one)],
-        false => [(one, one), (-one, zero), (zero, -one)],
-    }
-}
-
-/// Which of (head, tail, corrupted) the negative triple leads from and to.
-#[inline(always)]
-fn ends(head_side: bool) -> (usize, usize) {
-    if head_side { (2, 1) } else { (0, 2) }
 }

@@ -1,4 +1,5 @@
-use super::{Distance, ProjNorm, TransDLoss, TransDOptions, Triples};
+use super::triples::ByRelation;
+use super::{Distance, ProjNorm, TransDLoss, TransDOptions};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Gpu, Tensor};
@@ -41,7 +42,7 @@ impl ProjNorm {
 
 pub(super) fn forward(
     gpu: &Gpu,
-    triples: &Triples,
+    triples: &ByRelation,
     options: &TransDOptions,
     x: &[&Tensor],
 ) -> Result<(Tensor, Saved)> {
@@ -90,7 +91,7 @@ pub(super) fn forward(
 }
 
 pub(super) fn backward(
-    triples: &Triples,
+    triples: &ByRelation,
     saved: &Saved,
     x: &[&Tensor],
     dy: &Tensor,

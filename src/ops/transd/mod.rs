@@ -1,9 +1,10 @@
 //! The knowledge-graph loss: TransD's projection (1), its distance (2), and a pairwise loss over corrupted
 //! triples, with value and gradient in one pass.
 //!
-//! The forward pass visits the triples sorted by relation, so the gradients of a relation are sums of
-//! neighbouring triples and need no storage; those of entities are added in the backward pass by sorted segments
-//! of their uses. The projection's own gradient is cheap there: every use of an entity shares its two rows, so only
+//! On a GPU the forward pass visits the triples sorted by relation, so the gradients of a relation are sums of
+//! neighbouring triples and need no storage; on the CPU sorted by the entity that a triple and its negative share, so
+//! these entities' rows are read, and their gradients summed, once. Those of the other entities are added in the
+//! backward pass by sorted segments of their uses. The projection's own gradient is cheap there: every use of an entity shares its two rows, so only
 //! the sum of r_p . G is needed beside the sum of G.
 
 mod cpu;
@@ -12,11 +13,12 @@ mod score;
 mod triples;
 
 pub use score::transd_score;
+use triples::Order;
 pub use triples::Triples;
 
 use super::{check, check_shape};
-use crate::Result;
 use crate::engine::{Op, Tensor};
+use crate::{Error, Result};
 
 /// Pairwise loss of z = d(positive) - d(negative).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,15 +114,16 @@ impl Op for TransD {
         if self.triples.is_empty() {
             return Ok(vec![Tensor::zeros(&x[0].device(), x[0].dtype(), 1, 1)?]);
         }
-        let (loss, saved) = match x[0].gpu() {
-            Some(gpu) => {
-                let (loss, saved) = gpu::forward(gpu, &self.triples, &self.options, x)?;
+        let (loss, saved) = match (x[0].gpu(), &self.triples.order) {
+            (Some(gpu), Order::Gpu(triples)) => {
+                let (loss, saved) = gpu::forward(gpu, triples, &self.options, x)?;
                 (loss, Saved::Gpu(saved))
             }
-            None => {
-                let (loss, saved) = cpu::forward(&self.triples, &self.options, x)?;
+            (None, Order::Cpu(triples)) => {
+                let (loss, saved) = cpu::forward(triples, &self.options, x)?;
                 (loss, Saved::Cpu(saved))
             }
+            _ => return Err(Error::shape("transd", "tables on the triples' device", x[0].device().name())),
         };
         self.saved = Some(saved);
         Ok(vec![loss])
@@ -143,10 +146,12 @@ impl Op for TransD {
             || "gradients of E and P alike".into(),
             || format!("{:?} and {:?} rows", rows(0), rows(1)),
         )?;
-        match (dy[0], &self.saved) {
-            (Some(dy), Some(Saved::Gpu(saved))) => gpu::backward(&self.triples, saved, x, dy, dx),
-            (Some(dy), Some(Saved::Cpu(saved))) => {
-                cpu::backward(&self.triples, &self.options, saved, x, dy, dx);
+        match (dy[0], &self.saved, &self.triples.order) {
+            (Some(dy), Some(Saved::Gpu(saved)), Order::Gpu(triples)) => {
+                gpu::backward(triples, saved, x, dy, dx)
+            }
+            (Some(dy), Some(Saved::Cpu(saved)), Order::Cpu(triples)) => {
+                cpu::backward(triples, self.options.distance, saved, x, dy, dx);
                 Ok(())
             }
             _ => dx.iter_mut().flatten().try_for_each(Tensor::fill_zero),

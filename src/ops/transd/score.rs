@@ -1,4 +1,4 @@
-use super::cpu::{Tables, distance, residual};
+use super::cpu::{Tables, distance};
 use super::{Distance, ProjNorm, check_tables};
 use crate::engine::device::{Grid, kernels};
 use crate::engine::{Index, Tensor, parallel};
@@ -61,8 +61,10 @@ pub fn transd_score(
                 let (r, rp) = x.relation(relations[first + i]);
                 let head = x.projected(heads[first + i], rp, norm);
                 let tail = x.projected(tails[first + i], rp, norm);
-                residual((&head, &tail), (r, rp), &mut e, |out, e| *out = e);
-                *out = -distance(&e, kind);
+                e.copy_from_slice(r);
+                head.add_to(1.0, rp, &mut e);
+                tail.add_to(-1.0, rp, &mut e);
+                *out = -distance(&e, parallel::dot(&e, &e), kind);
             }
         });
     });

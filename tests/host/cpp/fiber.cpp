@@ -79,7 +79,6 @@ namespace {
 constexpr unsigned NO_SYNC = 1;
 void* contexts_of_fibers[MAX_FIBERS];
 void* context_of_scheduler;
-char block;
 
 void annotate_start(unsigned slot) {
     context_of_scheduler = __tsan_get_current_fiber();
@@ -92,8 +91,8 @@ void annotate_prepared(unsigned slot) {
     if (!contexts_of_fibers[slot]) contexts_of_fibers[slot] = __tsan_create_fiber(0);
 }
 }  // namespace
-void fiber_releases(void* object) { __tsan_release(object ? object : &block); }
-void fiber_acquires(void* object) { __tsan_acquire(object ? object : &block); }
+void fiber_releases(void* object) { __tsan_release(object); }
+void fiber_acquires(void* object) { __tsan_acquire(object); }
 
 #else
 

@@ -19,7 +19,7 @@ void pause_fiber();
 bool on_fiber_stack(std::uintptr_t address);
 
 // For ThreadSanitizer, which takes each fiber for a thread: what was done before a release is seen after an acquire
-// of the same object; null is that of the whole block.
+// of the same object.
 void fiber_releases(void* object);
 void fiber_acquires(void* object);
 
