@@ -33,11 +33,12 @@ extern "C" __global__ void aggregate_inputs(float *__restrict__ s, float *__rest
 
 extern "C" __global__ void aggregate_outputs(float *__restrict__ y, const float *__restrict__ h1,
                                              const float *__restrict__ h2, Dropout options, unsigned long long n) {
+    const Dropout mask = of_step(options);
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
         float4 h = load4(h1, at, n);
         if (h2) h = sum(h, load4(h2, at, n));
-        store4(y, at, n, product(dropout_scales(options, at / 4), h));
+        store4(y, at, n, product(dropout_scales(mask, at / 4), h));
     }
 }
 
@@ -45,9 +46,10 @@ extern "C" __global__ void aggregate_outputs_bwd(float *__restrict__ d1, float *
                                                  const float *__restrict__ dy, const float *__restrict__ h1,
                                                  const float *__restrict__ h2, Dropout options, float slope,
                                                  unsigned long long n) {
+    const Dropout mask = of_step(options);
     unsigned long long stride = 4ull * gridDim.x * blockDim.x;
     for (unsigned long long at = 4 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x); at < n; at += stride) {
-        float4 g = product(dropout_scales(options, at / 4), load4(dy, at, n));
+        float4 g = product(dropout_scales(mask, at / 4), load4(dy, at, n));
         store4(d1, at, n, product(g, leaky_slopes(load4(h1, at, n), slope)));
         if (d2) store4(d2, at, n, product(g, leaky_slopes(load4(h2, at, n), slope)));
     }

@@ -89,13 +89,27 @@ __device__ __forceinline__ void store4(float* x, unsigned long long at, unsigned
     if (at + 2 < n) x[at + 2] = v.z;
 }
 
-// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate).
+// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate). Where `step` is given, the seed and
+// the stream of the step stand there (four words), so that recorded work draws anew in each replay; `stream` is then what
+// the layer adds to it.
 struct Dropout {
+    const unsigned* step;
     unsigned seed[2];
     unsigned stream[2];
     float rate;
     float keep;
 };
+
+// The options with seed and stream by value. A kernel asks once, before its loop.
+__device__ __forceinline__ Dropout of_step(Dropout d) {
+    if (d.step) {
+        d.seed[0] = d.step[0];
+        d.seed[1] = d.step[1];
+        d.stream[0] ^= d.step[2];
+        d.stream[1] ^= d.step[3];
+    }
+    return d;
+}
 
 // Scales of the elements 4 group .. 4 group + 3: 0 where dropped, else `keep`.
 __device__ __forceinline__ float4 dropout_scales(Dropout d, unsigned long long group) {
@@ -111,3 +125,16 @@ __device__ __forceinline__ float4 dropout_scales(Dropout d, unsigned long long g
 struct Pointers {
     float* at[8];
 };
+
+// Factors of up to eight terms. `at` is a place in a list of weights in memory, where kernels before have left them;
+// KNOWN says that the factor is `fixed`. Mirrored by `Factors` of src/engine/sum.rs.
+constexpr unsigned KNOWN = 0xffffffffu;
+
+struct Factors {
+    float fixed[8];
+    unsigned at[8];
+};
+
+__device__ __forceinline__ float factor(const Factors& f, int i, const float* weights) {
+    return f.at[i] == KNOWN ? f.fixed[i] : weights[f.at[i]];
+}

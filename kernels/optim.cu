@@ -1,10 +1,12 @@
 // Optimiser updates, one fused pass over parameter, state and gradient; the formulas are torch's (docs/model.md,
-// optimisers). Scalars that depend on the step are computed on the host in double.
+// optimisers). Scalars that depend on the step are computed on the host in double and stand in a table in memory, a row
+// for each parameter: recorded work finds there those of the replay.
 //
 // Layout    up to eight tensors, a row of the grid (blockIdx.y) each. *_step: n.at[i] floats, all of them move.
 //           *_step_rows: the gradient holds n.at[i] rows of cols.at[i] floats, which move the rows ids.at[i][..] of the
-//           parameter; ids ascend, so no row has two owners. The gradient is the sum over k < 4 of fk.at[i] gk.at[i]
-//           (null: no term): the weighted sum of several losses' gradients is never written.
+//           parameter; ids ascend, so no row has two owners. The gradient is the sum over k < 4 of factor fk[i] times
+//           gk.at[i] (null or factor 0: no term, which is not read): the weighted sum of several losses' gradients is
+//           never written. Tensor i follows row row.at[i] of the table of scalars.
 // Schedule  memory-bound: a thread moves four neighbouring floats (16-byte loads) where the addresses allow it,
 //           else one. Rows: a group of 1 to 32 neighbouring lanes a row, as in gather.cu. Any grid covers any size.
 #include "common.cuh"
@@ -22,30 +24,24 @@ struct Ids {
     const unsigned *at[8];
 };
 
-// Factors of up to eight tensors.
-struct Factors {
-    float at[8];
-};
-
-// A gradient as a sum of up to four terms, the first of which is there.
+// A gradient as a sum of up to four terms.
 struct Sum {
     const float *g[4];
     float f[4];
 
     __device__ __forceinline__ float at(size_t i) const {
-        float sum = f[0] * g[0][i];
+        float sum = 0.0f;
 #pragma unroll
-        for (int k = 1; k < 4; ++k)
+        for (int k = 0; k < 4; ++k)
             if (g[k]) sum = fmaf(f[k], g[k][i], sum);
         return sum;
     }
 
     // Elements 4 i .. 4 i + 3.
     __device__ __forceinline__ float4 four(size_t i) const {
-        const float4 first = reinterpret_cast<const float4 *>(g[0])[i];
-        float4 sum = make_float4(f[0] * first.x, f[0] * first.y, f[0] * first.z, f[0] * first.w);
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
-        for (int k = 1; k < 4; ++k) {
+        for (int k = 0; k < 4; ++k) {
             if (!g[k]) continue;
             const float4 x = reinterpret_cast<const float4 *>(g[k])[i];
             sum.x = fmaf(f[k], x.x, sum.x);
@@ -56,6 +52,20 @@ struct Sum {
         return sum;
     }
 };
+
+__device__ __forceinline__ Sum sum_of(const Pointers &g0, const Pointers &g1, const Pointers &g2, const Pointers &g3,
+                                      const Factors &f0, const Factors &f1, const Factors &f2, const Factors &f3,
+                                      const float *weights, int y) {
+    Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]},
+               {factor(f0, y, weights), factor(f1, y, weights), factor(f2, y, weights), factor(f3, y, weights)}};
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+        if (sum.f[k] == 0.0f) sum.g[k] = nullptr;
+    return sum;
+}
+
+// Floats of a row of the table of scalars.
+constexpr int SCALARS = 9;
 
 // m = beta1 m + rate1 g; v = beta2 v + rate2 g^2; p = shrink p - size m / (sqrt(v) / root2 + eps), with rate = 1 - beta,
 // size = lr / (1 - beta1^k), root2 = sqrt(1 - beta2^k). Coupled decay goes into g, decoupled decay is `shrink`.
@@ -174,11 +184,13 @@ extern "C" __global__ void __launch_bounds__(256)
               const __grid_constant__ Pointers g1, const __grid_constant__ Pointers g2,
               const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
               const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
-              const __grid_constant__ Factors f3, const __grid_constant__ Counts n, float beta1, float rate1,
-              float beta2, float rate2, float size, float root2, float eps, float decay, float shrink) {
+              const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
+              const float *__restrict__ weights, const float *__restrict__ scalars,
+              const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Adam rule = {beta1, rate1, beta2, rate2, size, root2, eps, decay, shrink};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Adam rule = {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]};
     step_all(rule, ps.at[y], ms.at[y], vs.at[y], sum, n.at[y]);
 }
 
@@ -189,11 +201,13 @@ extern "C" __global__ void __launch_bounds__(256)
                    const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
                    const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
                    const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
-                   const __grid_constant__ Ids ids, const __grid_constant__ Widths cols, float beta1, float rate1,
-                   float beta2, float rate2, float size, float root2, float eps, float decay, float shrink) {
+                   const __grid_constant__ Ids ids, const __grid_constant__ Widths cols,
+                   const float *__restrict__ weights, const float *__restrict__ scalars,
+                   const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Adam rule = {beta1, rate1, beta2, rate2, size, root2, eps, decay, shrink};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Adam rule = {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]};
     step_rows(rule, ps.at[y], ms.at[y], vs.at[y], sum, ids.at[y], n.at[y], cols.at[y]);
 }
 
@@ -203,11 +217,13 @@ extern "C" __global__ void __launch_bounds__(256)
              const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
              const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
              const __grid_constant__ Factors f0, const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
-             const __grid_constant__ Factors f3, const __grid_constant__ Counts n, float lr, float mu, float rate,
-             float nesterov, float decay) {
+             const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
+             const float *__restrict__ weights, const float *__restrict__ scalars,
+             const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Sgd rule = {lr, mu, rate, nesterov, decay, bs.at[y] != nullptr};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Sgd rule = {s[0], s[1], s[2], s[3], s[4], bs.at[y] != nullptr};
     step_all(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
 }
 
@@ -218,10 +234,13 @@ extern "C" __global__ void __launch_bounds__(256)
                   const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
                   const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
                   const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-                  const __grid_constant__ Widths cols, float lr, float mu, float rate, float nesterov, float decay) {
+                  const __grid_constant__ Widths cols,
+                  const float *__restrict__ weights, const float *__restrict__ scalars,
+                  const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Sgd rule = {lr, mu, rate, nesterov, decay, bs.at[y] != nullptr};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Sgd rule = {s[0], s[1], s[2], s[3], s[4], bs.at[y] != nullptr};
     step_rows(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
 }
 
@@ -231,10 +250,13 @@ extern "C" __global__ void __launch_bounds__(256)
                 const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
                 const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
                 const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
-                const __grid_constant__ Counts n, float lr, float keep, float rate, float eps, float decay) {
+                const __grid_constant__ Counts n,
+                const float *__restrict__ weights, const float *__restrict__ scalars,
+                const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Scaled rule = {lr, keep, rate, eps, decay};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Scaled rule = {s[0], s[1], s[2], s[3], s[4]};
     step_all(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
 }
 
@@ -245,9 +267,12 @@ extern "C" __global__ void __launch_bounds__(256)
                      const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
                      const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
                      const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-                     const __grid_constant__ Widths cols, float lr, float keep, float rate, float eps, float decay) {
+                     const __grid_constant__ Widths cols,
+                     const float *__restrict__ weights, const float *__restrict__ scalars,
+                     const __grid_constant__ Widths row) {
     const int y = blockIdx.y;
-    const Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]}, {f0.at[y], f1.at[y], f2.at[y], f3.at[y]}};
-    const Scaled rule = {lr, keep, rate, eps, decay};
+    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
+    const float *const s = scalars + SCALARS * row.at[y];
+    const Scaled rule = {s[0], s[1], s[2], s[3], s[4]};
     step_rows(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
 }

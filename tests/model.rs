@@ -168,7 +168,7 @@ fn evaluate(model: &dyn Model, batch: &Batch) -> (Vec<(String, f64)>, f64, Gradi
     let random = Some(Philox::new(3, 4));
     let plan = model.plan(batch, random).unwrap();
     let vars = model.params().rows_on_tape(&mut tape, &plan.rows).unwrap();
-    let losses = model.losses(&mut tape, &vars, batch, &plan, random).unwrap();
+    let losses = model.losses(&mut tape, &vars, batch, &plan).unwrap();
     let value = |l: &models::Loss| (l.name.clone(), tape.value(l.var).to_f64().unwrap()[l.column]);
     let named = losses.losses.iter().map(value).collect();
     let (total, grads) = tiny::weighted(&tape, &losses, &vars);

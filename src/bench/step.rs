@@ -1,12 +1,16 @@
 //! A whole training step of the attentive encoder: BPR on a batch of triplets, gradients, dense Adam.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::{Case, Cost, Inputs};
 use crate::Result;
 use crate::config::{AttentionMode, Config, Logit};
+use crate::engine::device::Captured;
 use crate::engine::optim::Optimizer;
-use crate::engine::{DType, Gradient, Tape, Tensor};
+use crate::engine::{DType, Device, Gradient, Params, Tape, Tensor};
 use crate::layers::{Builder, Encoder, Pass, Relations};
-use crate::ops::Bpr;
+use crate::ops::{Bpr, Rows};
 
 const LAYERS: [usize; 3] = [64, 32, 16];
 /// Learners of a batch, each with a course taken and one not taken.
@@ -33,31 +37,80 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let mut b = Builder::new(&device, DType::F32, SEED);
     let edges = inputs.edges(relations.count() as u32);
     let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges)?;
-    let mut params = b.params;
-    let mut adam = Optimizer::new("adam", 1e-3, 0.0)?;
+    let params = b.params;
+    let adam = Optimizer::new("adam", 1e-3, 0.0)?;
     let (nodes, edges) = (inputs.nodes(), edges.len());
     let shifted = |ids: Vec<u32>| ids.iter().map(|&c| learners as u32 + c).collect::<Vec<u32>>();
     let [own, taken, other] = triplets(inputs);
     let batch = [own, shifted(taken), shifted(other)];
     let one = Tensor::new(&device, 1, 1, &[1.0])?;
-    let work = move || {
+    let gpu = match &device {
+        Device::Cpu => None,
+        Device::Gpu(gpu) => Some(gpu.clone()),
+    };
+    let step = Rc::new(RefCell::new(Step { encoder, params, adam, batch, nodes, one, device }));
+    let (launched, cost) = (step.clone(), full_graph(nodes, edges, d));
+    let mut cases = vec![Case::new("step/full-graph", cost, move || {
+        let step = &mut *launched.borrow_mut();
+        let rows = step.send()?;
+        step.run(&rows)
+    })];
+    if let Some(gpu) = gpu {
+        let mut recorded = None;
+        cases.push(Case::new("step/full-graph/captured", cost, move || {
+            let step = &mut *step.borrow_mut();
+            if let Some((inputs, work)) = &recorded {
+                gpu.repack(inputs, || step.send())?;
+                return Captured::replay(work);
+            }
+            // Once as it is: kernels are loaded, and moments are there.
+            let rows = step.send()?;
+            step.run(&rows)?;
+            let (rows, inputs) = gpu.pack(|| step.send())?;
+            let ((), work) = gpu.capture(|| step.run(&rows))?;
+            recorded = Some((inputs, work));
+            Ok(())
+        }));
+    }
+    Ok(cases)
+}
+
+struct Step {
+    encoder: Encoder,
+    params: Params,
+    adam: Optimizer,
+    /// Nodes of learners, courses taken and courses not taken.
+    batch: [Vec<u32>; 3],
+    nodes: usize,
+    one: Tensor,
+    device: Device,
+}
+
+impl Step {
+    /// What the host gives to a step.
+    fn send(&mut self) -> Result<[Rows; 3]> {
+        self.adam.prepare(&self.params)?;
+        let of = |ids: &Vec<u32>| Rows::new(&self.device, ids.clone(), self.nodes);
+        Ok([of(&self.batch[0])?, of(&self.batch[1])?, of(&self.batch[2])?])
+    }
+
+    fn run(&mut self, [own, taken, other]: &[Rows; 3]) -> Result<()> {
         let mut tape = Tape::new();
-        let vars = params.on_tape(&mut tape);
+        let vars = self.params.on_tape(&mut tape);
         let loss = {
-            let pass =
-                &mut Pass { tape: &mut tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
-            let states = encoder.nodes(pass)?;
-            let mut of = |ids: &Vec<u32>| encoder.rows(pass, &states, ids.clone());
-            let triplet = [of(&batch[0])?, of(&batch[1])?, of(&batch[2])?];
+            let (device, dtype) = (&self.device, DType::F32);
+            let pass = &mut Pass { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
+            let states = self.encoder.nodes(pass)?;
+            let mut of = |rows: &Rows| self.encoder.rows(pass, &states, rows);
+            let triplet = [of(own)?, of(taken)?, of(other)?];
             pass.tape.apply(Bpr::new(0.0), &triplet)?
         };
-        let mut gradients = tape.backward(&[(loss, one.clone())])?;
+        let mut gradients = tape.backward(&[(loss, self.one.clone())])?;
         let gradients: Vec<Option<Gradient>> =
             vars.iter().map(|v| gradients.take(*v).map(Gradient::Dense)).collect();
         drop(tape);
-        adam.step(&mut params, &gradients)
-    };
-    Ok(vec![Case::new("step/full-graph", full_graph(nodes, edges, d), work)])
+        self.adam.step(&mut self.params, &gradients)
+    }
 }
 
 fn full_graph(nodes: usize, edges: usize, d: usize) -> Cost {

@@ -208,6 +208,10 @@ impl Observer for Watcher {
         INTERRUPTED.load(Ordering::SeqCst)
     }
 
+    fn note(&mut self, text: &str) {
+        self.meter.note(text);
+    }
+
     fn epoch(&mut self, log: &EpochLog) {
         if !self.headed {
             self.headed = true;

@@ -17,6 +17,15 @@ choice!(
         Bf16
     }
 );
+choice!(
+    /// Whether a GPU replays recorded steps.
+    CudaGraph {
+        /// Where steps do not vary.
+        #[default]
+        Auto,
+        Off
+    }
+);
 choice!(Schedule {
     #[default]
     Constant,
@@ -54,6 +63,8 @@ pub struct TrainConfig {
     /// Train on the validation part too (no early stopping then): for a last fit with settings found before.
     pub include_valid: bool,
     pub matmul: Matmul,
+    /// A GPU replays steps of one shape as a CUDA graph.
+    pub cuda_graph: CudaGraph,
 }
 
 impl Default for TrainConfig {
@@ -75,6 +86,7 @@ impl Default for TrainConfig {
             valid_every: 1,
             include_valid: false,
             matmul: Default::default(),
+            cuda_graph: Default::default(),
         }
     }
 }

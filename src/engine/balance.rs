@@ -4,12 +4,15 @@
 //! Every loss's gradient is taken apart first; so one pass measures them and a second forms the weighted sum, and
 //! no loss can be lost because another does not reach a tensor.
 
+mod device;
 mod moments;
 
 use std::collections::BTreeMap;
 
 use super::bits;
+use super::device::{Gpu, GpuBuffer};
 use super::rows::Gradient;
+use super::sum::Factor;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -101,13 +104,39 @@ pub struct BalanceLog {
     pub by_tensor: Vec<Vec<f64>>,
 }
 
+/// The gradients' factors, and what is to be known of them.
+pub struct Weighing {
+    /// Factor of loss i on tensor t: `factors[t][i]`. On a GPU it stands there, and the host does not know it yet.
+    pub factors: Vec<Vec<Factor>>,
+    pub report: Report,
+}
+
+/// What `Balancer::finish` makes a log of.
+pub struct Report(Outcome);
+
+enum Outcome {
+    Known(BalanceLog),
+    OnDevice(device::OnDevice),
+}
+
+impl Report {
+    /// What a GPU has found, in doubles: read it and give it to `Balancer::finish`. `None` on the CPU.
+    pub fn on_device(&self) -> Option<&GpuBuffer> {
+        match &self.0 {
+            Outcome::Known(_) => None,
+            Outcome::OnDevice(device) => Some(&device.found),
+        }
+    }
+}
+
 /// The rule and its memory.
-#[derive(Clone, Debug)]
 pub struct Balancer {
     options: Options,
     /// Moving averages m of |G_i|: losses of one tensor, then of the next; of one tensor only under `Global`. Empty
     /// before the first step.
     moving: Vec<f64>,
+    /// The same on the GPU that weighs, where recorded work finds it; the host's copy follows with each report.
+    moving_on_gpu: Option<GpuBuffer>,
 }
 
 /// Gradients shorter than this have no direction.
@@ -144,7 +173,7 @@ fn cosine(target: &Moments, other: &Moments) -> f64 {
 
 impl Balancer {
     pub fn new(options: Options) -> Balancer {
-        Balancer { options, moving: vec![] }
+        Balancer { options, moving: vec![], moving_on_gpu: None }
     }
 
     /// Weights the gradients and adds them up. Returns the combined gradient of each tensor, `None` where no loss
@@ -167,6 +196,13 @@ impl Balancer {
     /// gradients that they stand for. Fails where they do not, and where tensors or losses are not as many, or
     /// gradients not of the shapes, of the step before.
     pub fn weigh(&mut self, grads: &[Vec<Option<Gradient>>]) -> Result<BalanceLog> {
+        let Weighing { report, .. } = self.begin(grads)?;
+        let found = report.on_device().map(GpuBuffer::read).transpose()?;
+        self.finish(&report, &found.unwrap_or_default())
+    }
+
+    /// As `weigh`, without waiting for a GPU: `finish` follows when what it found has been read.
+    pub fn begin(&mut self, grads: &[Vec<Option<Gradient>>]) -> Result<Weighing> {
         let losses = grads.first().map_or(0, Vec::len);
         let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
         if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
@@ -184,7 +220,14 @@ impl Balancer {
                 (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
             return Err(Error::shape("gradient weighting", expected, got));
         }
-        let moments = moments::measure(grads)?;
+        moments::check(grads)?;
+        let tensors = moments::tensors(grads);
+        if let Some(gpu) = tensors.iter().flatten().flatten().next().and_then(Tensor::gpu) {
+            let options = self.options;
+            let (factors, found) = device::weigh(gpu, &options, &tensors, self.moving_on(gpu)?)?;
+            return Ok(Weighing { factors, report: Report(Outcome::OnDevice(found)) });
+        }
+        let moments = moments::measure(&tensors);
         let reached: Vec<Vec<bool>> = grads.iter().map(|g| g.iter().map(Option::is_some).collect()).collect();
         let total: Vec<Moments> = (0..losses).map(|i| moments.iter().map(|m| m[i]).sum()).collect();
         let anywhere: Vec<bool> = (0..losses).map(|i| reached.iter().any(|r| r[i])).collect();
@@ -196,7 +239,30 @@ impl Balancer {
         if matches!(self.options.combine, Combine::Cosine | Combine::MetaBalanceCosine) {
             self.apply_cosine(&mut weights, (&moments, &reached), (&total, &anywhere));
         }
-        Ok(log_of(&moments, &total, weights))
+        let factors = weights.iter().map(|w| w.iter().copied().map(Factor::Known).collect()).collect();
+        let log = log_of(&moments, &total, weights);
+        Ok(Weighing { factors, report: Report(Outcome::Known(log)) })
+    }
+
+    /// The log of a weighing; `found` are the values of `Report::on_device`, of the last run of that work.
+    pub fn finish(&mut self, report: &Report, found: &[f64]) -> Result<BalanceLog> {
+        let device = match &report.0 {
+            Outcome::Known(log) => return Ok(log.clone()),
+            Outcome::OnDevice(device) => device,
+        };
+        let found = device.parse(found);
+        self.moving = found.moving;
+        let losses = found.moments.first().map_or(0, Vec::len);
+        let total: Vec<Moments> = (0..losses).map(|i| found.moments.iter().map(|m| m[i]).sum()).collect();
+        Ok(log_of(&found.moments, &total, found.weights))
+    }
+
+    fn moving_on(&mut self, gpu: &Gpu) -> Result<&mut GpuBuffer> {
+        let buffer = match self.moving_on_gpu.take() {
+            Some(buffer) if buffer.gpu() == gpu => buffer,
+            _ => gpu.upload(&self.moving)?,
+        };
+        Ok(self.moving_on_gpu.insert(buffer))
     }
 
     /// Updates the moving averages of one place and returns its factors.
@@ -267,6 +333,7 @@ impl Balancer {
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let moving = tensors.get("moving_norms").map(bits::load).transpose()?.unwrap_or_default();
         self.moving = moving.into_iter().map(f64::from_bits).collect();
+        self.moving_on_gpu = None;
         Ok(())
     }
 }

@@ -8,8 +8,10 @@ mod update;
 use std::collections::BTreeMap;
 
 use super::bits;
+use super::device::Device;
 use super::params::Params;
 use super::rows::Gradient;
+use super::sum::Factor;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -59,6 +61,8 @@ pub struct Optimizer {
     weight_decay: f64,
     steps: u64,
     states: Vec<State>,
+    /// Scalars of the step to come, a row for each parameter, where a GPU reads them.
+    table: Option<Tensor>,
 }
 
 impl Optimizer {
@@ -83,11 +87,40 @@ impl Optimizer {
     }
 
     pub fn with_rule(rule: Rule, lr: f64, weight_decay: f64) -> Optimizer {
-        Optimizer { rule, lr, weight_decay, steps: 0, states: vec![] }
+        Optimizer { rule, lr, weight_decay, steps: 0, states: vec![], table: None }
     }
 
     pub fn set_lr(&mut self, lr: f64) {
         self.lr = lr;
+    }
+
+    /// Sends what the step to come depends on by its number to the GPU where the parameters live, if they do: the
+    /// learning rate as it is set, and bias corrections. A step that finds nothing prepared does it itself; recorded
+    /// work reads what is written there before its replay.
+    pub fn prepare(&mut self, params: &Params) -> Result<()> {
+        let Some(gpu) = params.iter().next().and_then(|p| p.value.gpu()) else { return Ok(()) };
+        let steps = |i: usize| self.states.get(i).map_or(0, |state| state.steps) + 1;
+        let rows = (0..params.len()).map(|i| self.rule.scalars(self.lr, self.weight_decay, steps(i)).row());
+        let values: Vec<f32> = rows.flatten().collect();
+        self.table = Some(Tensor::new(&Device::Gpu(gpu.clone()), params.len(), update::SCALARS, &values)?);
+        Ok(())
+    }
+
+    /// The counts of steps: of all, then of each parameter.
+    pub(crate) fn counts(&self) -> Vec<u64> {
+        std::iter::once(self.steps).chain(self.states.iter().map(|state| state.steps)).collect()
+    }
+
+    /// Sets what `counts` gave. For steps that were recorded, and for those that were replayed.
+    pub(crate) fn set_counts(&mut self, counts: &[u64]) {
+        self.steps = counts[0];
+        self.states.iter_mut().zip(&counts[1..]).for_each(|(state, steps)| state.steps = *steps);
+        self.table = None;
+    }
+
+    /// Every state tensor.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.states.iter().flat_map(|state| &state.tensors)
     }
 
     /// Steps taken.
@@ -108,11 +141,18 @@ impl Optimizer {
 
     /// As `step` with the gradients `sum_i factor_i g_i`, which are formed where they are used and never stored. An
     /// empty list is no gradient. The terms of a parameter must be of the same rows.
-    pub fn step_sums(&mut self, params: &mut Params, sums: &[Vec<(f64, Gradient)>]) -> Result<()> {
+    pub fn step_sums<F>(&mut self, params: &mut Params, sums: &[Vec<(F, Gradient)>]) -> Result<()>
+    where
+        F: Clone + Into<Factor>,
+    {
         if sums.len() != params.len() {
             let (expected, got) = (format!("{} gradients", params.len()), format!("{}", sums.len()));
             return Err(Error::shape("optimizer", expected, got));
         }
+        if self.table.is_none() {
+            self.prepare(params)?;
+        }
+        let table = self.table.take();
         self.states.resize_with(params.len(), State::default);
         for (param, terms) in params.iter().zip(sums) {
             let odd =
@@ -123,7 +163,7 @@ impl Optimizer {
             }
         }
         let mut updates = vec![];
-        for ((param, terms), state) in params.iter_mut().zip(sums).zip(&mut self.states) {
+        for (row, ((param, terms), state)) in params.iter_mut().zip(sums).zip(&mut self.states).enumerate() {
             let Some((_, first)) = terms.first() else { continue };
             while state.tensors.len() < self.rule.state_names().len() {
                 state.tensors.push(self.rule.start(&param.value)?);
@@ -135,9 +175,10 @@ impl Optimizer {
             }
             if !first.tensor().is_empty() {
                 let (rows, value) = (first.rows().map(|rows| &**rows), &mut param.value);
-                let terms = terms.iter().map(|(factor, g)| (*factor, g.tensor())).collect();
+                let terms = terms.iter().map(|(factor, g)| (factor.clone().into(), g.tensor())).collect();
                 updates.push(update::Update {
                     steps: state.steps,
+                    row,
                     value,
                     rows,
                     terms,
@@ -146,7 +187,7 @@ impl Optimizer {
             }
         }
         self.steps += 1;
-        update::run(self.rule, self.lr, self.weight_decay, updates)
+        update::run((self.rule, self.lr, self.weight_decay), table.as_ref(), updates)
     }
 
     /// State tensors for a checkpoint: `m.<param>`, `v.<param>` and the like, and `steps`, the count of each parameter.

@@ -242,6 +242,14 @@ impl Tensor {
         }
     }
 
+    /// The memory of a tensor on a GPU.
+    pub(crate) fn buffer(&self) -> Option<&GpuBuffer> {
+        match &*self.data {
+            Data::Gpu(buffer, _) => Some(buffer),
+            _ => None,
+        }
+    }
+
     pub(crate) fn address_mut(&mut self) -> u64 {
         assert!(Arc::get_mut(&mut self.data).is_some(), "a kernel would write to a shared tensor");
         self.address()
@@ -334,6 +342,23 @@ impl Tensor {
             Some(Data::Gpu(buffer, _)) => buffer.write(values)?,
             None => unreachable!("unshared above"),
         }
+        Ok(())
+    }
+
+    /// Takes another tensor's values. On a GPU they are copied to where this one's are: the memory stays, for recorded
+    /// work that reads it. A shared tensor gets memory of its own first.
+    pub fn assign(&mut self, other: &Tensor) -> Result<()> {
+        if self.shape() != other.shape() || self.dtype() != other.dtype() {
+            return Err(Error::shape("assign", format!("{self:?}"), format!("{other:?}")));
+        }
+        if let Data::Gpu(from, _) = &*other.data {
+            self.unshare()?;
+            return match Arc::get_mut(&mut self.data) {
+                Some(Data::Gpu(to, _)) => to.copy_from(from),
+                _ => Err(Error::shape("assign", "tensors of one device", "of two")),
+            };
+        }
+        *self = other.clone();
         Ok(())
     }
 

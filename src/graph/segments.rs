@@ -11,7 +11,7 @@ use crate::engine::{Device, Index};
 /// Uses of rows, sorted by (row, place of use).
 #[derive(Clone, Debug)]
 pub struct Segments {
-    /// (segments) the distinct rows, ascending.
+    /// (segments) the distinct rows, ascending; behind them, where lists are filled up, row 0 without uses.
     pub row: Index<u32>,
     /// (segments + 1) the uses of segment s are `position[offsets[s] .. offsets[s + 1]]`.
     pub offsets: Index<u64>,
@@ -37,7 +37,12 @@ pub struct Rows {
 impl Rows {
     /// Ids into a table of `n` rows. `Error::Shape` for an id of n or more.
     pub fn new(device: &Device, ids: Vec<u32>, n: usize) -> Result<Rows> {
-        let segments = Segments::new(device, &ids, n)?;
+        // On a GPU all lists have the lengths that follow from the number of ids, so that work which was recorded with
+        // other ids can be replayed.
+        let segments = match device {
+            Device::Cpu => Segments::new(device, &ids, n)?,
+            Device::Gpu(_) => Segments::sort(&ids, n)?.filled(ids.len()).on(device)?,
+        };
         Ok(Rows { ids: Index::new(device, ids)?, of: n, segments })
     }
 
@@ -53,6 +58,10 @@ impl Rows {
 impl Segments {
     /// Sorts the uses of a table of `n` rows. `Error::Shape` for an id of n or more, or 2^32 uses or more.
     pub fn new(device: &Device, ids: &[u32], n: usize) -> Result<Segments> {
+        Segments::sort(ids, n)?.on(device)
+    }
+
+    fn sort(ids: &[u32], n: usize) -> Result<Lists> {
         let Runs { id: row, offsets, place: position } = Runs::new(ids, n)?;
         let (mut begin, mut end) = (vec![], vec![]);
         let mut pieces = Vec::with_capacity(offsets.len());
@@ -66,14 +75,7 @@ impl Segments {
             }
         }
         pieces.push(begin.len() as u64);
-        Ok(Segments {
-            row: Index::new(device, row)?,
-            offsets: Index::new(device, offsets)?,
-            position: Index::new(device, position)?,
-            piece_begin: Index::new(device, begin)?,
-            piece_end: Index::new(device, end)?,
-            pieces: Index::new(device, pieces)?,
-        })
+        Ok(Lists { row, offsets, position, begin, end, pieces })
     }
 
     pub fn count(&self) -> usize {
@@ -84,6 +86,42 @@ impl Segments {
     pub fn uses(&self, s: usize) -> &[u32] {
         let offsets = self.offsets.host();
         &self.position.host()[offsets[s] as usize..offsets[s + 1] as usize]
+    }
+}
+
+/// `Segments` in the making.
+struct Lists {
+    row: Vec<u32>,
+    offsets: Vec<u64>,
+    position: Vec<u32>,
+    begin: Vec<u64>,
+    end: Vec<u64>,
+    pieces: Vec<u64>,
+}
+
+impl Lists {
+    /// Filled up to the most segments and pieces that `uses` uses can have, with segments of no use and empty pieces
+    /// that belong to none.
+    fn filled(mut self, uses: usize) -> Lists {
+        self.row.resize(uses, 0);
+        self.offsets.resize(uses + 1, uses as u64);
+        self.pieces.resize(uses + 1, self.begin.len() as u64);
+        // A segment of more than PIECE uses has fewer than 2 / PIECE pieces a use.
+        let most = 2 * uses / PIECE as usize;
+        self.begin.resize(most.max(self.begin.len()), 0);
+        self.end.resize(self.begin.len(), 0);
+        self
+    }
+
+    fn on(self, device: &Device) -> Result<Segments> {
+        Ok(Segments {
+            row: Index::new(device, self.row)?,
+            offsets: Index::new(device, self.offsets)?,
+            position: Index::new(device, self.position)?,
+            piece_begin: Index::new(device, self.begin)?,
+            piece_end: Index::new(device, self.end)?,
+            pieces: Index::new(device, self.pieces)?,
+        })
     }
 }
 
@@ -100,6 +138,26 @@ mod tests {
         assert_eq!(rows.segments.pieces.host(), [0, 0, 0, 0]);
         assert!(Rows::new(&Device::Cpu, vec![8], 8).is_err());
         assert_eq!(Rows::new(&Device::Cpu, vec![], 0).unwrap().segments.count(), 0);
+    }
+
+    #[test]
+    fn filled_lists_have_lengths_of_their_own() {
+        let lengths = |ids: &[u32]| {
+            let lists = Segments::sort(ids, 2000).unwrap();
+            let (segments, pieces) = (lists.row.len(), lists.begin.len());
+            let filled = lists.filled(ids.len());
+            assert!(filled.offsets[segments..].iter().all(|&at| at == ids.len() as u64));
+            assert!(filled.begin[pieces..].iter().chain(&filled.end[pieces..]).all(|&at| at == 0));
+            assert_eq!(filled.end.len(), filled.begin.len());
+            (filled.row.len(), filled.offsets.len(), filled.pieces.len(), filled.begin.len())
+        };
+        // Of 1030 ids: all apart, all the same, and four rows of 257 or 258 that are two pieces each.
+        let apart: Vec<u32> = (0..1030).collect();
+        let four: Vec<u32> = (0..1030).map(|i| i % 4).collect();
+        for ids in [&[7; 1030][..], &four] {
+            assert_eq!(lengths(ids), lengths(&apart));
+        }
+        assert_eq!(lengths(&[]), (0, 1, 1, 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config::{
     AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit,
     Propagation, Stack, Storage,
 };
-use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
     Aggregate, Aggregator, Attend, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind,
@@ -33,7 +33,6 @@ pub struct Encoder {
     attention: crate::config::AttentionConfig,
     relations: Relations,
     learners: usize,
-    courses: usize,
     entity: ParamId,
     entity_proj: ParamId,
     relation: ParamId,
@@ -50,6 +49,8 @@ pub struct Encoder {
     fixed: Option<Tensor>,
     /// The same in host memory, where steps draw from it.
     fixed_values: Vec<f32>,
+    /// The courses' rows among the graph's nodes.
+    course_rows: Rows,
 }
 
 /// Layer states X^(0) .. X^(L) of some nodes.
@@ -128,12 +129,16 @@ impl Encoder {
             // Also what `refreshed` starts from.
             _ => Some(laplacian(b.device, b.dtype, &graph)?),
         };
+        let first = match model.propagation {
+            Propagation::Full => learners as u32,
+            Propagation::History => 0,
+        };
+        let course_rows = Rows::new(b.device, (first..first + courses as u32).collect(), nodes)?;
         let mut encoder = Encoder {
             model,
             attention,
             relations,
             learners,
-            courses,
             entity,
             entity_proj,
             relation,
@@ -147,6 +152,7 @@ impl Encoder {
             graph,
             fixed: None,
             fixed_values: vec![],
+            course_rows,
         };
         if let Some(alpha) = fixed {
             encoder.set_fixed_attention(alpha)?;
@@ -193,8 +199,16 @@ impl Encoder {
         if self.samples() {
             self.fixed_values = alpha.to_vec()?;
         }
-        self.fixed = Some(alpha);
-        Ok(())
+        match &mut self.fixed {
+            // Where it was: recorded steps read it there.
+            Some(fixed) if fixed.shape() == alpha.shape() && fixed.dtype() == alpha.dtype() => {
+                fixed.assign(&alpha)
+            }
+            fixed => {
+                *fixed = Some(alpha);
+                Ok(())
+            }
+        }
     }
 
     /// Recomputes the constant attention from the parameters (mode `refreshed`); called once per epoch.
@@ -309,9 +323,8 @@ impl Encoder {
         }
     }
 
-    /// Z of the nodes in some places of `nodes`, (places, D). The rest of Z is not made, nor a gradient of it.
-    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
-        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
+    /// Z of the nodes in some rows of `nodes`, (rows, D). The rest of Z is not made, nor a gradient of it.
+    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], rows: &Rows) -> Result<Var> {
         let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
         let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
         self.stack(pass, &states)
@@ -319,13 +332,12 @@ impl Encoder {
 
     /// Z of all courses as targets, (courses, D).
     pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
-        self.targets(pass, nodes, (0..self.courses as u32).map(|c| self.course_node(c)).collect())
+        self.targets(pass, nodes, &self.course_rows)
     }
 
-    /// As `course_targets`, of the courses in some places of `nodes`. Where courses have an output vector of their own,
+    /// As `course_targets`, of the courses in some rows of `nodes`. Where courses have an output vector of their own,
     /// the rows of these courses stand on the tape.
-    pub fn targets(&self, pass: &mut Pass, nodes: &[Var], places: Vec<u32>) -> Result<Var> {
-        let rows = Rows::new(pass.device, places, pass.rows(nodes[0]))?;
+    pub fn targets(&self, pass: &mut Pass, nodes: &[Var], rows: &Rows) -> Result<Var> {
         let mut states = vec![];
         for (l, &x) in nodes.iter().enumerate() {
             states.push(match (l, self.output) {
@@ -410,9 +422,14 @@ impl Encoder {
             crate::config::Aggregator::Gcn => Aggregator::Gcn,
             crate::config::Aggregator::Graphsage => Aggregator::GraphSage,
         };
-        let dropout = pass.dropout.filter(|_| self.model.message_dropout > 0.0);
-        let random = dropout.map(|r| Philox::new(r.seed, r.stream ^ (1 + 2 * l as u64 + side) << 48));
-        let op = BiInteraction::new(aggregator, self.model.slope, self.model.message_dropout, random);
+        let (slope, rate) = (self.model.slope, self.model.message_dropout);
+        let op = match &pass.dropout {
+            Some(random) if rate > 0.0 => {
+                let random = random.of_layer((1 + 2 * l as u64 + side) << 48);
+                BiInteraction::of_step(aggregator, slope, rate, random)
+            }
+            _ => BiInteraction::new(aggregator, slope, rate, None),
+        };
         let mut inputs = vec![x, a, pass.param(layer.w1)];
         match layer.second {
             Some((w2, b2)) => inputs.extend([pass.param(w2), pass.param(layer.b1), pass.param(b2)]),

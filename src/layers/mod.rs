@@ -7,7 +7,7 @@ mod mlp;
 mod ranking;
 
 use crate::Result;
-use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 
 pub use encoder::Encoder;
 pub use head::{Head, HeadOutput};
@@ -61,8 +61,8 @@ pub struct Pass<'a> {
     pub vars: &'a [Var],
     pub device: &'a Device,
     pub dtype: DType,
-    /// Seed and stream of this step's dropout; absent when nothing is to be dropped.
-    pub dropout: Option<Philox>,
+    /// Random numbers of this step's dropout; absent when nothing is to be dropped.
+    pub dropout: Option<StepRandom>,
 }
 
 impl Pass<'_> {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
 pub use graphs::{TrainGraph, triples_for_training};
-pub use plan::Plan;
+pub use plan::{Inputs, Plan};
 pub use waa_ta::WaaTa;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
@@ -63,22 +63,20 @@ pub trait Model {
     /// Places of the multi-task head's parameters, which may learn at a rate of their own.
     fn head_params(&self) -> std::ops::Range<usize>;
 
-    /// What the losses of a batch will read: the rows of large tables, and the neighbourhoods that the step draws.
-    /// `random` are the step's own random numbers.
+    /// Why the work of a step differs by more than its inputs from that of another with as many learners and pairs, so
+    /// that it cannot be recorded and replayed: a few words, with the setting that brings it about.
+    fn varies(&self) -> Option<&'static str> {
+        Some("the model does not say that it has steps of one shape")
+    }
+
+    /// What the losses of a batch will read: the rows of large tables, the neighbourhoods that the step draws, and the
+    /// batch on the device. `random` are the step's own random numbers. Where steps do not vary, it only uploads.
     fn plan(&self, _batch: &Batch, _random: Option<Philox>) -> Result<Plan> {
         Ok(Plan::default())
     }
 
-    /// All losses of a batch; the target comes first. Parameters stand on the tape as `plan.rows` says. `random` are the
-    /// step's own random numbers; nothing is dropped without them.
-    fn losses(
-        &self,
-        tape: &mut Tape,
-        vars: &[Var],
-        batch: &Batch,
-        plan: &Plan,
-        random: Option<Philox>,
-    ) -> Result<Losses>;
+    /// All losses of a batch; the target comes first. Parameters stand on the tape as `plan.rows` says.
+    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, plan: &Plan) -> Result<Losses>;
 
     /// As `plan`, for `triple_loss`.
     fn triple_plan(&self, _batch: &TripleBatch) -> Result<Plan> {

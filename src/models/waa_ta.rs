@@ -5,14 +5,18 @@ mod represent;
 
 use std::sync::Arc;
 
-use super::{Batch, Encoded, Learners, Loss, Losses, Model, Plan, Role, TrainGraph, TripleBatch, task_names};
-use crate::config::{Config, Distance, EntityNorm, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking};
+use super::{
+    Batch, Encoded, Inputs, Learners, Loss, Losses, Model, Plan, Role, TrainGraph, TripleBatch, task_names,
+};
+use crate::config::{
+    Config, Distance, EntityNorm, KgLoss, KgPhase, OrthForm, ProjNorm, Propagation, RankBy, Ranking,
+};
 use crate::data::Dataset;
-use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, RowSet, Tape, Tensor, Var};
+use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 use crate::layers::{Builder, Encoder, Head, Pass};
 use crate::ops::{
     self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
-    SoftmaxLoss, SoftmaxOptions, TransD, TransDOptions,
+    TransD, TransDOptions,
 };
 use crate::{Error, Result};
 use represent::Represented;
@@ -31,9 +35,6 @@ pub struct WaaTa {
     device: Device,
     dtype: DType,
 }
-
-/// Stream of sampled neighbourhoods where a step gives no random numbers.
-const SAMPLE_STREAM: u64 = 0x7361_6D70;
 
 impl WaaTa {
     pub fn new(
@@ -97,58 +98,39 @@ impl WaaTa {
         Ok(out)
     }
 
-    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z: &Represented) -> Result<Option<(String, Var)>> {
-        let (loss, z_u, z_courses) = (&self.config.loss, z.z_u, z.z_courses);
-        match (loss.ranking, self.course_bias) {
-            (Ranking::Bce, _) => Ok(None),
-            (Ranking::Bpr, _) => {
-                let i = self.gather(pass, z_courses, &z.places(&batch.positive))?;
-                let j = self.gather(pass, z_courses, &z.places(&batch.negative))?;
-                let op = Bpr::new(loss.l2 as f32);
-                Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
-            }
-            (Ranking::Softmax, bias) => {
-                let options = SoftmaxOptions {
-                    scale: loss.softmax_scale as f32,
-                    label_smoothing: loss.label_smoothing as f32,
-                };
-                let seen = &batch.learners.histories;
-                let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
-                let op = SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)?;
-                let bias = match bias {
-                    Some(id) => pass.param(id),
-                    None => pass.zeros(1, self.courses)?,
-                };
-                Ok(Some(("softmax".into(), pass.tape.apply(op, &[z_u, z_courses, bias])?)))
-            }
-        }
-    }
-
-    /// Cross-entropies (1, 1) of logits (pairs, 1), `times` of each task in a row.
-    fn cross_entropy(
+    fn ranking_loss(
         &self,
         pass: &mut Pass,
-        logits: &[Var],
-        batch: &Batch,
-        times: usize,
-    ) -> Result<Vec<Var>> {
-        let k = self.tasks.len();
-        let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
-            let repeated: Vec<f64> =
-                values.iter().flat_map(|&v| std::iter::repeat_n(v as f64, times)).collect();
-            let rows = values.len() / k;
-            let t = Tensor::from_f64(&self.device, self.dtype, rows, k * times, &repeated)?;
-            Ok(pass.tape.constant(t))
-        };
-        let mut inputs = logits.to_vec();
-        inputs.push(constant(pass, &batch.labels)?);
-        if let Some(mask) = &batch.mask {
-            inputs.push(constant(pass, mask)?);
+        inputs: &Inputs,
+        z: &Represented,
+    ) -> Result<Option<(String, Var)>> {
+        let (z_u, z_courses) = (z.z_u, z.z_courses);
+        if let Some((positive, negative)) = &inputs.triplets {
+            let i = pass.tape.apply(Gather::new(positive.clone()), &[z_courses])?;
+            let j = pass.tape.apply(Gather::new(negative.clone()), &[z_courses])?;
+            let op = Bpr::new(self.config.loss.l2 as f32);
+            return Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)));
         }
+        let Some(op) = &inputs.softmax else { return Ok(None) };
+        let bias = match self.course_bias {
+            Some(id) => pass.param(id),
+            None => pass.zeros(1, self.courses)?,
+        };
+        Ok(Some(("softmax".into(), pass.tape.apply(op.clone(), &[z_u, z_courses, bias])?)))
+    }
+
+    /// Cross-entropies (1, 1) of logits (pairs, 1), of each task or of each task's pairs in a row.
+    fn cross_entropy(
+        pass: &mut Pass,
+        logits: &[Var],
+        (labels, mask): &(Tensor, Option<Tensor>),
+    ) -> Result<Vec<Var>> {
+        let mut inputs = logits.to_vec();
+        inputs.extend(std::iter::once(labels).chain(mask).map(|t| pass.tape.constant(t.clone())));
         pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
-    fn transd(&self, pass: &mut Pass, batch: &TripleBatch, plan: &Plan) -> Result<Var> {
+    fn transd(&self, pass: &mut Pass, triples: ops::Triples) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
             loss: match kg.loss {
@@ -168,17 +150,10 @@ impl WaaTa {
             l2: kg.l2 as f32,
         };
         let inputs = self.encoder.transd().map(|id| pass.param(id));
-        let (nodes, relations) = (pass.rows(inputs[0]), pass.rows(inputs[2]));
-        let triples = ops::Triples::new(
-            &self.device,
-            (nodes, relations),
-            (&plan.nodes(&batch.head), &batch.relation, &plan.nodes(&batch.tail)),
-            (&plan.nodes(&batch.negative_head), &plan.nodes(&batch.negative_tail)),
-        )?;
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
-    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<Philox>) -> Pass<'a> {
+    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<StepRandom>) -> Pass<'a> {
         Pass { tape, vars, device: &self.device, dtype: self.dtype, dropout }
     }
 
@@ -226,57 +201,64 @@ impl Model for WaaTa {
         self.head_params.clone()
     }
 
+    fn varies(&self) -> Option<&'static str> {
+        let (config, one_task) = (&self.config, self.tasks.len() == 1);
+        if self.encoder.samples() {
+            return Some("neighbourhoods are sampled in each step (model.fan_out)");
+        }
+        if config.model.propagation == Propagation::History {
+            return Some("a batch's histories are a graph of its own (model.propagation)");
+        }
+        if config.loss.ranking == Ranking::Softmax && config.loss.softmax_mask_seen {
+            return Some("the softmax leaves out each learner's own courses (loss.softmax_mask_seen)");
+        }
+        match config.kg.phase {
+            KgPhase::Joint => Some("triples are learned in the same steps (kg.phase)"),
+            KgPhase::Auto if one_task => Some("triples are learned in the same steps (kg.phase)"),
+            _ => None,
+        }
+    }
+
     fn plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
-        if !self.encoder.samples() {
-            return Ok(Plan::default());
-        }
-        let courses = self.asked(batch);
-        let nodes =
-            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
-        let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
-        let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
-        let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
-        let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
-        if let Some(output) = self.encoder.course_output() {
-            plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
-        }
+        let mut plan = match self.encoder.samples() {
+            true => self.sampled_plan(batch, random)?,
+            false => Plan::default(),
+        };
+        plan.dropout = random.map(|random| StepRandom::new(&self.device, random)).transpose()?;
+        plan.inputs = Some(Arc::new(self.inputs(batch, &plan)?));
         Ok(plan)
     }
 
-    fn losses(
-        &self,
-        tape: &mut Tape,
-        vars: &[Var],
-        batch: &Batch,
-        plan: &Plan,
-        dropout: Option<Philox>,
-    ) -> Result<Losses> {
-        let pass = &mut self.pass(tape, vars, dropout);
+    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, plan: &Plan) -> Result<Losses> {
+        let inputs = match &plan.inputs {
+            Some(inputs) => inputs.clone(),
+            None => Arc::new(self.inputs(batch, plan)?),
+        };
+        let pass = &mut self.pass(tape, vars, plan.dropout.clone());
         let config = &self.config.loss;
-        let z = self.represent(pass, batch, plan)?;
+        let z = self.represent(pass, batch, plan, &inputs)?;
         let mut losses = vec![];
         let mut add = |name: String, role, var, column, weight| {
             if weight != 0.0 {
                 losses.push(Loss { name, role, var, column, weight });
             }
         };
-        let ranking = self.ranking_loss(pass, batch, &z)?;
+        let ranking = self.ranking_loss(pass, &inputs, &z)?;
         let ranked = ranking.is_some();
         if let Some((name, var)) = ranking {
             add(name, Role::Target, var, 0, config.ranking_weight);
         }
-        let z_u = self.gather(pass, z.z_u, &batch.pair_row)?;
-        let z_i = self.gather(pass, z.z_courses, &z.places(&batch.pair_course))?;
+        let z_u = pass.tape.apply(Gather::new(inputs.pair_row.clone()), &[z.z_u])?;
+        let z_i = pass.tape.apply(Gather::new(inputs.pair_course.clone()), &[z.z_courses])?;
         let out = self.judge(pass, z_u, z_i)?;
-        let m = self.config.head.pairs;
-        let bce = self.cross_entropy(pass, &out.logits, batch, 1)?;
+        let bce = Self::cross_entropy(pass, &out.logits, &inputs.labels)?;
         for (i, task) in self.tasks.iter().enumerate() {
             let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
             let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
             add(format!("bce/{task}"), role, bce[i], 0, weight);
         }
-        if config.aux_weight != 0.0 {
-            let each = self.cross_entropy(pass, &out.auxiliary, batch, m)?;
+        if let Some(labels) = &inputs.auxiliary {
+            let each = Self::cross_entropy(pass, &out.auxiliary, labels)?;
             let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
@@ -311,8 +293,8 @@ impl Model for WaaTa {
             let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
             add("l1".into(), Role::Constraint, sum, 0, 1.0);
         }
-        if let Some(triples) = &batch.triples {
-            let kg = self.transd(pass, triples, plan)?;
+        if let Some(triples) = &inputs.triples {
+            let kg = self.transd(pass, triples.clone())?;
             add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
         }
         if losses.first().is_none_or(|l| l.role != Role::Target) {
@@ -333,7 +315,7 @@ impl Model for WaaTa {
     }
 
     fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
-        self.transd(&mut self.pass(tape, vars, None), batch, plan)
+        self.transd(&mut self.pass(tape, vars, None), self.triples(batch, plan)?)
     }
 
     fn begin_epoch(&mut self) -> Result<()> {
@@ -363,7 +345,8 @@ impl Model for WaaTa {
             for id in [entity, relation] {
                 // x / max(|x|, 1): a vector inside the unit ball stays as it is.
                 let value = &mut self.params.get_mut(id).value;
-                *value = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
+                let clamped = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
+                value.assign(&clamped)?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::{Dropout, check, check_shape, saved};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, Trans};
-use crate::engine::{DType, Device, Op, Philox, Real, Tensor};
+use crate::engine::{DType, Device, Op, Philox, Real, StepRandom, Tensor};
 use crate::with_real;
 
 /// Which function joins x and a. f is LeakyReLU.
@@ -38,6 +38,8 @@ pub struct BiInteraction {
     aggregator: Aggregator,
     slope: f32,
     dropout: Dropout,
+    /// The dropout's random numbers, where a GPU reads them from memory.
+    step: Option<StepRandom>,
     /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by blocks
     /// these signs alone, a byte for each element of the output.
     activated: Option<Vec<Tensor>>,
@@ -83,7 +85,13 @@ impl BiInteraction {
     /// the dropout, in [0, 1); without `random` there is none.
     pub fn new(aggregator: Aggregator, slope: f32, rate: f32, random: Option<Philox>) -> BiInteraction {
         let dropout = random.map_or(Dropout::none(), |random| Dropout { rate, random });
-        BiInteraction { aggregator, slope, dropout, activated: None }
+        BiInteraction { aggregator, slope, dropout, step: None, activated: None }
+    }
+
+    /// As `new`, with the random numbers of a step.
+    pub fn of_step(aggregator: Aggregator, slope: f32, rate: f32, random: StepRandom) -> BiInteraction {
+        let op = BiInteraction::new(aggregator, slope, rate, Some(random.philox()));
+        BiInteraction { step: Some(random), ..op }
     }
 
     fn products(&self) -> usize {
@@ -150,14 +158,14 @@ impl BiInteraction {
 
     /// dropout(h1 + h2), or dropout(h1)
     fn output(&self, h: &[Tensor]) -> Result<Tensor> {
-        let [h1, h2] = h else { return self.dropout.apply(&h[0]) };
+        let [h1, h2] = h else { return self.dropout.apply(&h[0], self.step.as_ref()) };
         let mut y = h1.empty_like(h1.rows(), h1.cols())?;
         if let Some(gpu) = h1.gpu().filter(|_| !h1.is_empty()) {
             gpu.launch(kernels::AGGREGATE_OUTPUTS, Grid::cover(h1.len().div_ceil(4), 256))
                 .tensor_mut(&mut y)
                 .tensor(h1)
                 .tensor(h2)
-                .value(self.dropout.options())
+                .value(self.dropout.options(self.step.as_ref()))
                 .value(h1.len() as u64)
                 .run()?;
         } else if h1.gpu().is_none() {
@@ -182,7 +190,7 @@ impl BiInteraction {
                 .tensor(dy)
                 .tensor(&h[0])
                 .optional(h.get(1))
-                .value(self.dropout.options())
+                .value(self.dropout.options(self.step.as_ref()))
                 .value(self.slope)
                 .value(dy.len() as u64)
                 .run()?;

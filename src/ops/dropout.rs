@@ -9,7 +9,7 @@ use super::check;
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::random::to_unit;
-use crate::engine::{Op, Philox, Real, Tensor, parallel};
+use crate::engine::{Op, Philox, Real, StepRandom, Tensor, parallel, split};
 use crate::with_real;
 
 /// Input x (any shape), output of the same shape. `rate` in [0, 1) is the share that is dropped; 0 does nothing.
@@ -25,6 +25,8 @@ pub struct Dropout {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Options {
+    /// Address of the step's seed and stream, or 0.
+    step: u64,
     seed: [u32; 2],
     stream: [u32; 2],
     rate: f32,
@@ -48,10 +50,11 @@ impl Dropout {
         )
     }
 
-    pub(crate) fn options(&self) -> Options {
-        let split = |x: u64| [x as u32, (x >> 32) as u32];
+    /// For a launch. `step` are the same random numbers, where they stand in the GPU's memory.
+    pub(crate) fn options(&self, step: Option<&StepRandom>) -> Options {
         let Philox { seed, stream } = self.random;
-        Options { seed: split(seed), stream: split(stream), rate: self.rate, keep: self.keep() }
+        let (step, stream) = step.and_then(StepRandom::on_device).unwrap_or((0, stream));
+        Options { step, seed: split(seed), stream: split(stream), rate: self.rate, keep: self.keep() }
     }
 
     /// What survivors are multiplied by.
@@ -83,7 +86,7 @@ impl Dropout {
     }
 
     /// mask x / (1 - rate) on new memory, or x itself when nothing is dropped.
-    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(&self, x: &Tensor, step: Option<&StepRandom>) -> Result<Tensor> {
         if self.rate == 0.0 || x.is_empty() {
             return Ok(x.clone());
         }
@@ -92,7 +95,7 @@ impl Dropout {
             gpu.launch(kernels::DROPOUT_FWD, Grid::cover(x.len().div_ceil(4), 256))
                 .tensor_mut(&mut y)
                 .tensor(x)
-                .value(self.options())
+                .value(self.options(step))
                 .value(x.len() as u64)
                 .run()?;
             return Ok(y);
@@ -114,7 +117,7 @@ impl Op for Dropout {
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         self.check("dropout")?;
-        Ok(vec![self.apply(x[0])?])
+        Ok(vec![self.apply(x[0], None)?])
     }
 
     fn backward(
@@ -133,7 +136,7 @@ impl Op for Dropout {
                 .launch(kernels::DROPOUT_BWD, Grid::cover(dy.len().div_ceil(4), 256))
                 .tensor_mut(dx)
                 .tensor(dy)
-                .value(self.options())
+                .value(self.options(None))
                 .value(dy.len() as u64)
                 .run();
         }
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn keeps_its_share_and_the_mean() {
         let x = Tensor::new(&Device::Cpu, 1, 100_000, &vec![1.0; 100_000]).unwrap();
-        let y = Dropout { rate: 0.3, random: Philox::new(1, 2) }.apply(&x).unwrap().to_vec().unwrap();
+        let y = Dropout { rate: 0.3, random: Philox::new(1, 2) }.apply(&x, None).unwrap().to_vec().unwrap();
         let kept = y.iter().filter(|&&y| y != 0.0).count() as f64 / 1e5;
         assert!((kept - 0.7).abs() < 0.01, "{kept}");
         assert!(y.iter().all(|&y| y == 0.0 || (y - 1.0 / 0.7).abs() < 1e-6));

@@ -38,6 +38,7 @@ impl Default for SoftmaxOptions {
 /// Inputs u (B, D), items (C, D), bias (1, C); output
 /// mean_b [ logsumexp_c l_bc - sum_c q_bc l_bc ] (1, 1) with l_bc = scale u_b . i_c + bias_c and q the target
 /// distribution. Excluded courses have l = -inf. 0 for an empty batch.
+#[derive(Clone)]
 pub struct SoftmaxLoss {
     targets: Index<u32>,
     excluded: Option<IdSets>,
@@ -47,6 +48,7 @@ pub struct SoftmaxLoss {
 }
 
 /// Gradients for upstream 1; those of u and items still lack the factor `scale`.
+#[derive(Clone)]
 struct Saved {
     du: Tensor,
     ditems: Tensor,

@@ -1,6 +1,8 @@
 //! Training: epochs of batches, weighted task gradients, validation, checkpoints.
 
 pub mod checkpoint;
+mod readings;
+mod recording;
 mod run;
 mod sampler;
 mod step;

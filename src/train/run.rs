@@ -60,6 +60,8 @@ pub trait Observer {
     fn step(&mut self, _epoch: u64, _step: u64, _of: u64, _values: &BTreeMap<String, f64>) -> bool {
         false
     }
+    /// How a GPU runs the steps, in one line, when it is known.
+    fn note(&mut self, _text: &str) {}
     fn validating(&mut self, _done: usize, _of: usize) {}
     fn epoch(&mut self, _log: &EpochLog) {}
 }
@@ -217,6 +219,9 @@ impl<'a> Run<'a> {
                     batch.triples = Some(triples.batch(epoch, order, i * size, size)?);
                 }
                 let log = self.stepper.enrolments(&mut *self.model, &batch)?;
+                if let Some(text) = self.stepper.take_note() {
+                    observer.note(&text);
+                }
                 for (name, value) in &log.values {
                     *self.progress.sums.entry(name.clone()).or_default() += value;
                 }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
 
+use super::readings::{Readings, Seeds, weighted};
+use super::recording::Recordings;
 use crate::config::{self, Combine, Config, Granularity, Schedule};
-use crate::engine::balance::{self, BalanceLog, Balancer};
+use crate::engine::balance::{self, Balancer, Report, Weighing};
 use crate::engine::optim::Optimizer;
-use crate::engine::{Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
-use crate::models::{Batch, Loss, Losses, Model, Role, TripleBatch};
+use crate::engine::{Factor, Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
+use crate::models::{Batch, Loss, Model, Plan, Role, TripleBatch};
 use crate::{Error, Result};
 
 /// A gradient as factors times gradients.
-type Terms = Vec<(f64, Gradient)>;
+pub(super) type Terms = Vec<(Factor, Gradient)>;
 
 /// What a step says of itself: losses, and on the shared parameters the norms of the weighted losses' gradients,
 /// their cosines with the target's and the weights that they got.
@@ -23,13 +25,15 @@ pub struct StepLog {
 
 /// Parameters' optimizer states and the weighting's memory: what, beside the model, changes with each step.
 pub struct Stepper {
-    config: Config,
-    balancer: Balancer,
-    main: Optimizer,
+    pub(super) config: Config,
+    pub(super) balancer: Balancer,
+    pub(super) main: Optimizer,
     /// Of the head's parameters, where they have a learning rate of their own.
-    head: Option<Optimizer>,
+    pub(super) head: Option<Optimizer>,
     /// State of the separate knowledge-graph phase.
     kg: Option<Optimizer>,
+    seeds: Seeds,
+    pub(super) recordings: Recordings,
     /// Steps of the whole run, for the learning rate's schedule.
     pub total_steps: u64,
     pub step: u64,
@@ -73,6 +77,8 @@ impl Stepper {
             main: make()?,
             head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
             kg: if config.kg.shared_state { None } else { Some(make()?) },
+            seeds: Seeds::default(),
+            recordings: Recordings::new(config.train.cuda_graph),
             total_steps: 0,
             step: 0,
         })
@@ -93,70 +99,101 @@ impl Stepper {
             .chain(others.into_iter().filter_map(|(name, optimizer)| Some((name, optimizer.as_ref()?))))
     }
 
-    /// One step on enrolments.
+    /// One step on enrolments. On a GPU, where steps do not vary, it is recorded once and then replayed.
     pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
-        let mut tape = Tape::new();
-        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
-        let plan = model.plan(batch, Some(random))?;
-        let rows = &plan.rows;
-        let vars = model.params().rows_on_tape(&mut tape, rows)?;
-        let losses = model.losses(&mut tape, &vars, batch, &plan, Some(random))?;
-        let mut log = StepLog::default();
-        let (mut sums, balance) = match self.config.weighting.combine {
-            Combine::Sum => {
-                let all: Vec<&Loss> = losses.losses.iter().collect();
-                let mut grads = gradients(&tape, &all)?;
-                let own = |(i, v): (usize, &Var)| take_gradient(&mut grads, (i, *v), rows);
-                let own = vars.iter().enumerate().map(own);
-                (own.map(|g| g.into_iter().map(|g| (1.0, g)).collect()).collect(), None)
-            }
-            _ => {
-                let (sums, balance) = self.weigh(model, &tape, (&vars, rows), &losses.losses)?;
-                (sums, Some(balance))
+        let log = match self.device_of_recordings(model) {
+            Some(gpu) => self.recorded(&gpu, model, batch)?,
+            None => {
+                let plan = self.prepare(model, batch)?;
+                self.launched(model, batch, &plan)?
             }
         };
-        // Read only now: on a GPU each read waits for all work before it.
-        self.read_values(model, &tape, &losses, &mut log)?;
-        if let Some(balance) = balance {
-            self.log_balance(&losses.losses, &balance, &mut log)?;
-        }
-        drop(tape);
-        let lr = self.scheduled(self.config.train.lr);
-        log.values.insert("lr".into(), lr);
-        let head_lr = self.scheduled(self.config.train.head_lr);
-        if let Some(head) = &mut self.head {
-            let own: Vec<Terms> = (0..sums.len())
-                .map(|i| if model.head_params().contains(&i) { take(&mut sums[i]) } else { vec![] })
-                .collect();
-            head.set_lr(head_lr);
-            head.step_sums(model.params_mut(), &own)?;
-        }
-        self.main.set_lr(lr);
-        self.main.step_sums(model.params_mut(), &sums)?;
-        model.after_step()?;
         self.step += 1;
         Ok(log)
     }
 
-    /// Losses and gates, in one transfer.
-    fn read_values(&self, model: &dyn Model, tape: &Tape, losses: &Losses, log: &mut StepLog) -> Result<()> {
-        let mut vars: Vec<Var> =
-            losses.losses.iter().map(|l| l.var).chain(losses.gates.iter().copied()).collect();
-        vars.sort_by_key(|v| v.id());
-        vars.dedup();
-        let values = Tensor::read_all(&vars.iter().map(|v| tape.value(*v)).collect::<Vec<_>>())?;
-        let of: BTreeMap<usize, Vec<f64>> = vars.iter().map(|v| v.id()).zip(values).collect();
-        for loss in &losses.losses {
-            let value = of[&loss.var.id()][loss.column];
-            self.finite(&format!("loss {}", loss.name), value)?;
-            log.values.insert(format!("loss/{}", loss.name), value);
+    /// A step kernel by kernel.
+    pub(super) fn launched(&mut self, model: &mut dyn Model, batch: &Batch, plan: &Plan) -> Result<StepLog> {
+        let (readings, sums) = self.gradients(model, batch, plan)?;
+        // Before the update: parameters that diverge stay as they were.
+        let log = self.log_of(&readings)?;
+        self.update(model, sums)?;
+        Ok(log)
+    }
+
+    /// What the host gives to a step: the batch and its random numbers, learning rates, and what optimizers need to know
+    /// of the step's number. It uploads and does nothing else where steps do not vary, and may be done again.
+    pub(super) fn prepare(&mut self, model: &dyn Model, batch: &Batch) -> Result<Plan> {
+        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let plan = model.plan(batch, Some(random))?;
+        self.main.set_lr(self.scheduled(self.config.train.lr));
+        self.main.prepare(model.params())?;
+        let head_lr = self.scheduled(self.config.train.head_lr);
+        if let Some(head) = &mut self.head {
+            head.set_lr(head_lr);
+            head.prepare(model.params())?;
         }
-        for (task, gate) in model.tasks().iter().zip(&losses.gates) {
-            let values = &of[&gate.id()];
-            log.values
-                .insert(format!("gate/{task}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+        Ok(plan)
+    }
+
+    /// Losses, and each parameter's gradient as a sum.
+    pub(super) fn gradients(
+        &mut self,
+        model: &dyn Model,
+        batch: &Batch,
+        plan: &Plan,
+    ) -> Result<(Readings, Vec<Terms>)> {
+        let mut tape = Tape::new();
+        let rows = &plan.rows;
+        let vars = model.params().rows_on_tape(&mut tape, rows)?;
+        let losses = model.losses(&mut tape, &vars, batch, plan)?;
+        let (sums, report) = match self.config.weighting.combine {
+            Combine::Sum => {
+                let all: Vec<&Loss> = losses.losses.iter().collect();
+                let mut grads = self.seeds.gradients(&tape, &all)?;
+                let own = |(i, v): (usize, &Var)| take_gradient(&mut grads, (i, *v), rows);
+                let own = vars.iter().enumerate().map(own);
+                (own.map(|g| g.into_iter().map(|g| (Factor::Known(1.0), g)).collect()).collect(), None)
+            }
+            _ => {
+                let (sums, report) = self.weigh(model, &tape, (&vars, rows), &losses.losses)?;
+                (sums, Some(report))
+            }
+        };
+        Ok((Readings::new(model.tasks(), &tape, &losses, report)?, sums))
+    }
+
+    /// Moves the parameters.
+    pub(super) fn update(&mut self, model: &mut dyn Model, mut sums: Vec<Terms>) -> Result<()> {
+        if let Some(head) = &mut self.head {
+            let own: Vec<Terms> = (0..sums.len())
+                .map(|i| if model.head_params().contains(&i) { take(&mut sums[i]) } else { vec![] })
+                .collect();
+            head.step_sums(model.params_mut(), &own)?;
         }
-        Ok(())
+        self.main.step_sums(model.params_mut(), &sums)?;
+        model.after_step()
+    }
+
+    /// The log of the work that readings belong to, which has run; waits for it. Fails where a value is not finite.
+    pub(super) fn log_of(&mut self, readings: &Readings) -> Result<StepLog> {
+        let (mut values, balance) = readings.read(&mut self.balancer)?;
+        for (name, value) in &values {
+            if let Some(loss) = name.strip_prefix("loss/") {
+                self.finite(&format!("loss {loss}"), *value)?;
+            }
+        }
+        for (i, loss) in readings.weighted.iter().enumerate() {
+            let Some(balance) = &balance else { break };
+            self.finite(&format!("gradient of {loss}"), balance.norms[i])?;
+            values.insert(format!("norm/{loss}"), balance.norms[i]);
+            if i > 0 {
+                values.insert(format!("cosine/{loss}"), balance.cosines[i]);
+                values.insert(format!("weight/{loss}"), balance.weights[i]);
+            }
+        }
+        values.insert("lr".into(), self.scheduled(self.config.train.lr));
+        Ok(StepLog { values })
     }
 
     /// Each weighted loss's own gradient with its weight by the rule of the run; constraints are added as they are.
@@ -167,14 +204,15 @@ impl Stepper {
         tape: &Tape,
         (vars, rows): (&[Var], &[Option<Arc<RowSet>>]),
         losses: &[Loss],
-    ) -> Result<(Vec<Terms>, BalanceLog)> {
+    ) -> Result<(Vec<Terms>, Report)> {
         let constraints: Vec<&Loss> = losses.iter().filter(|l| l.role == Role::Constraint).collect();
         let mut by_loss =
-            weighted(losses).map(|l| gradients(tape, &[l])).collect::<Result<Vec<Gradients>>>()?;
+            weighted(losses).map(|l| self.seeds.gradients(tape, &[l])).collect::<Result<Vec<Gradients>>>()?;
         let mut plain = match constraints.is_empty() {
             true => None,
-            false => Some(gradients(tape, &constraints)?),
+            false => Some(self.seeds.gradients(tape, &constraints)?),
         };
+        let one = |gradient: Gradient| (Factor::Known(1.0), gradient);
         let mut sums: Vec<Terms> = vec![];
         let (mut shared, mut shared_grads) = (vec![], vec![]);
         for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
@@ -186,36 +224,25 @@ impl Stepper {
                     shared_grads.push(own);
                     sums.push(vec![]);
                 }
-                Owner::Task(_) => sums.push(own.into_iter().flatten().map(|g| (1.0, g)).collect()),
+                Owner::Task(_) => sums.push(own.into_iter().flatten().map(one).collect()),
             }
         }
-        let balance = self.balancer.weigh(&shared_grads)?;
-        for ((i, grads), weights) in shared.into_iter().zip(shared_grads).zip(&balance.by_tensor) {
-            let terms = weights.iter().zip(grads).filter_map(|(w, g)| Some((*w, g?)));
+        let Weighing { factors, report } = self.balancer.begin(&shared_grads)?;
+        for ((i, grads), factors) in shared.into_iter().zip(shared_grads).zip(factors) {
+            let terms = factors.into_iter().zip(grads).filter_map(|(w, g)| Some((w, g?)));
             sums[i] = terms.collect();
             // A term of weight 0 need not be read, but a parameter whose terms all have it is still moved by its state.
-            if sums[i].iter().any(|(w, _)| *w != 0.0) {
-                sums[i].retain(|(w, _)| *w != 0.0);
+            let zero = |w: &Factor| matches!(w, Factor::Known(0.0));
+            if sums[i].iter().any(|(w, _)| !zero(w)) {
+                sums[i].retain(|(w, _)| !zero(w));
             }
         }
         if let Some(plain) = &mut plain {
             for (i, (terms, var)) in sums.iter_mut().zip(vars).enumerate() {
-                terms.extend(take_gradient(plain, (i, *var), rows).map(|g| (1.0, g)));
+                terms.extend(take_gradient(plain, (i, *var), rows).map(one));
             }
         }
-        Ok((sums, balance))
-    }
-
-    fn log_balance(&self, losses: &[Loss], balance: &BalanceLog, log: &mut StepLog) -> Result<()> {
-        for (i, loss) in weighted(losses).enumerate() {
-            self.finite(&format!("gradient of {}", loss.name), balance.norms[i])?;
-            log.values.insert(format!("norm/{}", loss.name), balance.norms[i]);
-            if i > 0 {
-                log.values.insert(format!("cosine/{}", loss.name), balance.cosines[i]);
-                log.values.insert(format!("weight/{}", loss.name), balance.weights[i]);
-            }
-        }
-        Ok(())
+        Ok((sums, report))
     }
 
     /// One step on triples, in a phase of their own.
@@ -226,7 +253,7 @@ impl Stepper {
         let loss = model.triple_loss(&mut tape, &vars, batch, &plan)?;
         let value = tape.value(loss).scalar()?;
         self.finite("loss kg", value)?;
-        let seed = one_hot(&tape, loss, 0, 1.0)?;
+        let seed = self.seeds.one_hot(&tape, loss, 0, 1.0)?;
         let mut grads = tape.backward(&[(loss, seed)])?;
         let grads: Vec<Option<Gradient>> =
             vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &plan.rows)).collect();
@@ -273,6 +300,7 @@ impl Stepper {
         steps: &BTreeMap<String, u64>,
         tensors: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
+        self.recordings.forget();
         let part = |prefix: &str| -> BTreeMap<String, Tensor> {
             let strip =
                 |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
@@ -287,25 +315,4 @@ impl Stepper {
         }
         self.balancer.restore(&part("weighting/"))
     }
-}
-
-/// Those whose gradients are weighted, the target first.
-fn weighted(losses: &[Loss]) -> impl Iterator<Item = &Loss> {
-    losses.iter().filter(|l| l.role != Role::Constraint)
-}
-
-/// The gradient of the weighted sum of some losses.
-fn gradients(tape: &Tape, losses: &[&Loss]) -> Result<Gradients> {
-    let seeds = losses
-        .iter()
-        .map(|l| Ok((l.var, one_hot(tape, l.var, l.column, l.weight)?)))
-        .collect::<Result<Vec<_>>>()?;
-    tape.backward(&seeds)
-}
-
-fn one_hot(tape: &Tape, var: Var, column: usize, weight: f64) -> Result<Tensor> {
-    let value = tape.value(var);
-    let mut seed = vec![0.0; value.len()];
-    seed[column] = weight;
-    Tensor::from_f64(&value.device(), value.dtype(), value.rows(), value.cols(), &seed)
 }

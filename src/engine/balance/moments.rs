@@ -2,7 +2,7 @@
 
 use std::iter::Sum;
 
-use crate::engine::device::{Gpu, Grid, kernels};
+use crate::engine::device::{Gpu, GpuBuffer, Grid, kernels};
 use crate::engine::rows::Gradient;
 use crate::engine::{Real, Tensor, parallel};
 use crate::with_real;
@@ -28,8 +28,8 @@ const AUXILIARIES: usize = 3;
 const SLOTS: usize = 8;
 const PIECE: usize = 16384;
 
-/// `result[t][i]` for gradient i of tensor t; 0 where it is absent.
-pub(super) fn measure(grads: &[Vec<Option<Gradient>>]) -> Result<Vec<Vec<Moments>>> {
+/// Fails where the gradients of a tensor do not match.
+pub(super) fn check(grads: &[Vec<Option<Gradient>>]) -> Result<()> {
     for tensor in grads {
         let mut present = tensor.iter().flatten();
         if let Some(first) = present.next()
@@ -38,15 +38,18 @@ pub(super) fn measure(grads: &[Vec<Option<Gradient>>]) -> Result<Vec<Vec<Moments
             return Err(Error::shape("gradient weighting", first.describe(), odd.describe()));
         }
     }
-    // Rows that are not there are zero: they add nothing to a length or an inner product.
-    let tensors =
-        |g: &Vec<Option<Gradient>>| g.iter().map(|g| g.as_ref().map(|g| g.tensor().clone())).collect();
-    let grads: Vec<Vec<Option<Tensor>>> = grads.iter().map(tensors).collect();
-    let first = grads.iter().flatten().flatten().next();
-    if let Some(gpu) = first.and_then(Tensor::gpu) {
-        return measure_gpu(gpu, &grads);
-    }
-    Ok(grads.iter().map(|g| measure_host(g)).collect())
+    Ok(())
+}
+
+/// The numbers of the gradients: rows that are not there are zero, and add nothing to a length or an inner product.
+pub(super) fn tensors(grads: &[Vec<Option<Gradient>>]) -> Vec<Vec<Option<Tensor>>> {
+    let of = |g: &Vec<Option<Gradient>>| g.iter().map(|g| g.as_ref().map(|g| g.tensor().clone())).collect();
+    grads.iter().map(of).collect()
+}
+
+/// `result[t][i]` for gradient i of tensor t in host memory; 0 where it is absent.
+pub(super) fn measure(grads: &[Vec<Option<Tensor>>]) -> Vec<Vec<Moments>> {
+    grads.iter().map(|g| measure_host(g)).collect()
 }
 
 fn measure_host(grads: &[Option<Tensor>]) -> Vec<Moments> {
@@ -79,12 +82,41 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-/// Two launches for all tensors and losses, and a single transfer that waits for them.
-fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Moments>>> {
+/// Moments on a GPU: `SLOTS` doubles for each tensor and group of losses.
+pub(super) struct OnDevice {
+    pub sums: GpuBuffer,
+    /// (tensors, losses) addresses of the gradients, 0 where one is absent; then what the kernels need to know.
+    pub table: GpuBuffer,
+}
+
+/// Groups of losses that kernels work on.
+pub(super) fn groups(losses: usize) -> usize {
+    losses.saturating_sub(1).div_ceil(AUXILIARIES).max(1)
+}
+
+/// Doubles of `OnDevice::sums`.
+pub(super) fn slots(tensors: usize, losses: usize) -> usize {
+    tensors * groups(losses) * SLOTS
+}
+
+/// As `measure`, of the values of `OnDevice::sums`.
+pub(super) fn from_sums(sums: &[f64], (tensors, losses): (usize, usize)) -> Vec<Vec<Moments>> {
+    let read = |t: usize, i: usize| {
+        // The target is slot 0 of its tensor's first group; loss i > 0 is slot 1 + (i - 1) % 3 of group (i - 1) / 3.
+        let (group, slot) = if i == 0 { (0, 0) } else { ((i - 1) / AUXILIARIES, 1 + (i - 1) % AUXILIARIES) };
+        let at = (t * groups(losses) + group) * SLOTS + slot;
+        Moments { square: sums[at], inner: sums[at + SLOTS / 2] }
+    };
+    (0..tensors).map(|t| (0..losses).map(|i| read(t, i)).collect()).collect()
+}
+
+/// Two launches for all tensors and losses.
+pub(super) fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<OnDevice> {
     let (tensors, losses) = (grads.len(), grads.first().map_or(0, Vec::len));
-    let groups = losses.saturating_sub(1).div_ceil(AUXILIARIES).max(1);
+    let groups = groups(losses);
     // One table: addresses (T, L), lengths (T), first pieces (T + 1), pieces (P).
-    let address = |g: &Option<Tensor>| g.as_ref().map_or(0, Tensor::address);
+    // An empty gradient is there, too, and nobody reads it.
+    let address = |g: &Option<Tensor>| g.as_ref().map_or(0, |t| if t.is_empty() { 1 } else { t.address() });
     let mut table: Vec<u64> = grads.iter().flatten().map(address).collect();
     let lengths: Vec<usize> =
         grads.iter().map(|tensor| tensor.iter().flatten().next().map_or(0, Tensor::len)).collect();
@@ -96,10 +128,10 @@ fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Momen
     }
     table.extend(&first);
     table.extend(&pieces);
-    let mut out = gpu.allocate(tensors * groups * SLOTS * size_of::<f64>())?;
-    out.fill_zero()?;
+    let table = gpu.upload(&table)?;
+    let mut sums = gpu.allocate(slots(tensors, losses) * size_of::<f64>())?;
+    sums.fill_zero()?;
     if !pieces.is_empty() {
-        let table = gpu.upload(&table)?;
         let at = |entry: usize| table.address() + (entry * size_of::<u64>()) as u64;
         let mut partial = gpu.allocate(groups * pieces.len() * SLOTS * size_of::<f64>())?;
         let grid = |blocks: usize| Grid { blocks: [blocks as u32, groups as u32, 1], ..Grid::new(1, 256) };
@@ -111,18 +143,11 @@ fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Vec<Vec<Momen
             .count(losses)
             .run()?;
         gpu.launch(kernels::BALANCE_MERGE, grid(tensors))
-            .buffer(&mut out)
+            .buffer(&mut sums)
             .buffer(&mut partial)
             .value(at(tensors * losses + tensors))
             .count(pieces.len())
             .run()?;
     }
-    let sums: Vec<f64> = out.read()?;
-    let read = |t: usize, i: usize| {
-        // The target is slot 0 of its tensor's first group; loss i > 0 is slot 1 + (i - 1) % 3 of group (i - 1) / 3.
-        let (group, slot) = if i == 0 { (0, 0) } else { ((i - 1) / AUXILIARIES, 1 + (i - 1) % AUXILIARIES) };
-        let at = (t * groups + group) * SLOTS + slot;
-        Moments { square: sums[at], inner: sums[at + SLOTS / 2] }
-    };
-    Ok((0..tensors).map(|t| (0..losses).map(|i| read(t, i)).collect()).collect())
+    Ok(OnDevice { sums, table })
 }

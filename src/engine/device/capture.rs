@@ -7,8 +7,8 @@
 //! * what is uploaded while recording is kept, and is the same in each replay. What shall differ is written from
 //!   outside, into a tensor that was there before (`Tensor::write`).
 //!
-//! Numbers that go into a launch as values are recorded, too: a step whose values change (the bias correction of Adam,
-//! the counter of dropout) is not to be recorded.
+//! Numbers that go into a launch as values are recorded, too: those that change from step to step must stand in memory
+//! (`Gpu::pack` sends them). Training steps are recorded so by `train::Stepper`.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;

@@ -80,6 +80,7 @@ impl<'a> Launch<'a> {
                 format!("{}", arguments.len()),
             ));
         }
+        gpu.not_packing(kernel.name)?;
         let arguments: Vec<&[u8]> = arguments.iter().map(|(bytes, len)| &bytes[..*len]).collect();
         // SAFETY: addresses come from live tensors of this device (they are borrowed while the launch is queued,
         // and memory is freed in stream order); the op that wrote this launch gives the kernel's own types and

@@ -7,6 +7,7 @@ mod cust;
 mod driver;
 pub mod kernels;
 mod launch;
+mod pack;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ pub use capture::Captured;
 pub use cuda::{Probe, probe};
 pub use driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 pub use launch::Launch;
+pub use pack::Packed;
 
 use crate::{Error, Result};
 
@@ -97,6 +99,7 @@ struct Inner {
     /// Counts buffers and recordings, so that a buffer is known to be older than a recording.
     serial: AtomicU64,
     captures: Mutex<capture::Captures>,
+    packing: Mutex<Option<pack::Packing>>,
     matrix_unit: AtomicU8,
 }
 
@@ -121,6 +124,7 @@ impl Gpu {
             matrix_unit: AtomicU8::new(0),
             serial: AtomicU64::new(1),
             captures: Mutex::default(),
+            packing: Mutex::default(),
         }))
     }
 
@@ -161,10 +165,17 @@ impl Gpu {
         let now = self.0.in_use.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         self.0.peak.fetch_max(now, Ordering::Relaxed);
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
-        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, pool })
+        let owner = pool.map_or(Owner::Driver, Owner::Recording);
+        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner })
     }
 
+    /// Device memory with these values.
     pub fn upload<T: Pod>(&self, data: &[T]) -> Result<GpuBuffer> {
+        if let Some((block, at)) = self.packed(bytemuck::cast_slice(data))? {
+            let (gpu, bytes) = (self.clone(), size_of_val(data));
+            let (address, serial) = (block.address + at as u64, block.serial);
+            return Ok(GpuBuffer { gpu, address, bytes, serial, owner: Owner::Block(block) });
+        }
         let mut buffer = self.allocate(std::mem::size_of_val(data))?;
         buffer.write(data)?;
         Ok(buffer)
@@ -177,8 +188,16 @@ pub struct GpuBuffer {
     address: u64,
     bytes: usize,
     serial: u64,
-    /// Where it was made while a recording went on: its memory.
-    pool: Option<Arc<capture::Pool>>,
+    owner: Owner,
+}
+
+/// Whom memory is given back to.
+enum Owner {
+    Driver,
+    /// Made while a recording went on: its memory.
+    Recording(Arc<capture::Pool>),
+    /// A part of a block of gathered uploads.
+    Block(#[allow(dead_code)] Arc<GpuBuffer>),
 }
 
 impl GpuBuffer {
@@ -206,6 +225,7 @@ impl GpuBuffer {
     }
 
     pub fn read<T: Pod>(&self) -> Result<Vec<T>> {
+        self.gpu.not_packing("a download")?;
         let mut out = vec![T::zeroed(); self.bytes / size_of::<T>()];
         if !out.is_empty() {
             // SAFETY: `out` is no longer than the buffer.
@@ -234,6 +254,16 @@ impl GpuBuffer {
         Ok(all)
     }
 
+    /// Overwrites this buffer with another of its size.
+    pub fn copy_from(&mut self, other: &GpuBuffer) -> Result<()> {
+        assert_eq!(self.bytes, other.bytes, "a copy of another size");
+        if self.bytes > 0 {
+            // SAFETY: two buffers of the same size, this one exclusively borrowed.
+            unsafe { self.gpu.driver().copy(self.address, other.address, self.bytes)? };
+        }
+        Ok(())
+    }
+
     pub fn duplicate(&self) -> Result<GpuBuffer> {
         let copy = self.gpu.allocate(self.bytes)?;
         if self.bytes > 0 {
@@ -247,9 +277,10 @@ impl GpuBuffer {
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            match &self.pool {
-                Some(pool) => pool.release(self.address, self.bytes),
-                None => self.gpu.give_back(self.address, self.bytes, self.serial),
+            match &self.owner {
+                Owner::Driver => self.gpu.give_back(self.address, self.bytes, self.serial),
+                Owner::Recording(pool) => pool.release(self.address, self.bytes),
+                Owner::Block(_) => return,
             }
             self.gpu.0.in_use.fetch_sub(self.bytes as u64, Ordering::Relaxed);
         }

@@ -1,23 +1,18 @@
 //! The update rules on a GPU: small parameters of the same step share a launch.
 
 use super::Rule;
-use super::update::{Scalars, Update};
-use crate::Result;
-use crate::engine::Tensor;
-use crate::engine::device::{Gpu, Grid, Kernel, Launch, kernels};
-use crate::engine::sum::POINTERS;
+use super::update::Update;
+use crate::engine::device::{Grid, Kernel, Launch, kernels};
+use crate::engine::sum::{Factors, POINTERS};
+use crate::engine::{Factor, Tensor};
+use crate::{Error, Result};
 
 /// Terms of a gradient that a launch adds up; more are added before.
 const TERMS: usize = 4;
 /// Parameters with more moving elements than this get a launch of their own.
 const LARGE: usize = 1 << 18;
 
-/// What may go into one launch.
-fn kind(update: &Update) -> (u64, bool) {
-    (update.steps, update.rows.is_some())
-}
-
-pub(super) fn run(gpu: &Gpu, rule: Rule, lr: f64, decay: f64, updates: Vec<Update>) -> Result<()> {
+pub(super) fn run(rule: Rule, table: &Tensor, updates: Vec<Update>) -> Result<()> {
     // A model has dozens of small tensors, and a launch costs more than their update.
     let (mut groups, mut open): (Vec<Vec<Update>>, Vec<Vec<Update>>) = (vec![], vec![]);
     for update in updates {
@@ -25,30 +20,29 @@ pub(super) fn run(gpu: &Gpu, rule: Rule, lr: f64, decay: f64, updates: Vec<Updat
             groups.push(vec![update]);
             continue;
         }
-        match open.iter_mut().find(|g| g.len() < POINTERS && kind(&g[0]) == kind(&update)) {
+        match open.iter_mut().find(|g| g.len() < POINTERS && g[0].rows.is_some() == update.rows.is_some()) {
             Some(group) => group.push(update),
             None => open.push(vec![update]),
         }
     }
     groups.extend(open);
-    for mut group in groups {
-        let scalars = rule.scalars(lr, decay, group[0].steps);
-        launch(gpu, scalars, &mut group)?;
-    }
-    Ok(())
+    groups.iter_mut().try_for_each(|group| launch(rule, table, group))
 }
 
 /// One launch for up to `POINTERS` tensors of the same kind.
-fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
+fn launch(rule: Rule, table: &Tensor, group: &mut [Update]) -> Result<()> {
+    let Some(gpu) = table.gpu() else {
+        return Err(Error::shape("optimizer", "tensors of one device", "of two"));
+    };
     let none = [0u64; POINTERS];
     let (mut values, mut ids, mut counts, mut state) = (none, none, none, [none; 2]);
-    let (mut grads, mut factors) = ([none; TERMS], [[0f32; POINTERS]; TERMS]);
-    let mut cols = [0u32; POINTERS];
+    let (mut grads, mut factors, mut weights) = ([none; TERMS], [Factors::none(); TERMS], None);
+    let (mut cols, mut rows) = ([0u32; POINTERS], [0u32; POINTERS]);
     let (sparse, mut longest) = (group[0].rows.is_some(), 0);
     // Sums of what one launch does not take live until it is queued.
     let mut sums = vec![];
     for update in group.iter().filter(|u| u.terms.len() > TERMS) {
-        sums.push(Tensor::weighted_sum(&update.terms[TERMS - 1..])?);
+        sums.push(Tensor::sum_of(&update.terms[TERMS - 1..])?);
     }
     let mut more = sums.iter();
     for (i, update) in group.iter_mut().enumerate() {
@@ -58,10 +52,12 @@ fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
         longest = longest.max(first.len());
         let sum = if update.terms.len() > TERMS { more.next() } else { None };
         let kept = if sum.is_some() { TERMS - 1 } else { update.terms.len() };
-        let terms = update.terms[..kept].iter().copied().chain(sum.map(|sum| (1.0, sum)));
+        let terms = update.terms[..kept].iter().cloned().chain(sum.map(|sum| (Factor::Known(1.0), sum)));
         for (k, (factor, tensor)) in terms.enumerate() {
-            (grads[k][i], factors[k][i]) = (tensor.address(), factor as f32);
+            grads[k][i] = tensor.address();
+            factors[k].set(i, &factor, &mut weights)?;
         }
+        rows[i] = update.row as u32;
         for (places, tensor) in state.iter_mut().zip(update.state.iter_mut()) {
             places[i] = tensor.address_mut();
         }
@@ -80,19 +76,12 @@ fn launch(gpu: &Gpu, scalars: Scalars, group: &mut [Update]) -> Result<()> {
         let launch = factors.iter().fold(launch, |launch, f| launch.value(*f)).value(counts);
         if sparse { launch.value(ids).value(cols) } else { launch }
     };
-    let (launch, scalars) = match &scalars {
-        Scalars::Adam(s) => (
-            start(kernels::ADAM_STEP, kernels::ADAM_STEP_ROWS, 2),
-            vec![s.beta1, s.rate1, s.beta2, s.rate2, s.size, s.root2, s.eps, s.decay, s.shrink],
-        ),
-        Scalars::Sgd(s) => (
-            start(kernels::SGD_STEP, kernels::SGD_STEP_ROWS, 1),
-            vec![s.lr, s.keep, s.rate, s.nesterov, s.decay],
-        ),
-        Scalars::Scaled(s) => (
-            start(kernels::SCALED_STEP, kernels::SCALED_STEP_ROWS, 1),
-            vec![s.lr, s.keep, s.rate, s.eps, s.decay],
-        ),
+    let launch = match rule {
+        Rule::Adam { .. } | Rule::AdamW { .. } => start(kernels::ADAM_STEP, kernels::ADAM_STEP_ROWS, 2),
+        Rule::Sgd { .. } => start(kernels::SGD_STEP, kernels::SGD_STEP_ROWS, 1),
+        Rule::Adagrad { .. } | Rule::RmsProp { .. } => {
+            start(kernels::SCALED_STEP, kernels::SCALED_STEP_ROWS, 1)
+        }
     };
-    scalars.into_iter().fold(launch, |launch, s| launch.value(s as f32)).run()
+    launch.optional(weights.as_ref()).tensor(table).value(rows).run()
 }

@@ -7,18 +7,20 @@ use rayon::prelude::*;
 use super::{Rule, gpu};
 use crate::Result;
 use crate::engine::parallel::{self, Work, vectorized_work};
-use crate::engine::{Real, RowSet, Tensor};
+use crate::engine::{Factor, Real, RowSet, Tensor};
 use crate::with_real;
 
 /// One parameter that has a gradient in this step. All tensors are unshared and not empty.
 pub(super) struct Update<'a> {
     /// Which step of this parameter it is, from 1.
     pub steps: u64,
+    /// The parameter's row in a GPU's table of scalars.
+    pub row: usize,
     pub value: &'a mut Tensor,
     /// The rows that move, where not all do.
     pub rows: Option<&'a RowSet>,
     /// The gradient is the sum of factor times tensor; there is at least one.
-    pub terms: Vec<(f64, &'a Tensor)>,
+    pub terms: Vec<(Factor, &'a Tensor)>,
     pub state: &'a mut [Tensor],
 }
 
@@ -81,6 +83,23 @@ pub(super) enum Scalars {
     Adam(AdamScalars),
 }
 
+/// Columns of a GPU's table of scalars.
+pub(super) const SCALARS: usize = 9;
+
+impl Scalars {
+    /// A row of that table.
+    pub(super) fn row(&self) -> [f32; SCALARS] {
+        match *self {
+            Scalars::Adam(s) => {
+                [s.beta1, s.rate1, s.beta2, s.rate2, s.size, s.root2, s.eps, s.decay, s.shrink]
+            }
+            Scalars::Sgd(s) => [s.lr, s.keep, s.rate, s.nesterov, s.decay, 0.0, 0.0, 0.0, 0.0],
+            Scalars::Scaled(s) => [s.lr, s.keep, s.rate, s.eps, s.decay, 0.0, 0.0, 0.0, 0.0],
+        }
+        .map(|x| x as f32)
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct SgdScalars {
     pub lr: f64,
@@ -112,9 +131,14 @@ pub(super) struct AdamScalars {
     pub shrink: f64,
 }
 
-pub(super) fn run(rule: Rule, lr: f64, decay: f64, mut updates: Vec<Update>) -> Result<()> {
-    if let Some(gpu) = updates.first().and_then(|u| u.value.gpu().cloned()) {
-        return gpu::run(&gpu, rule, lr, decay, updates);
+/// `table`: the scalars of every parameter where they live on a GPU.
+pub(super) fn run(
+    (rule, lr, decay): (Rule, f64, f64),
+    table: Option<&Tensor>,
+    mut updates: Vec<Update>,
+) -> Result<()> {
+    if let Some(table) = table {
+        return gpu::run(rule, table, updates);
     }
     for update in &mut updates {
         let scalars = rule.scalars(lr, decay, update.steps);
@@ -123,7 +147,7 @@ pub(super) fn run(rule: Rule, lr: f64, decay: f64, mut updates: Vec<Update>) -> 
             Scalars::Scaled(s) => apply::<T, 1>(s, update),
             Scalars::Sgd(s) if update.state.is_empty() => apply::<T, 0>(s, update),
             Scalars::Sgd(s) => apply::<T, 1>(s, update),
-        });
+        }?);
     }
     Ok(())
 }
@@ -238,14 +262,17 @@ impl<'a, T: Real> Sum<'a, T> {
 /// Elements of a sum that are formed at a time: they stay in the first-level cache until they are used.
 const FORMED: usize = 1024;
 
-fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Update) {
+fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Update) -> Result<()> {
     let Ok(state) = <&mut [Tensor; K]>::try_from(&mut *update.state) else {
         unreachable!("a rule has as many state tensors as it names");
     };
     let state = state.each_mut().map(|t| t.host_mut::<T>());
     let cols = update.value.cols();
     let mut rest = Part { p: update.value.host_mut::<T>(), state };
-    let terms: Vec<(T, &[T])> = update.terms.iter().map(|(f, g)| (T::of(*f), g.host::<T>())).collect();
+    let mut terms: Vec<(T, &[T])> = vec![];
+    for (factor, g) in &update.terms {
+        terms.push((T::of(factor.known()?), g.host::<T>()));
+    }
     let terms = &terms[..];
     let Some(rows) = update.rows else {
         let mut tasks = Vec::with_capacity(rest.p.len().div_ceil(CHUNK));
@@ -253,7 +280,8 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
             let len = rest.p.len().min(CHUNK);
             tasks.push(Stretch { rule, g: Sum { terms, first, len }, part: rest.split(len) });
         }
-        return tasks.into_par_iter().for_each(vectorized_work);
+        tasks.into_par_iter().for_each(vectorized_work);
+        return Ok(());
     };
     // Rows ascend, so each task's rows lie in one stretch of the table.
     let mut tasks = Vec::with_capacity(rows.len().div_ceil(ROWS));
@@ -265,6 +293,7 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
         base = stop;
     }
     tasks.into_par_iter().for_each(vectorized_work);
+    Ok(())
 }
 
 struct Stretch<'a, T, R, const K: usize> {

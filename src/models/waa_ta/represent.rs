@@ -5,51 +5,123 @@ use std::sync::Arc;
 use super::WaaTa;
 use crate::Result;
 use crate::config::{Propagation, Ranking};
-use crate::engine::{RowSet, Var};
+use crate::engine::{ParamId, Philox, RowSet, Tensor, Var};
 use crate::graph::Blocks;
 use crate::layers::Pass;
-use crate::models::{Batch, Plan};
+use crate::models::{Batch, Inputs, Plan, TripleBatch};
+use crate::ops::{Rows, SoftmaxLoss, SoftmaxOptions, Triples};
+
+/// Stream of sampled neighbourhoods where a step gives no random numbers.
+const SAMPLE_STREAM: u64 = 0x7361_6D70;
 
 /// Z of a step's learners, (rows, D), and of courses.
 pub(super) struct Represented {
     pub z_u: Var,
     pub z_courses: Var,
-    /// The courses, ascending, where not all of them stand there.
-    courses: Option<Vec<u32>>,
-}
-
-impl Represented {
-    /// Rows of `z_courses`.
-    pub fn places(&self, courses: &[u32]) -> Vec<u32> {
-        match &self.courses {
-            None => courses.to_vec(),
-            Some(all) => courses.iter().map(|c| all.partition_point(|x| x < c) as u32).collect(),
-        }
-    }
 }
 
 impl WaaTa {
     /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
-    pub(super) fn represent(&self, pass: &mut Pass, batch: &Batch, plan: &Plan) -> Result<Represented> {
-        let learners = &batch.learners;
-        if let Some(blocks) = &plan.blocks {
-            let states = self.encoder.sampled_nodes(pass, blocks)?;
-            let z = self.encoder.stack(pass, &states)?;
-            let z_u = self.gather(pass, z, &blocks.levels[0].places(&learners.id))?;
-            let courses = self.asked(batch);
-            let nodes: Vec<u32> = courses.iter().map(|&c| self.encoder.course_node(c)).collect();
-            let z_courses = self.encoder.targets(pass, &states, blocks.levels[0].places(&nodes))?;
-            return Ok(Represented { z_u, z_courses, courses: Some(courses) });
-        }
-        let nodes = self.encoder.nodes(pass)?;
-        let z_u = match self.config.model.propagation {
-            Propagation::Full => self.encoder.rows(pass, &nodes, learners.id.clone())?,
-            Propagation::History => {
+    pub(super) fn represent(
+        &self,
+        pass: &mut Pass,
+        batch: &Batch,
+        plan: &Plan,
+        inputs: &Inputs,
+    ) -> Result<Represented> {
+        let nodes = match &plan.blocks {
+            Some(blocks) => self.encoder.sampled_nodes(pass, blocks)?,
+            None => self.encoder.nodes(pass)?,
+        };
+        let z_u = match &inputs.learners {
+            Some(rows) => self.encoder.rows(pass, &nodes, rows)?,
+            None => {
+                let learners = &batch.learners;
                 let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
                 self.encoder.stack(pass, &states)?
             }
         };
-        Ok(Represented { z_u, z_courses: self.encoder.course_targets(pass, &nodes)?, courses: None })
+        let z_courses = match &inputs.courses {
+            Some(rows) => self.encoder.targets(pass, &nodes, rows)?,
+            None => self.encoder.course_targets(pass, &nodes)?,
+        };
+        Ok(Represented { z_u, z_courses })
+    }
+
+    /// A batch on the device, for a step of this plan.
+    pub(super) fn inputs(&self, batch: &Batch, plan: &Plan) -> Result<Inputs> {
+        let (config, learners) = (&self.config.loss, &batch.learners);
+        let rows = |ids: Vec<u32>, of: usize| Rows::new(&self.device, ids, of);
+        let (own, courses) = match (&plan.blocks, self.config.model.propagation) {
+            (Some(blocks), _) => {
+                let level = &blocks.levels[0];
+                let courses = self.asked(batch);
+                let nodes: Vec<u32> = courses.iter().map(|&c| self.encoder.course_node(c)).collect();
+                let places = rows(level.places(&nodes), level.len())?;
+                (Some(rows(level.places(&learners.id), level.len())?), Some((courses, places)))
+            }
+            (None, Propagation::Full) => (Some(rows(learners.id.clone(), self.encoder.graph().heads)?), None),
+            (None, Propagation::History) => (None, None),
+        };
+        let (asked, courses) = courses.unzip();
+        let among = asked.as_ref().map_or(self.courses, Vec::len);
+        let of_courses = |courses: &[u32]| {
+            let places = match &asked {
+                None => courses.to_vec(),
+                Some(all) => courses.iter().map(|c| all.partition_point(|x| x < c) as u32).collect(),
+            };
+            rows(places, among)
+        };
+        let triplets = match config.ranking {
+            Ranking::Bpr => Some((of_courses(&batch.positive)?, of_courses(&batch.negative)?)),
+            _ => None,
+        };
+        let labels = |times: usize| -> Result<(Tensor, Option<Tensor>)> {
+            let mask = batch.mask.as_ref().map(|mask| self.repeated(mask, times)).transpose()?;
+            Ok((self.repeated(&batch.labels, times)?, mask))
+        };
+        Ok(Inputs {
+            learners: own,
+            courses,
+            triplets,
+            softmax: (config.ranking == Ranking::Softmax).then(|| self.softmax(batch)).transpose()?,
+            pair_row: rows(batch.pair_row.clone(), learners.rows())?,
+            pair_course: of_courses(&batch.pair_course)?,
+            labels: labels(1)?,
+            auxiliary: (config.aux_weight != 0.0).then(|| labels(self.config.head.pairs)).transpose()?,
+            triples: batch.triples.as_ref().map(|triples| self.triples(triples, plan)).transpose()?,
+        })
+    }
+
+    /// Labels or masks (pairs x K), each `times` in a row, as a tensor (pairs, K times).
+    fn repeated(&self, values: &[f32], times: usize) -> Result<Tensor> {
+        let k = self.tasks.len();
+        let repeated: Vec<f64> = values.iter().flat_map(|&v| std::iter::repeat_n(v as f64, times)).collect();
+        Tensor::from_f64(&self.device, self.dtype, values.len() / k, k * times, &repeated)
+    }
+
+    fn softmax(&self, batch: &Batch) -> Result<SoftmaxLoss> {
+        let loss = &self.config.loss;
+        let options =
+            SoftmaxOptions { scale: loss.softmax_scale as f32, label_smoothing: loss.label_smoothing as f32 };
+        let seen = &batch.learners.histories;
+        let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
+        SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)
+    }
+
+    /// Triples of a batch on the device, in places of the tables as they stand on the tape of a step of this plan.
+    pub(super) fn triples(&self, batch: &TripleBatch, plan: &Plan) -> Result<Triples> {
+        let [entity, _, relation, _] = self.encoder.transd();
+        let rows = |id: ParamId| match plan.rows.get(id.0) {
+            Some(Some(rows)) => rows.len(),
+            _ => self.params.get(id).value.rows(),
+        };
+        Triples::new(
+            &self.device,
+            (rows(entity), rows(relation)),
+            (&plan.nodes(&batch.head), &batch.relation, &plan.nodes(&batch.tail)),
+            (&plan.nodes(&batch.negative_head), &plan.nodes(&batch.negative_tail)),
+        )
     }
 
     /// The courses whose Z a batch's losses read, ascending.
@@ -66,6 +138,21 @@ impl WaaTa {
         courses
     }
 
+    /// The plan of a step over sampled neighbourhoods.
+    pub(super) fn sampled_plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
+        let courses = self.asked(batch);
+        let nodes =
+            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
+        let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
+        let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
+        let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
+        let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
+        if let Some(output) = self.encoder.course_output() {
+            plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
+        }
+        Ok(plan)
+    }
+
     /// The plan of a step that reads these rows of the entities' tables.
     pub(super) fn plan_of(&self, blocks: Blocks, projections: bool) -> Result<Plan> {
         let [entity, entity_proj, ..] = self.encoder.transd();
@@ -74,6 +161,6 @@ impl WaaTa {
         let mut rows = vec![None; self.params.len()];
         rows[entity_proj.0] = projections.then(|| set.clone());
         rows[entity.0] = Some(set);
-        Ok(Plan { rows, blocks: Some(blocks) })
+        Ok(Plan { rows, blocks: Some(blocks), ..Plan::default() })
     }
 }

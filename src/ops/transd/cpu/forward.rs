@@ -48,7 +48,7 @@ fn products<T: Real>(x: Tables<T>, rows: &[u32], mut out: &mut [T]) {
         (out, base) = (rest, end);
         tasks.push(Products { x, rows, range, out: mine });
     }
-    tasks.into_par_iter().for_each(|task| simd::simd(task));
+    tasks.into_par_iter().for_each(simd::simd);
 }
 
 pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result<(Tensor, Saved)> {
@@ -79,7 +79,7 @@ pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result
             (gradients, dots) = (rest, rest_of_dots);
             tasks.push(Task { all: &all, runs, records, gradients: gradient, dots: dot, sums, total });
         }
-        tasks.into_par_iter().for_each(|task| simd::simd(task));
+        tasks.into_par_iter().for_each(simd::simd);
         loss.host_mut::<T>()[0] = T::of(losses.into_iter().sum::<f64>() / count as f64);
         let sums = sums.host::<T>();
         for_chunks(saved.relations.host_mut::<T>(), |first, out| {
