@@ -1,8 +1,7 @@
 //! A whole run: where its files lie, its epochs, and what it tells whoever watches.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -45,7 +44,9 @@ impl RunFiles {
 pub struct EpochLog {
     pub epoch: u64,
     pub step: u64,
-    pub seconds: f64,
+    /// Absent where times are kept elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Means over the epoch's steps of losses, gradient norms, cosines, weights and gates.
     pub values: BTreeMap<String, f64>,
     /// Validation metrics, where the epoch had a validation.
@@ -90,6 +91,8 @@ pub struct Run<'a> {
     graph: TrainGraph,
     stepper: Stepper,
     progress: Progress,
+    /// Write how long each epoch took into the log, which then differs from run to run.
+    pub timed: bool,
 }
 
 /// Name of the checkpoint to resume from, and of the one that validated best.
@@ -119,6 +122,7 @@ impl<'a> Run<'a> {
             graph,
             stepper: Stepper::new(config)?,
             progress: Progress::default(),
+            timed: true,
         })
     }
 
@@ -182,6 +186,12 @@ impl<'a> Run<'a> {
 
     /// Trains to the end, or until the observer stops it (`Error::Interrupted`, after saving).
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.train_until(self.config.train.epochs as u64, observer)
+    }
+
+    /// Trains until `epochs` are done, or to the end where that is sooner; a later call goes on from there. The schedule
+    /// of the learning rate is that of the whole run; the last epoch of each call has a validation.
+    pub fn train_until(&mut self, epochs: u64, observer: &mut dyn Observer) -> Result<Outcome> {
         let sampler = self.sampler()?;
         let triples = self.triple_sampler()?;
         let joint = self.joint() && triples.is_some();
@@ -195,9 +205,9 @@ impl<'a> Run<'a> {
             sample_learners(self.data, Split::Valid, train.valid_learners, self.config.seed)
         };
         self.files_begin()?;
-        observer.begin(&*self.model, batches, train.epochs as u64);
-        let mut early = false;
-        while self.progress.epoch < train.epochs as u64 && !self.out_of_steps() {
+        let epochs = epochs.min(train.epochs as u64);
+        observer.begin(&*self.model, batches, epochs);
+        while self.progress.epoch < epochs && !self.out_of_steps() && !self.out_of_patience() {
             let (epoch, started) = (self.progress.epoch, Instant::now());
             if self.progress.step_in_epoch == 0 {
                 self.model.begin_epoch()?;
@@ -240,12 +250,12 @@ impl<'a> Run<'a> {
             let mut log = EpochLog {
                 epoch: self.progress.epoch,
                 step: self.stepper.step,
-                seconds: 0.0,
+                seconds: None,
                 values,
                 valid: None,
                 best: false,
             };
-            let last = self.progress.epoch == train.epochs as u64 || self.out_of_steps();
+            let last = self.progress.epoch == epochs || self.out_of_steps();
             if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
                 let found =
                     self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
@@ -258,24 +268,26 @@ impl<'a> Run<'a> {
                 }
                 log.valid = Some(found.metrics);
             }
-            self.save(LAST)?;
-            log.seconds = started.elapsed().as_secs_f64();
+            log.seconds = Some(started.elapsed().as_secs_f64());
+            // The line first: one of an epoch that is done again after a kill is replaced, a missing one would stay so.
             self.append(&log)?;
+            self.save(LAST)?;
             observer.epoch(&log);
-            let patience = train.patience as u64;
-            if patience > 0 && self.progress.best_metric.is_some() {
-                early = self.progress.epoch - self.progress.best_epoch >= patience;
-            }
-            if early {
-                break;
-            }
         }
+        let early = self.progress.epoch < epochs && !self.out_of_steps();
         let best = self.progress.best_metric.map(|metric| Best { metric, epoch: self.progress.best_epoch });
         Ok(Outcome { epochs: self.progress.epoch, steps: self.stepper.step, best, early })
     }
 
     fn out_of_steps(&self) -> bool {
         self.config.train.max_steps > 0 && self.stepper.step >= self.config.train.max_steps
+    }
+
+    /// Validation has not improved for as many epochs as the run waits.
+    fn out_of_patience(&self) -> bool {
+        let patience = self.config.train.patience as u64;
+        let waited = self.progress.epoch - self.progress.best_epoch;
+        patience > 0 && self.progress.best_metric.is_some() && waited >= patience
     }
 
     fn joint(&self) -> bool {
@@ -353,19 +365,12 @@ impl<'a> Run<'a> {
             .filter(|l| serde_json::from_str::<EpochLog>(l).is_ok_and(|old| old.epoch < log.epoch))
             .map(str::to_string)
             .collect();
-        let line = serde_json::to_string(log).map_err(|e| {
+        let log = EpochLog { seconds: log.seconds.filter(|_| self.timed), ..log.clone() };
+        let line = serde_json::to_string(&log).map_err(|e| {
             Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
         })?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(Error::io(&path, "opening"))?;
-        kept.iter()
-            .chain([&line])
-            .try_for_each(|l| writeln!(file, "{l}"))
-            .map_err(Error::io(&path, "writing"))
+        let lines: String = kept.iter().chain([&line]).map(|line| format!("{line}\n")).collect();
+        checkpoint::write_atomically(&path, lines.as_bytes())
     }
 }
 
