@@ -69,7 +69,7 @@ pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg
             let places =
                 || hit.iter().take(at.k).enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
             let found = places().count();
-            let dcg: f64 = places().map(|place| discounts[place]).sum();
+            let dcg = places().fold(0.0, |dcg, place| dcg + discounts[place]);
             let best = match idcg {
                 Idcg::Truth => ideal[wanted.len().min(at.k)],
                 Idcg::Retrieved => ideal[retrieved.min(at.k)],

@@ -14,7 +14,6 @@ use super::table;
 use crate::config::{Base, Config};
 use crate::data::Dataset;
 use crate::engine::Device;
-use crate::models::Model;
 use crate::train::checkpoint::write_atomically;
 use crate::train::{Observer, Stepper};
 use crate::{Error, Result};
@@ -343,8 +342,6 @@ struct Progress<'a> {
 }
 
 impl Observer for Progress<'_> {
-    fn begin(&mut self, _: &dyn Model, _: u64, _: u64) {}
-
     fn step(&mut self, epoch: u64, step: u64, of: u64, _: &BTreeMap<String, f64>) -> bool {
         let here = epoch.saturating_sub(self.before) as f64 + step as f64 / of.max(1) as f64;
         let share = here / (self.after - self.before).max(1) as f64;
