@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("models", &["layers", "ops", "graph", "engine", "config", "data"]),
     ("eval", &["models", "ops", "graph", "engine", "config", "data"]),
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
-    ("bench", &["eval", "layers", "ops", "graph", "engine", "config"]),
+    ("bench", &["eval", "models", "layers", "ops", "graph", "engine", "config"]),
     ("cli", &["bench", "train", "eval", "models", "engine", "config", "data"]),
 ];
 

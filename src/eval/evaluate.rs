@@ -10,7 +10,7 @@ use crate::data::negatives::NegativeSampler;
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox};
 use crate::graph::IdSets;
-use crate::models::{ENROLLED, Encoded, Learners, Model, learners_for};
+use crate::models::{ENROLLED, Encoded, Learners, Recommender, learners_for};
 use crate::{Error, Result};
 
 /// Stream of the courses that enrolments are held against in `auc/enrolled`.
@@ -41,9 +41,9 @@ pub fn known_before(split: Split) -> &'static [Split] {
     }
 }
 
-/// A trained model with what it is measured on.
+/// A recommender with what it is measured on.
 pub struct Ranker<'a> {
-    pub model: &'a dyn Model,
+    pub model: &'a dyn Recommender,
     pub data: &'a Dataset,
     pub config: &'a Config,
     pub device: &'a Device,
