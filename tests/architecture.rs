@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("eval", &["models", "ops", "graph", "engine", "config", "data"]),
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
     ("experiment", &["train", "eval", "models", "engine", "config", "data"]),
-    ("bench", &["eval", "layers", "ops", "graph", "engine", "config"]),
+    ("bench", &["eval", "models", "layers", "ops", "graph", "engine", "config"]),
     ("cli", &["bench", "experiment", "train", "eval", "models", "engine", "config", "data"]),
 ];
 

@@ -174,6 +174,35 @@ fn kills_do_not_change_a_byte() {
 }
 
 #[test]
+fn all_models_against_the_best_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ["compare", "--resamples", "200", "--models", "all"];
+    let rest = ["--seeds", "2", "--weightings", "sum,cosine", "--out", "out", "--set", "train.max_steps=2"];
+    let (stdout, stderr) = succeed(&command(folder.path(), &first, &rest).output().unwrap());
+    assert!(stderr.contains("note: popularity, itemknn, ease: "), "{stderr}");
+    let rows = read_results(&folder.path().join("out/results.csv")).unwrap();
+    let of = |model: &str| rows.iter().filter(|r| r.model == model).collect::<Vec<_>>();
+    for model in waata::experiment::model_names() {
+        assert!(!of(&model).is_empty() && stdout.contains(&model), "{model}: {stderr}");
+        assert!(of(&model).iter().all(|r| r.metrics["ndcg@10"].is_finite()));
+    }
+    assert_eq!((of("ease").len(), of("bpr-mf").len(), of("waa-ta").len()), (1, 2, 4));
+    assert_eq!((of("ease")[0].run.as_str(), of("waa-ta1").len()), ("ease-none-none-1", 2));
+    let summary = read_summary(&folder.path().join("out/summary.csv")).unwrap();
+    let ranked: Vec<_> = summary.iter().filter(|r| r.metric == "ndcg@10").collect();
+    let baseline = ranked[0].baseline.clone().unwrap();
+    assert!(!baseline.starts_with("waa-ta"));
+    for row in ranked {
+        let own = format!("{}-{}-{}", row.model, row.optimizer, row.weighting) == baseline;
+        assert_eq!(row.p_holm.is_none(), own, "{row:?}");
+        assert!(
+            own || row.low <= row.difference && row.difference <= row.high && row.p <= row.p_holm,
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
 fn a_run_that_diverges_does_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--seeds", "1", "--weightings", "metabalance,metabalance_x_cosine", "--out", "out"];

@@ -9,7 +9,7 @@ use super::{base, eval, open_data, recommend};
 use crate::config::Config;
 use crate::data::Split;
 use crate::engine::Device;
-use crate::models::Model;
+use crate::models::Recommender;
 use crate::train::{EpochLog, Meta, Observer, Run, RunFiles, checkpoint};
 use crate::{Error, Result};
 
@@ -180,7 +180,7 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn begin(&mut self, _model: &dyn Model, steps_per_epoch: u64, epochs: u64) {
+    fn begin(&mut self, _model: &dyn Recommender, steps_per_epoch: u64, epochs: u64) {
         (self.steps_per_epoch, self.epochs) = (steps_per_epoch, epochs);
     }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, NdcgIdcg};
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox};
 use crate::graph::IdSets;
-use crate::models::{Model, learners_for};
+use crate::models::{Recommender, learners_for};
 use crate::{Error, Result};
 
 /// Learners whose vectors are held at once: memory does not grow with their number, nor with that of pairs.
@@ -56,9 +56,9 @@ pub fn known_before(split: Split) -> &'static [Split] {
     }
 }
 
-/// A trained model with what it is measured on.
+/// A recommender with what it is measured on.
 pub struct Ranker<'a> {
-    pub model: &'a dyn Model,
+    pub model: &'a dyn Recommender,
     pub data: &'a Dataset,
     pub config: &'a Config,
     pub device: &'a Device,

@@ -13,7 +13,7 @@ use super::summary::{Resampling, summarize};
 use super::table::{self, Row, SummaryRow, Tested};
 use crate::data::Dataset;
 use crate::engine::Device;
-use crate::models::Model;
+use crate::models::Recommender;
 use crate::train::Observer;
 use crate::{Error, Result};
 
@@ -217,7 +217,7 @@ struct Progress<'a> {
 }
 
 impl Observer for Progress<'_> {
-    fn begin(&mut self, _: &dyn Model, _: u64, epochs: u64) {
+    fn begin(&mut self, _: &dyn Recommender, _: u64, epochs: u64) {
         self.epochs = epochs;
     }
 

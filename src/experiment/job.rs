@@ -94,7 +94,7 @@ struct Timed<'a> {
 }
 
 impl Observer for Timed<'_> {
-    fn begin(&mut self, model: &dyn crate::models::Model, steps_per_epoch: u64, epochs: u64) {
+    fn begin(&mut self, model: &dyn crate::models::Recommender, steps_per_epoch: u64, epochs: u64) {
         self.inner.begin(model, steps_per_epoch, epochs);
     }
 

@@ -165,16 +165,18 @@ fn resolve(
     optimizer: &Option<String>,
     weighting: &Option<String>,
 ) -> Result<Config> {
-    let mut settings = vec![format!("model.name=\"{model}\"")];
-    settings.extend(request.settings_for.get(model).into_iter().flatten().cloned());
+    let mut settings = request.settings_for.get(model).cloned().unwrap_or_default();
     settings.extend(request.settings.iter().cloned());
     settings.push(format!("model.name=\"{model}\""));
     settings.extend(optimizer.iter().map(|name| format!("train.optimizer=\"{name}\"")));
     settings.extend(weighting.iter().map(|name| format!("weighting.combine=\"{name}\"")));
-    let config = Config::resolve(request.base.clone(), &settings)?;
-    // Refuses an optimizer that does not exist before the first run begins.
-    Stepper::new(&config)?;
-    Ok(config)
+    let config = Config::resolve(request.base.clone(), &settings);
+    // An optimizer that does not exist is refused before the first run begins.
+    let checked = config.and_then(|config| Stepper::new(&config).map(|_| config));
+    checked.map_err(|error| match error {
+        Error::Config { key, why, remedy } => Error::config(key, format!("{why} (of {model})"), remedy),
+        error => error,
+    })
 }
 
 /// The word of a setting's value.

@@ -178,8 +178,7 @@ impl Search<'_> {
 
     /// The settings of a run with some of them searched.
     fn config(&self, point: &BTreeMap<String, Value>) -> Result<Config> {
-        let mut settings = vec![format!("model.name=\"{}\"", self.model)];
-        settings.extend(self.settings.iter().cloned());
+        let mut settings = self.settings.to_vec();
         settings.extend(point.iter().map(|(key, value)| format!("{key}={value}")));
         settings.extend([format!("model.name=\"{}\"", self.model), format!("train.epochs={}", self.budget)]);
         let config = Config::resolve(self.base.clone(), &settings)?;

@@ -14,6 +14,7 @@ mod common;
 mod concat;
 mod dropout;
 mod far;
+mod funnel;
 mod gate;
 mod gather;
 mod graphs;

@@ -1,8 +1,8 @@
-//! What a training step of WAA-TA reads, and the representations that it makes of it.
+//! What a training step reads, and the representations that it makes of it.
 
 use std::sync::Arc;
 
-use super::WaaTa;
+use super::Neural;
 use crate::Result;
 use crate::config::{Propagation, Ranking};
 use crate::engine::{RowSet, Var};
@@ -28,7 +28,7 @@ impl Represented {
     }
 }
 
-impl WaaTa {
+impl Neural {
     /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
     pub(super) fn represent(&self, pass: &mut Pass, batch: &Batch, plan: &Plan) -> Result<Represented> {
         let learners = &batch.learners;
@@ -71,7 +71,7 @@ impl WaaTa {
 
     /// The plan of a step that reads these rows of the entities' tables.
     pub(super) fn plan_of(&self, blocks: Blocks, projections: bool) -> Result<Plan> {
-        let [entity, entity_proj, ..] = self.encoder.transd();
+        let [entity, entity_proj, ..] = self.encoder.transd()?;
         let table = self.params.get(entity).value.rows();
         let set = Arc::new(RowSet::new(&self.device, blocks.nodes().ids().to_vec(), table)?);
         let mut rows = vec![None; self.params.len()];

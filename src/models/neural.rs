@@ -1,0 +1,452 @@
+//! A model that is trained by gradients: an encoder that gives learners and courses vectors, a head that judges pairs of
+//! them, and the losses. Formulas (1) to (16); docs/model.md has them with their sources. WAA-TA and its baselines differ
+//! in the head, and by their definitions in the settings.
+
+mod represent;
+
+use std::sync::Arc;
+
+use super::head::{Head, HeadOutput};
+use super::{
+    Batch, Encoded, Learners, Loss, Losses, Model, Plan, Recommender, Role, TrainGraph, TripleBatch,
+    task_names,
+};
+use crate::config::{
+    Config, Distance, EntityNorm, HeadConfig, KgLoss, OrthForm, ProjNorm, Propagation, RankBy, Ranking,
+};
+use crate::data::Dataset;
+use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, RowSet, Tape, Tensor, Var};
+use crate::layers::{Builder, Encoder, Pass};
+use crate::ops::{
+    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
+    SoftmaxLoss, SoftmaxOptions, TransD, TransDOptions,
+};
+use crate::{Error, Result};
+use represent::Represented;
+
+pub struct Neural {
+    name: &'static str,
+    config: Config,
+    tasks: Vec<String>,
+    params: Params,
+    encoder: Encoder,
+    head: Box<dyn Head>,
+    /// Places of the head's parameters.
+    head_params: std::ops::Range<usize>,
+    /// Bias of each course in the match score; trained by the softmax objective alone.
+    course_bias: Option<ParamId>,
+    courses: usize,
+    device: Device,
+    dtype: DType,
+}
+
+/// Makes a head with its parameters: settings, D (the width of Z) and the number of tasks.
+pub type MakeHead = fn(&mut Builder, &HeadConfig, usize, usize) -> Result<Box<dyn Head>>;
+
+/// Stream of sampled neighbourhoods where a step gives no random numbers.
+const SAMPLE_STREAM: u64 = 0x7361_6D70;
+
+impl Neural {
+    /// `head` makes the model's own part.
+    pub fn new(
+        (name, head): (&'static str, MakeHead),
+        config: &Config,
+        data: &Dataset,
+        graph: &TrainGraph,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Neural> {
+        let tasks = task_names(config, data)?;
+        let mut b = Builder::new(device, dtype, config.seed);
+        let counts = (data.learners(), data.courses, data.entities());
+        let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
+        let first = b.params.len();
+        let head = head(&mut b, &config.head, encoder.width(), tasks.len())?;
+        if config.head.score_residual && !head.first_logit_is_learned() {
+            return Err(Error::config(
+                "head.score_residual",
+                format!("the first logit of {name} is not there to be added to"),
+                "set head.score_residual = false",
+            ));
+        }
+        let head_params = first..b.params.len();
+        let course_bias = match config.loss.ranking {
+            Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
+            _ => None,
+        };
+        let params = b.params;
+        let config = config.clone();
+        Ok(Neural {
+            name,
+            config,
+            tasks,
+            params,
+            encoder,
+            head,
+            head_params,
+            course_bias,
+            courses: data.courses,
+            device: device.clone(),
+            dtype,
+        })
+    }
+
+    /// As `represent`, from what `encode` computed, for learners alone.
+    fn learners_from(&self, pass: &mut Pass, encoded: &Encoded, learners: &Learners) -> Result<Var> {
+        if let Some(z) = &encoded.z_nodes {
+            let z = pass.tape.constant(z.clone());
+            let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
+            return pass.tape.apply(Gather::new(rows), &[z]);
+        }
+        let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
+        let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
+        self.encoder.stack(pass, &states)
+    }
+
+    fn gather(&self, pass: &mut Pass, table: Var, ids: &[u32]) -> Result<Var> {
+        let rows = Rows::new(&self.device, ids.to_vec(), pass.rows(table))?;
+        pass.tape.apply(Gather::new(rows), &[table])
+    }
+
+    /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
+    fn judge(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+        let mut out = self.head.forward(pass, z_u, z_i)?;
+        if let (true, Some(first)) = (self.config.head.score_residual, out.logits[0]) {
+            let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
+            out.logits[0] = Some(pass.tape.apply(Combine::sum(2), &[first, score])?);
+        }
+        Ok(out)
+    }
+
+    fn ranking_loss(&self, pass: &mut Pass, batch: &Batch, z: &Represented) -> Result<Option<(String, Var)>> {
+        let (loss, z_u, z_courses) = (&self.config.loss, z.z_u, z.z_courses);
+        match (loss.ranking, self.course_bias) {
+            (Ranking::Bce, _) => Ok(None),
+            (Ranking::Bpr, _) => {
+                let i = self.gather(pass, z_courses, &z.places(&batch.positive))?;
+                let j = self.gather(pass, z_courses, &z.places(&batch.negative))?;
+                let op = Bpr::new(loss.l2 as f32);
+                Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)))
+            }
+            (Ranking::Softmax, bias) => {
+                let options = SoftmaxOptions {
+                    scale: loss.softmax_scale as f32,
+                    label_smoothing: loss.label_smoothing as f32,
+                };
+                let seen = &batch.learners.histories;
+                let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
+                let op = SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)?;
+                let bias = match bias {
+                    Some(id) => pass.param(id),
+                    None => pass.zeros(1, self.courses)?,
+                };
+                Ok(Some(("softmax".into(), pass.tape.apply(op, &[z_u, z_courses, bias])?)))
+            }
+        }
+    }
+
+    /// Cross-entropies (1, 1) of logits (pairs, 1), each of the task that `of` names.
+    fn cross_entropy(
+        &self,
+        pass: &mut Pass,
+        logits: &[Var],
+        of: &[usize],
+        batch: &Batch,
+    ) -> Result<Vec<Var>> {
+        let k = self.tasks.len();
+        let constant = |pass: &mut Pass, values: &[f32]| -> Result<Var> {
+            let rows = values.len() / k;
+            let chosen: Vec<f64> =
+                values.chunks_exact(k).flat_map(|row| of.iter().map(|&task| row[task] as f64)).collect();
+            let t = Tensor::from_f64(&self.device, self.dtype, rows, of.len(), &chosen)?;
+            Ok(pass.tape.constant(t))
+        };
+        let mut inputs = logits.to_vec();
+        inputs.push(constant(pass, &batch.labels)?);
+        if let Some(mask) = &batch.mask {
+            inputs.push(constant(pass, mask)?);
+        }
+        pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
+    }
+
+    fn transd(&self, pass: &mut Pass, batch: &TripleBatch, plan: &Plan) -> Result<Var> {
+        let kg = &self.config.kg;
+        let options = TransDOptions {
+            loss: match kg.loss {
+                KgLoss::Bpr => ops::TransDLoss::Bpr,
+                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma as f32 },
+            },
+            distance: match kg.distance {
+                Distance::L2Squared => ops::Distance::L2Squared,
+                Distance::L2 => ops::Distance::L2,
+                Distance::L1 => ops::Distance::L1,
+            },
+            proj_norm: match kg.proj_norm {
+                ProjNorm::None => ops::ProjNorm::None,
+                ProjNorm::Clamp => ops::ProjNorm::Clamp,
+                ProjNorm::L2 => ops::ProjNorm::L2,
+            },
+            l2: kg.l2 as f32,
+        };
+        let inputs = self.encoder.transd()?.map(|id| pass.param(id));
+        let (nodes, relations) = (pass.rows(inputs[0]), pass.rows(inputs[2]));
+        let triples = ops::Triples::new(
+            &self.device,
+            (nodes, relations),
+            (&plan.nodes(&batch.head), &batch.relation, &plan.nodes(&batch.tail)),
+            (&plan.nodes(&batch.negative_head), &plan.nodes(&batch.negative_tail)),
+        )?;
+        pass.tape.apply(TransD::new(options, triples), &inputs)
+    }
+
+    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<Philox>) -> Pass<'a> {
+        Pass { tape, vars, device: &self.device, dtype: self.dtype, dropout }
+    }
+
+    fn inference<R>(&self, run: impl FnOnce(&mut Pass) -> Result<R>) -> Result<R> {
+        let mut tape = Tape::inference();
+        let vars = self.params.on_tape(&mut tape);
+        run(&mut self.pass(&mut tape, &vars, None))
+    }
+
+    fn pair_logits(
+        &self,
+        pass: &mut Pass,
+        encoded: &Encoded,
+        z_u: Var,
+        rows: Vec<u32>,
+        courses: Vec<u32>,
+    ) -> Result<Tensor> {
+        let z_courses = pass.tape.constant(encoded.z_courses.clone());
+        let u = self.gather(pass, z_u, &rows)?;
+        let i = self.gather(pass, z_courses, &courses)?;
+        let out = self.judge(pass, u, i)?;
+        let answers = out.answers.unwrap_or_else(|| out.logits.into_iter().flatten().collect());
+        let logits = pass.tape.apply(ops::Concat, &answers)?;
+        Ok(pass.tape.value(logits).clone())
+    }
+}
+
+impl Recommender for Neural {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn tasks(&self) -> &[String] {
+        &self.tasks
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    fn encode(&self) -> Result<Encoded> {
+        self.inference(|pass| {
+            let nodes = self.encoder.nodes(pass)?;
+            let z_nodes = match self.config.model.propagation {
+                Propagation::Full => Some(self.encoder.stack(pass, &nodes)?),
+                Propagation::History => None,
+            };
+            let z_courses = self.encoder.course_targets(pass, &nodes)?;
+            let value = |v: Var| pass.tape.value(v).clone();
+            Ok(Encoded {
+                nodes: nodes.iter().map(|&v| value(v)).collect(),
+                z_nodes: z_nodes.map(value),
+                z_courses: value(z_courses),
+            })
+        })
+    }
+
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer> {
+        let loss = &self.config.loss;
+        let courses = encoded.z_courses.clone();
+        let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
+        let scale = if loss.ranking == Ranking::Softmax { loss.softmax_scale as f32 } else { 1.0 };
+        let head = match self.config.eval.rank_by {
+            RankBy::Inner => None,
+            _ => self.head.first_task(&self.params, courses.cols())?,
+        };
+        // A head that has no layers is the match score.
+        let by_match = self.config.eval.rank_by != RankBy::Head || head.is_none();
+        let mut dot = by_match.then_some(Dot { scale, bias });
+        if head.is_some() && self.config.head.score_residual {
+            dot.get_or_insert(Dot { scale: 0.0, bias: None }).scale += 1.0;
+        }
+        Scorer::new(courses, dot, head)
+    }
+
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
+            Ok(pass.tape.value(z_u).clone())
+        })
+    }
+
+    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor> {
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
+            let (rows, courses) = pairs.iter().copied().unzip();
+            self.pair_logits(pass, encoded, z_u, rows, courses)
+        })
+    }
+}
+
+impl Model for Neural {
+    fn head_params(&self) -> std::ops::Range<usize> {
+        self.head_params.clone()
+    }
+
+    fn plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
+        if !self.encoder.samples() {
+            return Ok(Plan::default());
+        }
+        let courses = self.asked(batch);
+        let nodes =
+            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
+        let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
+        let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
+        let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
+        let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
+        if let Some(output) = self.encoder.course_output() {
+            plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
+        }
+        Ok(plan)
+    }
+
+    fn losses(
+        &self,
+        tape: &mut Tape,
+        vars: &[Var],
+        batch: &Batch,
+        plan: &Plan,
+        dropout: Option<Philox>,
+    ) -> Result<Losses> {
+        let pass = &mut self.pass(tape, vars, dropout);
+        let config = &self.config.loss;
+        let z = self.represent(pass, batch, plan)?;
+        let mut losses = vec![];
+        let mut add = |name: String, role, var, column, weight| {
+            if weight != 0.0 {
+                losses.push(Loss { name, role, var, column, weight });
+            }
+        };
+        let ranking = self.ranking_loss(pass, batch, &z)?;
+        let ranked = ranking.is_some();
+        if let Some((name, var)) = ranking {
+            add(name, Role::Target, var, 0, config.ranking_weight);
+        }
+        let z_u = self.gather(pass, z.z_u, &batch.pair_row)?;
+        let z_i = self.gather(pass, z.z_courses, &z.places(&batch.pair_course))?;
+        let out = self.judge(pass, z_u, z_i)?;
+        let m = self.config.head.pairs;
+        let weight = |task: usize| config.task_weights.get(task).copied().unwrap_or(1.0);
+        let learned: Vec<usize> =
+            (0..self.tasks.len()).filter(|&k| out.logits[k].is_some() && weight(k) != 0.0).collect();
+        let logits: Vec<Var> = learned.iter().filter_map(|&k| out.logits[k]).collect();
+        if !logits.is_empty() {
+            let bce = self.cross_entropy(pass, &logits, &learned, batch)?;
+            for (i, &k) in learned.iter().enumerate() {
+                let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
+                add(format!("bce/{}", self.tasks[k]), role, bce[i], 0, weight(k));
+            }
+        }
+        if config.aux_weight != 0.0 && !out.auxiliary.is_empty() {
+            let of: Vec<usize> = (0..out.auxiliary.len()).map(|i| i / m).collect();
+            let each = self.cross_entropy(pass, &out.auxiliary, &of, batch)?;
+            let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
+            add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
+        }
+        if config.orth_weight != 0.0 && !out.pairs.is_empty() {
+            let form = match config.orth {
+                OrthForm::A => ops::OrthForm::A,
+                OrthForm::A0 => ops::OrthForm::A0,
+                OrthForm::B => ops::OrthForm::B,
+                OrthForm::C => ops::OrthForm::C,
+                OrthForm::D => ops::OrthForm::D,
+                OrthForm::FdnCode => ops::OrthForm::FdnCode,
+            };
+            let mut parts = vec![];
+            for (s, t) in &out.pairs {
+                parts.push(pass.tape.apply(Orthogonality::new(form), &[*s, *t])?);
+            }
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
+            add("orthogonality".into(), Role::Constraint, sum, 0, config.orth_weight);
+        }
+        if config.l2 != 0.0 && config.ranking != Ranking::Bpr {
+            let u = pass.tape.apply(L2 { lambda: config.l2 }, &[z_u])?;
+            let i = pass.tape.apply(L2 { lambda: config.l2 }, &[z_i])?;
+            let sum = pass.tape.apply(Combine::sum(2), &[u, i])?;
+            add("l2".into(), Role::Constraint, sum, 0, 1.0);
+        }
+        let specific = self.head.specific_weights();
+        if config.l1_specific != 0.0 && !specific.is_empty() {
+            let mut parts = vec![];
+            for id in specific {
+                let w = pass.param(id);
+                parts.push(pass.tape.apply(L1 { lambda: config.l1_specific }, &[w])?);
+            }
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
+            add("l1".into(), Role::Constraint, sum, 0, 1.0);
+        }
+        if let Some(triples) = &batch.triples {
+            let kg = self.transd(pass, triples, plan)?;
+            add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
+        }
+        if losses.first().is_none_or(|l| l.role != Role::Target) {
+            return Err(Error::config(
+                "loss",
+                "the target's weight is 0",
+                "give the first task or the ranking a weight",
+            ));
+        }
+        Ok(Losses { losses, gates: out.gates })
+    }
+
+    fn triple_plan(&self, batch: &TripleBatch) -> Result<Plan> {
+        if !self.encoder.samples() {
+            return Ok(Plan::default());
+        }
+        self.plan_of(self.encoder.rows_of(&self.device, &batch.nodes())?, true)
+    }
+
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
+        self.transd(&mut self.pass(tape, vars, None), batch, plan)
+    }
+
+    fn begin_epoch(&mut self) -> Result<()> {
+        self.encoder.refresh(&self.params, &self.device, self.dtype)
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.encoder
+            .fixed_attention()
+            .map(|alpha| ("attention".to_string(), alpha.clone()))
+            .into_iter()
+            .collect()
+    }
+
+    fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
+        match name {
+            "attention" if value.len() == self.encoder.graph().edges() => {
+                self.encoder.set_fixed_attention(value)
+            }
+            _ => Err(Error::shape("waa-ta", "a state of its own", format!("{name} of {:?}", value.shape()))),
+        }
+    }
+
+    fn after_step(&mut self) -> Result<()> {
+        if self.config.kg.entity_norm == EntityNorm::Clamp1 {
+            let [entity, _, relation, _] = self.encoder.transd()?;
+            for id in [entity, relation] {
+                // x / max(|x|, 1): a vector inside the unit ball stays as it is.
+                let value = &mut self.params.get_mut(id).value;
+                *value = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
+            }
+        }
+        Ok(())
+    }
+}
