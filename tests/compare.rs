@@ -86,7 +86,7 @@ fn assert_same(a: &Path, b: &Path) {
 
 const GRID: &[&str] = &["--optimizers", "adam,sgd", "--weightings", "sum,metabalance", "--seeds", "2"];
 
-/// Kills the process at random moments, again and again, and lets the last one end.
+/// Kills or interrupts the process at random moments, again and again, and lets the last one end.
 fn killed_again_and_again(mut start: impl FnMut() -> Command, seed: u64) {
     let random = Philox::new(seed, 1);
     let mut kills = 0;
@@ -97,8 +97,17 @@ fn killed_again_and_again(mut start: impl FnMut() -> Command, seed: u64) {
             assert!(status.success());
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        if i % 3 == 2 {
+            _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        } else {
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        // An interrupt saves first; one that comes before it can be caught kills, one after the last run is too late.
+        match status.code() {
+            Some(0) => break,
+            code => assert!(matches!(code, Some(130) | None), "{status}"),
+        }
         kills += 1;
     }
     assert!(kills > 0, "it ended before it could be killed");
@@ -147,6 +156,11 @@ fn kills_do_not_change_a_byte() {
     let slices = read_slices(&out.join("slices.csv")).unwrap();
     assert!(slices.iter().any(|s| s.slice == "5-9" && s.metric == "ndcg@10" && s.learners > 0));
 
+    let run = Path::new("whole/runs").join(&rows[0].run);
+    let said =
+        Command::new(env!("CARGO_BIN_EXE_waata")).arg("inspect").arg(run).current_dir(folder.path()).output();
+    assert!(succeed(&said.unwrap()).0.contains("log-loss"));
+
     // More seeds go into the same folder; other data, another evaluation and other settings do not.
     let more = ["--seeds", "3", "--optimizers", "adam", "--weightings", "sum", "--out", "whole"];
     let (_, stderr) = succeed(&compare(folder.path(), &more));
@@ -176,14 +190,23 @@ fn kills_do_not_change_a_byte() {
 #[test]
 fn all_models_against_the_best_baseline() {
     let folder = tempfile::tempdir().unwrap();
-    let first = ["compare", "--resamples", "200", "--models", "all"];
-    let rest = ["--seeds", "2", "--weightings", "sum,cosine", "--out", "out", "--set", "train.max_steps=2"];
-    let (stdout, stderr) = succeed(&command(folder.path(), &first, &rest).output().unwrap());
-    assert!(stderr.contains("note: popularity, itemknn, ease: "), "{stderr}");
+    // Widths of layers are the models' own matter here: those of tables have none.
+    let settings = ["train.max_steps=2", "train.epochs=1", "train.batch_size=2048", "head.widths=[8]"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waata"));
+    command.args(["compare", "--models", "all", "--data", SAMPLE, "--device", "cpu", "--out", "out"]);
+    command
+        .args(["--resamples", "200", "--seeds", "2", "--weightings", "sum,cosine"])
+        .current_dir(folder.path());
+    settings.iter().for_each(|s| _ = command.args(["--set", s]));
+    let (stdout, stderr) = succeed(&command.output().unwrap());
+    assert!(stderr.contains("popularity, itemknn, ease: nothing is random"), "{stderr}");
     let rows = read_results(&folder.path().join("out/results.csv")).unwrap();
     let of = |model: &str| rows.iter().filter(|r| r.model == model).collect::<Vec<_>>();
     for model in waata::experiment::model_names() {
-        assert!(!of(&model).is_empty() && stdout.contains(&model), "{model}: {stderr}");
+        // Two tasks are too few for ESM2.
+        let made = !of(&model).is_empty();
+        assert_eq!(made, stdout.contains(&model), "{model}: {stdout}");
+        assert!(made || stderr.contains(&format!("{model}-adam-sum-1: cannot be made: ")), "{stderr}");
         assert!(of(&model).iter().all(|r| r.metrics["ndcg@10"].is_finite()));
     }
     assert_eq!((of("ease").len(), of("bpr-mf").len(), of("waa-ta").len()), (1, 2, 4));
@@ -231,7 +254,7 @@ fn what_cannot_be_compared_is_refused_at_once() {
     refuse(&["--seeds", "0"], 2, &["--seeds"]);
     refuse(&["--resamples", "0"], 2, &["--resamples"]);
     refuse(&["--settings-for", "ease=x.toml"], 3, &["x.toml"]);
-    refuse(&["--settings-for", "x.toml"], 2, &["waata-ta"]);
+    refuse(&["--settings-for", "x.toml"], 2, &["waa-ta=best.toml"]);
     fs::create_dir(folder.path().join("mine")).unwrap();
     fs::write(folder.path().join("mine/letter.txt"), "dear").unwrap();
     refused(&compare(folder.path(), &["--out", "mine"]), 3, &["mine", "compare.toml", "--out"]);

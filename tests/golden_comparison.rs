@@ -36,7 +36,7 @@ fn bootstrap() {
         // The same draws: the same numbers.
         let number = |part: &str, key: &str| case[part][key].as_f64().unwrap();
         let (resamples, seed) = (number("exact", "resamples") as usize, number("exact", "seed") as u64);
-        let found = paired_bootstrap(&[d.clone()], resamples, seed)[0].unwrap();
+        let found = paired_bootstrap(std::slice::from_ref(&d), resamples, seed)[0].unwrap();
         close(found.mean, number("exact", "mean"), 1e-15, name);
         close(found.low, number("exact", "low"), 1e-15, name);
         close(found.high, number("exact", "high"), 1e-15, name);
@@ -44,7 +44,7 @@ fn bootstrap() {
         assert_eq!(found.mean, mean(&d).unwrap());
         // Draws of scipy's own: an end of the interval strays by 0.03 of its width at 10,000 resamples, one of few values
         // by a step between them; p comes close to the t-test's.
-        let found = paired_bootstrap(&[d.clone()], 10_000, 1)[0].unwrap();
+        let found = paired_bootstrap(std::slice::from_ref(&d), 10_000, 1)[0].unwrap();
         let (low, high) = (number("scipy", "low"), number("scipy", "high"));
         let stray = 0.06 * (high - low);
         close(found.low, low, stray, name);

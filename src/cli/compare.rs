@@ -90,8 +90,11 @@ pub fn run(args: Args) -> Result<()> {
     let report = report?;
     show::line(&text(&report))?;
     show::line(&format!("\nall metrics in {0}: results.csv, summary.csv, slices.csv", args.out.display()))?;
-    let Some(first) = report.failures.first() else { return Ok(()) };
-    let names: Vec<&str> = report.failures.iter().map(|f| f.run.as_str()).collect();
+    // Of all models, some have no use for this data set.
+    let all = request.models.iter().any(|name| name == "all");
+    let failed: Vec<&Failure> = report.failures.iter().filter(|f| !(all && f.does_not_apply())).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    let names: Vec<&str> = failed.iter().map(|f| f.run.as_str()).collect();
     Err(Error::Runs {
         why: format!("{} of {} runs failed: {}", names.len(), plan.runs.len(), names.join(", ")),
         remedy: format!("{}: {}", first.run, first.reason),
@@ -104,7 +107,7 @@ fn settings_for(given: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     for given in given {
         let Some((model, file)) = given.split_once('=') else {
             let why = format!("`{given}` has no `=`");
-            return Err(Error::config("--settings-for", why, "write --settings-for waata-ta=best.toml"));
+            return Err(Error::config("--settings-for", why, "write --settings-for waa-ta=best.toml"));
         };
         settings.insert(model.trim().to_string(), settings_of(file.trim().as_ref())?);
     }
@@ -186,7 +189,12 @@ impl Watcher for Screen {
 
     fn failed(&mut self, failure: &Failure) {
         let place = self.place();
-        self.meter.note(&format!("{place} {}: failed: {}", failure.run, failure.reason));
+        let what = if failure.does_not_apply() { "cannot be made" } else { "failed" };
+        self.meter.note(&format!("{place} {}: {what}: {}", failure.run, failure.reason));
+    }
+
+    fn testing(&mut self, runs: usize) {
+        self.meter.note(&format!("testing the differences between {runs} runs"));
     }
 
     fn stop(&self) -> bool {

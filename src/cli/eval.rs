@@ -143,7 +143,9 @@ impl Description {
 pub fn describe(dir: &Path) -> Result<Description> {
     let config = read_config(dir)?;
     let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), "last")?;
-    let test = fs::read(dir.join("metrics.json")).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    // A run of a comparison has its metrics in test.json.
+    let test = fs::read(dir.join("metrics.json")).or_else(|_| fs::read(dir.join("test.json")));
+    let test = test.ok().and_then(|t| serde_json::from_slice(&t).ok());
     Ok(Description {
         schema_version: 1,
         model: config.model.name,

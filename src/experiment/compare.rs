@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FAILED, Folder, Identity, TESTED, settings_fingerprint};
-use super::job::{self, Bench, Failure};
+use super::job::{self, Context, Failure};
 use super::plan::{Plan, Request, Spec};
 use super::summary::{Resampling, summarize};
 use super::table::{self, Row, SummaryRow, Tested};
@@ -25,6 +25,8 @@ pub trait Watcher {
     fn progress(&mut self, _done: f64, _run: &str) {}
     fn ended(&mut self, _run: &Row, _seconds: f64) {}
     fn failed(&mut self, _failure: &Failure) {}
+    /// All runs are made; their differences are tested now.
+    fn testing(&mut self, _runs: usize) {}
     /// After each step. `true` asks the run at work to save its state and the comparison to stop.
     fn stop(&self) -> bool {
         false
@@ -92,7 +94,7 @@ impl Compare<'_> {
             let dir = folder.run(&spec.name());
             match failure(&dir).filter(|f| f.settings_fingerprint == settings_fingerprint(&spec.config)) {
                 Some(failure) if failure.lasts() => failures.push(failure),
-                // A memory that was full, or a run that failed with other settings: again from the start.
+                // Other failures, and those of other settings: again from the start.
                 _ if dir.join(FAILED).is_file() => {
                     fs::remove_dir_all(&dir).map_err(Error::io(&dir, "emptying"))?;
                     left.push(spec);
@@ -108,11 +110,11 @@ impl Compare<'_> {
         files::write_toml(&folder.asked(), &self.asked(identity.clone()))?;
         self.write_tables(&folder, &mut finished)?;
         watcher.planned(left.len(), self.plan.runs.len());
-        let bench = Bench { data: self.data, data_path: self.data_path, device: self.device };
+        let context = Context { data: self.data, data_path: self.data_path, device: self.device };
         for (i, spec) in left.iter().enumerate() {
             let (name, dir) = (spec.name(), folder.run(&spec.name()));
             let mut progress = Progress { watcher, before: i, run: &name, epochs: 1 };
-            match job::run(&bench, spec, &identity, &dir, &mut progress) {
+            match job::run(&context, spec, &identity, &dir, &mut progress) {
                 Ok((tested, seconds)) => {
                     watcher.ended(&tested.row, seconds);
                     finished.push(tested);
@@ -133,6 +135,7 @@ impl Compare<'_> {
             }
         }
         let rows: Vec<Row> = finished.into_iter().map(|t| t.row).collect();
+        watcher.testing(rows.len());
         let summary = summarize(self.out, &rows, self.resampling)?;
         table::write_summary(&folder.summary(), &summary)?;
         Ok(Report { rows, summary, failures, metric: identity.eval.metric })

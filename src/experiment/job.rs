@@ -16,7 +16,7 @@ use crate::train::{EpochLog, Meta, Observer, Outcome, Run, RunFiles};
 use crate::{Error, Result};
 
 /// What all runs of an experiment are made with.
-pub struct Bench<'a> {
+pub struct Context<'a> {
     pub data: &'a Dataset,
     /// Where the data set lies.
     pub data_path: &'a Path,
@@ -45,9 +45,14 @@ impl Failure {
         }
     }
 
-    /// Whether the same settings would fail the same way again.
+    /// Whether the model has no use for the data set or for its settings; nothing went wrong.
+    pub fn does_not_apply(&self) -> bool {
+        self.code == 2
+    }
+
+    /// Whether the run would only fail again after all its steps: it diverged.
     pub fn lasts(&self) -> bool {
-        matches!(self.code, 1 | 2 | 6)
+        self.code == 6
     }
 }
 
@@ -140,7 +145,7 @@ pub fn check_settings(dir: &Path, config: &Config) -> Result<()> {
 /// Trains `config` in `dir` until `epochs` are done, from the last checkpoint where there is one; a folder without a usable
 /// checkpoint is emptied first.
 pub fn train<'a>(
-    bench: &Bench<'a>,
+    context: &Context<'a>,
     config: &'a Config,
     dir: &Path,
     epochs: u64,
@@ -148,7 +153,7 @@ pub fn train<'a>(
 ) -> Result<(Run<'a>, Outcome)> {
     let files = RunFiles { dir: dir.into() };
     let resumed = match files.checkpoints().join("last.json").is_file() {
-        true => match Run::load(bench.data, config, bench.device, dir, "last") {
+        true => match Run::load(context.data, config, context.device, dir, "last") {
             Ok(run) => Some(run),
             // A damaged checkpoint costs the time of the run, which gives the same results from the start.
             Err(Error::Corrupt { .. }) => None,
@@ -163,8 +168,8 @@ pub fn train<'a>(
             if dir.exists() {
                 fs::remove_dir_all(dir).map_err(Error::io(dir, "emptying"))?;
             }
-            Meta::write(dir, bench.data_path, bench.data)?;
-            Run::new(bench.data, config, bench.device, dir)?
+            Meta::write(dir, context.data_path, context.data)?;
+            Run::new(context.data, config, context.device, dir)?
         }
     };
     run.timed = false;
@@ -175,17 +180,17 @@ pub fn train<'a>(
 
 /// Trains and tests one run, and leaves its learners.csv and, last, its test.json.
 pub fn run(
-    bench: &Bench,
+    context: &Context,
     spec: &Spec,
     identity: &Identity,
     dir: &Path,
     observer: &mut dyn Observer,
 ) -> Result<(Tested, f64)> {
-    let (run, outcome) = train(bench, &spec.config, dir, u64::MAX, observer)?;
+    let (run, outcome) = train(context, &spec.config, dir, u64::MAX, observer)?;
     let clock = Clock::new(dir);
     let parameters = run.model().params().elements() as u64;
     let chosen = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
-    let run = if chosen { Run::load(bench.data, &spec.config, bench.device, dir, "best")? } else { run };
+    let run = if chosen { Run::load(context.data, &spec.config, context.device, dir, "best")? } else { run };
     let (found, each) =
         run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
     let row = Row {

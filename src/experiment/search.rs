@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::files::{self, settings_fingerprint};
-use super::job::{self, Bench};
+use super::job::{self, Context};
 use super::space::Space;
 use super::table;
 use crate::config::{Base, Config};
@@ -252,10 +252,10 @@ impl Search<'_> {
                 return Ok(ended);
             }
         }
-        let bench = Bench { data: self.data, data_path: self.data_path, device: self.device };
+        let context = Context { data: self.data, data_path: self.data_path, device: self.device };
         let run = self.dir(trial).join("run");
         let ended = |metric, failed| Ended { schema_version: 1, epochs, metric, failed };
-        let ended = match job::train(&bench, config, &run, epochs, progress) {
+        let ended = match job::train(&context, config, &run, epochs, progress) {
             Ok((_, outcome)) => match outcome.best {
                 Some(best) => ended(Some(best.metric), None),
                 None => {

@@ -109,7 +109,11 @@ fn three_digits(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use toml::Table;
+
+    use super::super::model_names;
     use super::*;
+    use crate::config::{Base, Config};
 
     const TEXT: &str = r#"
         [trained]
@@ -161,6 +165,31 @@ mod tests {
         }
         let alone = space.clone().without(&["head.pairs=1".into()]);
         assert_eq!(space.sample(1, 5, 0)["train.lr"], alone.sample(1, 5, 0)["train.lr"]);
+    }
+
+    #[test]
+    fn the_declared_ranges_are_settings_that_models_take() {
+        let resolve = |model: &str, point: &BTreeMap<String, Value>| {
+            let mut settings: Vec<String> =
+                point.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            settings.push(format!("model.name=\"{model}\""));
+            Config::resolve(Base::Preset("tasks".into()), &settings)
+        };
+        for model in model_names() {
+            let space = Space::of(&model, None).unwrap();
+            let mut taken = 0;
+            for trial in 0..40 {
+                match resolve(&model, &space.sample(1, trial, 0)) {
+                    Ok(_) => taken += 1,
+                    Err(error) => assert!(!error.to_string().contains("no such setting"), "{model}: {error}"),
+                }
+            }
+            assert!(taken > 4, "{model}: {taken} of 40 points can be used");
+        }
+        let keys: Table = DEFAULT.parse().unwrap();
+        for model in keys["models"].as_table().unwrap().keys() {
+            assert!(model_names().contains(model), "there is no model {model}");
+        }
     }
 
     #[test]

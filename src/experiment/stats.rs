@@ -9,7 +9,7 @@ use crate::engine::Philox;
 const STREAM: u64 = 0x626F_6F74;
 
 /// Resamples whose counts are held at once: each row of differences is read once for all of them.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 16;
 
 /// Mean; `None` of nothing.
 pub fn mean(values: &[f64]) -> Option<f64> {
