@@ -139,7 +139,7 @@ fn text(report: &Report) -> String {
             r.mean,
             number(r.sd, 4),
             r.difference.map_or("-".into(), |d| format!("{d:+.4}")),
-            number(r.p_holm, 3),
+            if r.p_holm.is_some_and(|p| p < 0.001) { "<.001".into() } else { number(r.p_holm, 3) },
         );
     }
     text

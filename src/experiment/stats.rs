@@ -102,11 +102,16 @@ fn resampled_means(
 fn draw(learners: usize, seed: u64, b: u64) -> Vec<u32> {
     let random = Philox::new(seed, STREAM ^ (b << 32));
     let mut counts = vec![0; learners];
-    for i in 0..learners {
-        let block = random.block(i as u64 / 2);
-        let half = &block[2 * (i % 2)..];
-        let wide = (half[0] as u64) << 32 | half[1] as u64;
+    let mut count = |high: u32, low: u32| {
+        let wide = (high as u64) << 32 | low as u64;
         counts[((wide as u128 * learners as u128) >> 64) as usize] += 1;
+    };
+    for i in (0..learners).step_by(2) {
+        let [a, b, c, d] = random.block(i as u64 / 2);
+        count(a, b);
+        if i + 1 < learners {
+            count(c, d);
+        }
     }
     counts
 }
