@@ -85,16 +85,19 @@ __device__ void run_step(const Step& s, const float* __restrict__ weights, float
         if (s.kind == MEAN) {
             for (int part = 0; part < s.parts; ++part) y += at(s.from + part * s.outputs + row);
             y /= s.parts;
+        } else if (s.kind == SOFTMAX) {
+            float top = -INFINITY, sum = 0.0f;
+            for (int part = 0; part < s.parts; ++part) top = fmaxf(top, at(s.logits + part));
+            for (int part = 0; part < s.parts; ++part) {
+                const float weight = expf(at(s.logits + part) - top);
+                sum += weight;
+                y += weight * at(s.from + part * s.outputs + row);
+            }
+            y /= sum;
         } else {
             const float first = at(s.from + row), second = at(s.from + s.outputs + row);
-            if (s.kind == GATE) {
-                const float g = sigmoid(at(s.logits + (s.inputs == 1 ? 0 : row)));
-                y = g * first + (1.0f - g) * second;
-            } else {
-                const float a = at(s.logits), b = at(s.logits + 1), top = fmaxf(a, b);
-                const float ea = expf(a - top), eb = expf(b - top);
-                y = (ea * first + eb * second) / (ea + eb);
-            }
+            const float g = sigmoid(at(s.logits + (s.inputs == 1 ? 0 : row)));
+            y = g * first + (1.0f - g) * second;
         }
         slab[(s.to + row) * tile + c] = y;
     }
@@ -107,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
               const float* __restrict__ bias, const unsigned long long* __restrict__ offsets,
               const unsigned* __restrict__ seen, unsigned* __restrict__ ids, float* __restrict__ values,
               unsigned* __restrict__ invalid, int rows, int count, int dim, int hidden, int step_count, int slab_rows,
-              int tile, int activation, float slope, int match, float scale, int k) {
+              int tile, int active, int activation, float slope, int match, float scale, int k) {
     DYNAMIC_SHARED(float, shared);
     __shared__ Kept kept;
     const bool pairs = product || match;
@@ -142,7 +145,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                 if (product) eight(x + c, tile, product, dim, hidden, first, sum);
 #pragma unroll
                 for (int j = 0; j < 8; ++j) {
-                    if (first + j < hidden) slab[(first + j) * tile + c] = activate(sum[j], activation, slope);
+                    const int h = first + j;
+                    if (h < hidden) slab[h * tile + c] = h < active ? activate(sum[j], activation, slope) : sum[j];
                 }
             }
             __syncthreads();

@@ -42,6 +42,10 @@ pub enum Error {
     #[error("threshold not met: {why}\n  {remedy}")]
     Threshold { why: String, remedy: String },
 
+    /// Some runs of an experiment failed, and the others are done. `code` is the exit code of the first failure.
+    #[error("{why}\n  {remedy}")]
+    Runs { why: String, remedy: String, code: u8 },
+
     /// The run was interrupted after its state had been saved.
     #[error("interrupted: {why}\n  {remedy}")]
     Interrupted { why: String, remedy: String },
@@ -92,6 +96,7 @@ impl Error {
             Error::Diverged { .. } => 6,
             Error::Corrupt { .. } => 7,
             Error::Threshold { .. } => 8,
+            Error::Runs { code, .. } => *code,
             Error::Interrupted { .. } => 130,
         }
     }

@@ -8,6 +8,7 @@ pub mod data;
 pub mod engine;
 mod error;
 pub mod eval;
+pub mod experiment;
 pub mod graph;
 pub mod layers;
 pub mod models;

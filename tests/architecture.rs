@@ -15,8 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("models", &["layers", "ops", "graph", "engine", "config", "data"]),
     ("eval", &["models", "ops", "graph", "engine", "config", "data"]),
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
-    ("bench", &["eval", "layers", "ops", "graph", "engine", "config"]),
-    ("cli", &["bench", "train", "eval", "models", "engine", "config", "data"]),
+    ("experiment", &["train", "eval", "models", "engine", "config", "data"]),
+    ("bench", &["eval", "models", "layers", "ops", "graph", "engine", "config"]),
+    ("cli", &["bench", "experiment", "train", "eval", "models", "engine", "config", "data"]),
 ];
 
 /// Occurrences of `unsafe` in code, by file: the driver's calls, raw products of matrices, vector code, stores past the

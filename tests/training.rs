@@ -107,7 +107,7 @@ fn end(run: &Run, dir: &Path, best: Option<f64>) -> End {
     let log = fs::read_to_string(dir.join("log.jsonl")).unwrap();
     let line = |line: &str| {
         let mut log: EpochLog = serde_json::from_str(line).unwrap();
-        log.seconds = 0.0;
+        log.seconds = None;
         format!("{log:?}")
     };
     let found: Evaluation = run.evaluate(Split::Test, None, &mut |_, _| {}).unwrap();

@@ -6,7 +6,8 @@ use crate::config::HeadConfig;
 use crate::engine::DType;
 use crate::eval::Scorer;
 use crate::graph::IdSets;
-use crate::layers::{Builder, Head};
+use crate::layers::Builder;
+use crate::models::{Decomposed, Head};
 
 const TOP: usize = 50;
 /// One learner in so many is ranked through the head, which costs hundreds of times a match score.
@@ -34,9 +35,9 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         }))
     };
     let mut b = Builder::new(&inputs.device, DType::F32, SEED);
-    let head = Head::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
+    let head = Decomposed::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
     let z = z_courses.clone();
-    let by_head = move || Scorer::new(z.clone(), None, Some(head.clone()));
+    let by_head = move || Scorer::new(z.clone(), None, head.clone());
     let by_match = move || Scorer::match_score(z_courses.clone());
     Ok(vec![
         case("ranking/inner", ranked, Box::new(by_match))?,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::show::{self, Meter};
 use super::{open_data, print_json};
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::Device;
 use crate::eval::Evaluation;
-use crate::train::{Run, RunFiles, checkpoint};
+use crate::train::{Meta, Run, RunFiles, checkpoint};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -91,52 +91,13 @@ pub fn with_run<R>(
     work: impl FnOnce(&Opened) -> Result<R>,
 ) -> Result<R> {
     let device = Device::parse(device)?;
-    let meta = read_meta(dir)?;
+    let meta = Meta::read(dir)?;
     let config = read_config(dir)?.with(settings)?;
     let path = data.map_or(meta.data, Path::to_path_buf);
     let data = open_data(&path)?;
     let best = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
     let run = Run::load(&data, &config, &device, dir, if best { "best" } else { "last" })?;
     work(&Opened { run, data: &data })
-}
-
-/// run.json: what a run belongs to.
-#[derive(Serialize, Deserialize)]
-pub struct Meta {
-    schema_version: u32,
-    version: String,
-    /// Where the data set was.
-    pub data: PathBuf,
-    data_name: String,
-    fingerprint: String,
-}
-
-pub fn write_meta(dir: &Path, path: &Path, data: &Dataset) -> Result<()> {
-    fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
-    let meta = Meta {
-        schema_version: 1,
-        version: env!("CARGO_PKG_VERSION").into(),
-        data: path.canonicalize().unwrap_or_else(|_| path.into()),
-        data_name: data.name.clone(),
-        fingerprint: data.fingerprint(),
-    };
-    let text = serde_json::to_vec_pretty(&meta)
-        .map_err(|e| Error::corrupt(dir, format!("run.json cannot be written: {e}"), "report this"))?;
-    checkpoint::write_atomically(&RunFiles { dir: dir.into() }.meta(), &text)
-}
-
-pub fn read_meta(dir: &Path) -> Result<Meta> {
-    let path = RunFiles { dir: dir.into() }.meta();
-    if !path.is_file() {
-        return Err(Error::data(
-            dir,
-            None,
-            "is not the folder of a run (it has no run.json)",
-            "name the --out of a waata train",
-        ));
-    }
-    let text = fs::read(&path).map_err(Error::io(&path, "reading"))?;
-    serde_json::from_slice(&text).map_err(|e| Error::corrupt(&path, e.to_string(), "train again"))
 }
 
 pub fn read_config(dir: &Path) -> Result<Config> {
@@ -182,11 +143,13 @@ impl Description {
 pub fn describe(dir: &Path) -> Result<Description> {
     let config = read_config(dir)?;
     let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), "last")?;
-    let test = fs::read(dir.join("metrics.json")).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    // A run of a comparison has its metrics in test.json.
+    let test = fs::read(dir.join("metrics.json")).or_else(|_| fs::read(dir.join("test.json")));
+    let test = test.ok().and_then(|t| serde_json::from_slice(&t).ok());
     Ok(Description {
         schema_version: 1,
         model: config.model.name,
-        data: read_meta(dir)?,
+        data: Meta::read(dir)?,
         epochs: progress.epoch,
         steps: progress.step,
         metric: config.eval.metric,

@@ -1,19 +1,22 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod compare;
 mod doctor;
 mod eval;
 mod inspect;
 mod prepare;
 mod recommend;
+mod search;
 mod show;
 mod synth;
 mod train;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Base;
 use crate::data::split::{self, Ratios, SplitPolicy};
 use crate::data::{Dataset, formats, store};
 use crate::{Error, Result};
@@ -46,6 +49,10 @@ enum Command {
     Train(train::Args),
     /// Rank every course for every learner of a trained run and measure it
     Eval(eval::Args),
+    /// Compare models on one data set: models x optimizers x weightings x seeds
+    Compare(compare::Args),
+    /// Search a model's settings by validation
+    Search(search::Args),
     /// Recommend courses to one learner
     Recommend(recommend::Args),
     /// Time the kernels and a training step against the limits of the device
@@ -70,6 +77,8 @@ pub fn run() -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Search(args) => search::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Bench(args) => bench::run(args),
     }
@@ -88,6 +97,20 @@ fn open_data(path: &Path) -> Result<Dataset> {
     };
     split::assign(&mut data, policy, loaded.report.has_split, 1)?;
     Ok(data)
+}
+
+/// What the settings start from: what was asked for, else what the data set brings along.
+fn base(config: &Option<PathBuf>, preset: &Option<String>, data: &Path) -> Base {
+    let own = data.join("run.toml");
+    match (config, preset) {
+        (Some(file), _) => Base::File(file.clone()),
+        (None, Some(preset)) => Base::Preset(preset.clone()),
+        (None, None) if own.is_file() => {
+            eprintln!("settings: {} (--preset paper for the paper's)", own.display());
+            Base::File(own)
+        }
+        (None, None) => Base::Defaults,
+    }
 }
 
 /// Prints a `--json` document.

@@ -71,25 +71,22 @@ impl Meter {
     }
 }
 
-/// Metrics as a table: one row per cut-off, then the tasks' AUC.
+/// Metrics as a table: one row per cut-off, then one per task.
 pub fn metrics(metrics: &BTreeMap<String, f64>) -> String {
-    let names = ["recall", "ndcg", "hr", "mrr"];
+    let names = ["recall", "ndcg", "hr", "mrr", "coverage", "popularity"];
     let mut cutoffs: Vec<usize> =
         metrics.keys().filter_map(|k| k.strip_prefix("recall@")?.parse().ok()).collect();
     cutoffs.sort_unstable();
+    let value = |name: &str| metrics.get(name).map_or("-".to_string(), |value| format!("{value:.4}"));
     let mut text = format!("{:>6}", "K");
-    names.iter().for_each(|n| text += &format!("{n:>10}"));
+    names.iter().for_each(|n| text += &format!("{n:>11}"));
     for k in cutoffs {
         text += &format!("\n{k:>6}");
-        for n in names {
-            let value = metrics.get(&format!("{n}@{k}")).copied().unwrap_or(f64::NAN);
-            text += &format!("{value:>10.4}");
-        }
+        names.iter().for_each(|n| text += &format!("{:>11}", value(&format!("{n}@{k}"))));
     }
-    for (name, value) in metrics {
-        if let Some(task) = name.strip_prefix("auc/") {
-            text += &format!("\n  AUC {task:<20} {value:.4}");
-        }
+    for task in metrics.keys().filter_map(|name| name.strip_prefix("logloss/")) {
+        let auc = value(&format!("auc/{task}"));
+        text += &format!("\n  {task:<20} AUC {auc}  log-loss {}", value(&format!("logloss/{task}")));
     }
     text
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::show::{self, Meter};
-use super::{eval, open_data, recommend};
-use crate::config::{Base, Config};
+use super::{base, eval, open_data, recommend};
+use crate::config::Config;
 use crate::data::Split;
 use crate::engine::Device;
-use crate::models::Model;
-use crate::train::{EpochLog, Observer, Run, RunFiles, checkpoint};
+use crate::models::Recommender;
+use crate::train::{EpochLog, Meta, Observer, Run, RunFiles, checkpoint};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -44,13 +44,13 @@ pub fn run(args: Args) -> Result<()> {
     let device = Device::parse(&args.device)?;
     let (dir, data_path, config) = match &args.resume {
         Some(dir) => {
-            let meta = eval::read_meta(dir)?;
+            let meta = Meta::read(dir)?;
             let config = eval::read_config(dir)?;
             (dir.clone(), args.data.clone().unwrap_or(meta.data), config)
         }
         None => {
             let data = args.data.clone().unwrap_or_else(|| SAMPLE.into());
-            let config = Config::resolve(base(&args, &data), &args.settings)?;
+            let config = Config::resolve(base(&args.config, &args.preset, &data), &args.settings)?;
             if args.data.is_none() && !data.is_dir() {
                 return Err(Error::config(
                     "--data",
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> Result<()> {
     );
     run.check()?;
     if args.resume.is_none() {
-        eval::write_meta(&dir, &data_path, &data)?;
+        Meta::write(&dir, &data_path, &data)?;
     }
     catch_interrupts();
     let mut watcher = Watcher::new(config.eval.metric.clone());
@@ -117,20 +117,6 @@ pub fn run(args: Args) -> Result<()> {
     show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
 }
 
-/// What the settings start from: what was asked for, else what the data set brings along.
-fn base(args: &Args, data: &Path) -> Base {
-    let own = data.join("run.toml");
-    match (&args.config, &args.preset) {
-        (Some(file), _) => Base::File(file.clone()),
-        (None, Some(preset)) => Base::Preset(preset.clone()),
-        (None, None) if own.is_file() => {
-            eprintln!("settings: {} (--preset paper for the paper's)", own.display());
-            Base::File(own)
-        }
-        (None, None) => Base::Defaults,
-    }
-}
-
 /// The best checkpoint where validation chose one, else the model as it stands.
 fn reload<'a>(
     data: &'a crate::data::Dataset,
@@ -152,13 +138,13 @@ fn free_folder(data: &Path) -> PathBuf {
     (1..).map(folder).find(|f| !f.exists()).unwrap_or_else(|| folder(0))
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// All is saved: an interrupt has nothing to wait for.
 static SAVED: AtomicBool = AtomicBool::new(false);
 
 /// While training, the first interrupt saves and stops, and a second one ends the program at once; after it, the
 /// first one does.
-fn catch_interrupts() {
+pub(super) fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
         let second = INTERRUPTED.swap(true, Ordering::SeqCst);
         if SAVED.load(Ordering::SeqCst) {
@@ -194,7 +180,7 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn begin(&mut self, _model: &dyn Model, steps_per_epoch: u64, epochs: u64) {
+    fn begin(&mut self, _model: &dyn Recommender, steps_per_epoch: u64, epochs: u64) {
         (self.steps_per_epoch, self.epochs) = (steps_per_epoch, epochs);
     }
 
@@ -218,7 +204,7 @@ impl Observer for Watcher {
             self.meter
                 .note("per epoch: mean losses; then norm / cosine with the target / weight of each gradient");
         }
-        let mut text = format!("epoch {:>3} {:>6.1}s", log.epoch, log.seconds);
+        let mut text = format!("epoch {:>3} {:>6.1}s", log.epoch, log.seconds.unwrap_or(0.0));
         for (name, value) in &log.values {
             if let Some(loss) = name.strip_prefix("loss/") {
                 text += &format!("  {loss} {value:.4}");

@@ -21,6 +21,14 @@ impl Config {
             "try [64, 32]",
         )?;
         refuse(h.tower.contains(&0), "head.tower", "a layer of width 0", "leave it out")?;
+        refuse(h.experts == 0, "head.experts", "must be at least 1", "the paper of MMoE has 8")?;
+        refuse(
+            h.specific_experts == 0 || h.shared_experts == 0,
+            "head.specific_experts, head.shared_experts",
+            "must be at least 1 each",
+            "try 3 and 2",
+        )?;
+        refuse(h.levels == 0, "head.levels", "must be at least 1", "1 is CGC, 2 are PLE")?;
         refuse(h.pairs == 0, "head.pairs", "must be at least 1", "set head.pairs = 1")?;
         refuse(t.batch_size == 0, "train.batch_size", "must be at least 1", "try 1024")?;
         refuse(self.kg.batch_size == 0, "kg.batch_size", "must be at least 1", "try 2048")?;
@@ -112,6 +120,32 @@ impl Config {
             "attention.message",
             "projected messages need layers of width model.dim (but the last)",
             "set model.layers to widths of model.dim",
+        )?;
+        let table = m.encoder == EncoderKind::Table;
+        refuse(
+            table && (history || !m.layers.is_empty()),
+            "model.encoder",
+            "a table of vectors does not propagate",
+            "set model.layers = [] and model.propagation = \"full\", or model.encoder = \"graph\"",
+        )?;
+        let light = m.aggregator == Aggregator::Light;
+        refuse(
+            (table || light) && self.kg.phase != KgPhase::Off,
+            "kg.phase",
+            "without projections there is nothing for triples to teach",
+            "set kg.phase = \"off\"",
+        )?;
+        refuse(
+            light && (matches!(a.mode, AttentionMode::Refreshed | AttentionMode::Differentiated) || history),
+            "model.aggregator",
+            "light gathers by constant weights over learners and courses",
+            "set attention.mode = \"symmetric\" and model.propagation = \"full\"",
+        )?;
+        refuse(
+            light && m.layers.iter().any(|w| *w != m.dim),
+            "model.layers",
+            "light layers are as wide as model.dim",
+            "set them to model.dim",
         )?;
         let widths = std::iter::once(&m.dim).chain(&m.layers);
         refuse(

@@ -29,11 +29,23 @@ choice!(
         LatestHistory,
     }
 );
+choice!(
+    /// Where the vectors of learners and courses come from.
+    EncoderKind {
+        /// Propagation over the graph, formulas (1) to (7).
+        #[default]
+        Graph,
+        /// One table of vectors for learners and courses: what multi-task papers begin with.
+        Table,
+    }
+);
 choice!(Aggregator {
     #[default]
     Bi,
     Gcn,
-    Graphsage
+    Graphsage,
+    /// What is gathered, without weights or the node itself (LightGCN).
+    Light
 });
 choice!(Stack {
     #[default]
@@ -70,6 +82,8 @@ choice!(
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
     pub name: String,
+    /// `graph` or `table`.
+    pub encoder: EncoderKind,
     /// n, width of the entity vectors.
     pub dim: usize,
     /// m, width of the relation vectors; 0 means n.
@@ -107,6 +121,7 @@ impl Default for ModelConfig {
     fn default() -> Self {
         ModelConfig {
             name: "waa-ta".into(),
+            encoder: Default::default(),
             dim: 64,
             relation_dim: 0,
             layers: vec![64, 32, 16],
@@ -181,6 +196,8 @@ choice!(
 #[serde(default, deny_unknown_fields)]
 pub struct KgConfig {
     pub phase: KgPhase,
+    /// Its triples are edges of the graph that propagation runs on.
+    pub propagate: bool,
     pub loss: KgLoss,
     /// Margin of the margin loss.
     pub gamma: f64,
@@ -206,6 +223,7 @@ impl Default for KgConfig {
     fn default() -> Self {
         KgConfig {
             phase: Default::default(),
+            propagate: true,
             loss: Default::default(),
             gamma: 1.0,
             distance: Default::default(),
@@ -225,6 +243,8 @@ impl Default for KgConfig {
 choice!(AttentionMode {
     /// 1 / (edges of the same head and relation), never updated: what the published KGAT trains with.
     Laplacian,
+    /// 1 / sqrt(edges of the head times edges to the tail), never updated (LightGCN).
+    Symmetric,
     /// Recomputed once per epoch, constant in between.
     #[default]
     Refreshed,

@@ -11,9 +11,11 @@ macro_rules! choice {
 }
 
 mod check;
+mod definitions;
 mod graph;
 mod keys;
 mod objective;
+mod rankers;
 mod run;
 
 use std::path::PathBuf;
@@ -22,8 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub use definitions::{DEFINITIONS, Definition};
 pub use graph::*;
 pub use objective::*;
+pub use rankers::*;
 pub use run::*;
 
 /// What settings start from.
@@ -68,6 +72,7 @@ pub struct Config {
     pub head: HeadConfig,
     pub loss: LossConfig,
     pub weighting: WeightingConfig,
+    pub rankers: RankersConfig,
     pub train: TrainConfig,
     pub eval: EvalConfig,
 }
@@ -82,6 +87,7 @@ impl Default for Config {
             head: Default::default(),
             loss: Default::default(),
             weighting: Default::default(),
+            rankers: Default::default(),
             train: Default::default(),
             eval: Default::default(),
         }
@@ -89,7 +95,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, changed by a base (a preset or a run.toml) and then by `--set key=value` pairs, and checked.
+    /// The defaults, changed by a base (a preset or a run.toml), by what the model that is named is (`DEFINITIONS`), and
+    /// then by `--set key=value` pairs, and checked.
     pub fn resolve(base: Base, settings: &[String]) -> Result<Config> {
         let mut tree = keys::defaults();
         match base {
@@ -100,6 +107,7 @@ impl Config {
                 keys::merge_text(&mut tree, &text, &path.display().to_string())?;
             }
         }
+        definitions::define(&mut tree, settings)?;
         for setting in settings {
             keys::set(&mut tree, setting)?;
         }

@@ -50,6 +50,12 @@ pub struct HeadConfig {
     pub tower: Vec<usize>,
     /// Adds the match score (8) to the first task's logit.
     pub score_residual: bool,
+    /// Experts of MMoE.
+    pub experts: usize,
+    /// Experts of each task, shared experts and levels of PLE.
+    pub specific_experts: usize,
+    pub shared_experts: usize,
+    pub levels: usize,
 }
 
 impl Default for HeadConfig {
@@ -65,6 +71,10 @@ impl Default for HeadConfig {
             fusion: Default::default(),
             tower: vec![16],
             score_residual: false,
+            experts: 8,
+            specific_experts: 3,
+            shared_experts: 2,
+            levels: 1,
         }
     }
 }

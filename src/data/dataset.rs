@@ -253,6 +253,14 @@ impl Dataset {
         hash_section(&mut hash, self.triples.iter().flatten().map(|v| v.to_le_bytes()));
         hex(&hash.finalize())
     }
+
+    /// SHA-256 over the split alone: which rows, in their order, are train, valid and test.
+    pub fn split_fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(b"waata split 1\n");
+        hash_section(&mut hash, self.interactions.split.iter().map(|&v| [v as u8]));
+        hex(&hash.finalize())
+    }
 }
 
 /// The bytes, then how many values they were: no two different sequences of sections hash alike.

@@ -227,6 +227,10 @@ impl Optimizer {
             }
             states.push(state);
         }
+        if steps == 0 {
+            // As before its first step, so that a checkpoint after a resume has the bytes of one without.
+            states.clear();
+        }
         (self.steps, self.states) = (steps, states);
         Ok(())
     }

@@ -1,23 +1,21 @@
-//! A model against the held-out part of a data set: every course ranked for every learner, and each task's AUC.
+//! A model against the held-out part of a data set: every course ranked for every learner, and each task judged.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Idcg, auc, ranking_metrics};
+use super::exposure::Exposure;
+use super::slices::{RANKING, Slice, Slicer, Sums, values};
+use super::{Idcg, ranking_metrics};
 use crate::config::{Config, NdcgIdcg};
-use crate::data::negatives::NegativeSampler;
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox};
 use crate::graph::IdSets;
-use crate::models::{ENROLLED, Encoded, Learners, Model, learners_for};
+use crate::models::{Recommender, learners_for};
 use crate::{Error, Result};
 
-/// Stream of the courses that enrolments are held against in `auc/enrolled`.
-const AUC_EPOCH: u64 = u32::MAX as u64;
-
 /// Learners whose vectors are held at once: memory does not grow with their number, nor with that of pairs.
-const BLOCK: usize = 1536;
+pub(super) const BLOCK: usize = 1536;
 
 /// The answer of `waata eval --json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +26,25 @@ pub struct Evaluation {
     pub learners: usize,
     /// Learners with something to find who have no enrolment that may be known.
     pub learners_without_history: usize,
-    /// `recall@10`, `ndcg@10`, `hr@10`, `mrr@10`, ..., and `auc/<task>` where both classes occur.
+    /// `recall@10`, `ndcg@10`, `hr@10`, `mrr@10`, `coverage@10`, `popularity@10`, `arp@10`, ..., `logloss/<task>`, and
+    /// `auc/<task>` where both classes occur. Never NaN: what is not defined is absent.
     pub metrics: BTreeMap<String, f64>,
+    /// The ranking metrics by the learners' activity and by the popularity of the courses to find.
+    #[serde(default)]
+    pub slices: Vec<Slice>,
+}
+
+/// The ranking metrics of each learner, for tests between models.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PerLearner {
+    /// Learners by their id, ascending.
+    pub learner: Vec<u32>,
+    /// Enrolments that were known of each.
+    pub known: Vec<u32>,
+    /// Courses to find.
+    pub wanted: Vec<u32>,
+    /// `recall@10`, `ndcg@10`, `hr@10`, `mrr@10`, ...: one value for each learner.
+    pub metrics: BTreeMap<String, Vec<f64>>,
 }
 
 /// What may be known when a part is predicted.
@@ -41,9 +56,9 @@ pub fn known_before(split: Split) -> &'static [Split] {
     }
 }
 
-/// A trained model with what it is measured on.
+/// A recommender with what it is measured on.
 pub struct Ranker<'a> {
-    pub model: &'a dyn Model,
+    pub model: &'a dyn Recommender,
     pub data: &'a Dataset,
     pub config: &'a Config,
     pub device: &'a Device,
@@ -56,6 +71,26 @@ impl Ranker<'_> {
         &self,
         split: Split,
         only: Option<&[u32]>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Evaluation> {
+        self.evaluate_into(split, only, None, progress)
+    }
+
+    /// As `evaluate`, with the metrics of each learner: some hundred bytes for each.
+    pub fn evaluate_learners(
+        &self,
+        split: Split,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Evaluation, PerLearner)> {
+        let mut each = PerLearner::default();
+        Ok((self.evaluate_into(split, None, Some(&mut each), progress)?, each))
+    }
+
+    fn evaluate_into(
+        &self,
+        split: Split,
+        only: Option<&[u32]>,
+        mut each: Option<&mut PerLearner>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Evaluation> {
         let Ranker { model, data, config, device } = *self;
@@ -88,8 +123,9 @@ impl Ranker<'_> {
         };
         // Sums over learners in a fixed order, block by block: the block's size does not change the bits of a
         // learner's metrics, and sums are of f64.
-        let mut sums = vec![[0.0f64; 4]; cutoffs.len()];
-        let mut counted = 0;
+        let mut sums = Sums::new(cutoffs.len());
+        let mut slicer = Slicer::new(data, cutoffs.len());
+        let mut exposure = Exposure::new(&data.course_degrees(&[Split::Train]), &cutoffs);
         for (i, block) in ids.chunks(BLOCK).enumerate() {
             progress(i * BLOCK, ids.len());
             let learners = learners_for(data, config, block, known);
@@ -97,83 +133,36 @@ impl Ranker<'_> {
             let seen = IdSets::new(device, courses_in(block, masked), data.courses)?;
             let truth = IdSets::new(&Device::Cpu, courses_in(block, &[split]), data.courses)?;
             let top = scorer.rank(&z_u, &seen, depth)?;
-            let metrics = ranking_metrics(&top, &truth, &cutoffs, idcg)?;
-            counted += metrics.rows.len();
-            for (sum, at) in sums.iter_mut().zip(&metrics.at) {
-                for (sum, values) in
-                    sum.iter_mut().zip([&at.recalls, &at.ndcgs, &at.hits, &at.reciprocal_ranks])
-                {
-                    values.iter().for_each(|v| *sum += v);
+            let found = ranking_metrics(&top, &truth, &cutoffs, idcg)?;
+            let known: Vec<usize> = courses_in(block, known).iter().map(Vec::len).collect();
+            sums.add_all(&found.at);
+            slicer.add(&top, (&found.rows, &found.at), &truth, &known, idcg)?;
+            exposure.add(&top, &found.rows);
+            if let Some(each) = &mut each {
+                for &row in &found.rows {
+                    each.learner.push(block[row]);
+                    each.known.push(known[row] as u32);
+                    each.wanted.push(truth.row(row).len() as u32);
+                }
+                for (k, at) in config.eval.k.iter().zip(&found.at) {
+                    for (name, values) in RANKING.iter().zip(values(at)) {
+                        each.metrics.entry(format!("{name}@{k}")).or_default().extend(values);
+                    }
                 }
             }
         }
         progress(ids.len(), ids.len());
-        let mut metrics = BTreeMap::new();
-        for (k, sum) in config.eval.k.iter().zip(&sums) {
-            for (name, sum) in ["recall", "ndcg", "hr", "mrr"].iter().zip(sum) {
-                metrics.insert(format!("{name}@{k}"), if counted == 0 { 0.0 } else { sum / counted as f64 });
-            }
-        }
-        self.task_aucs(&encoded, split, &asked, &mut metrics)?;
+        let mut metrics = sums.means(&config.eval.k);
+        exposure.finish(&config.eval.k, &mut metrics);
+        self.task_metrics(&encoded, split, &asked, &mut metrics)?;
         Ok(Evaluation {
             schema_version: 1,
             split,
-            learners: counted,
+            learners: sums.learners,
             learners_without_history: without.len(),
             metrics,
+            slices: slicer.finish(&config.eval.k),
         })
-    }
-
-    /// AUC of each task over all enrolments of the part, learners without a history included; of enrolment itself, against one course not taken for each.
-    fn task_aucs(
-        &self,
-        encoded: &Encoded,
-        split: Split,
-        ids: &[u32],
-        metrics: &mut BTreeMap<String, f64>,
-    ) -> Result<()> {
-        let Ranker { model, data, config, .. } = *self;
-        let tasks = model.tasks();
-        let columns: Vec<Option<usize>> = tasks.iter().map(|t| data.label(t)).collect();
-        let taken = data.course_lists(&Split::ALL);
-        let negatives = NegativeSampler::new(config.seed, AUC_EPOCH, data.courses, 1);
-        let mut scores: Vec<Vec<f32>> = vec![vec![]; tasks.len()];
-        let mut labels: Vec<Vec<bool>> = vec![vec![]; tasks.len()];
-        for block in ids.chunks(BLOCK) {
-            let learners: Learners = learners_for(data, config, block, known_before(split));
-            let (mut pairs, mut rows) = (vec![], vec![]);
-            for (i, &u) in block.iter().enumerate() {
-                for r in data.rows(u as usize).filter(|&r| data.interactions.split[r] == split) {
-                    pairs.push((i as u32, data.interactions.course[r]));
-                    rows.push(Some(r));
-                    let mut negative = [0];
-                    if negatives.draw(r as u64, taken.of(u as usize), &mut negative) == 1 {
-                        pairs.push((i as u32, negative[0]));
-                        rows.push(None);
-                    }
-                }
-            }
-            let logits = model.logits(encoded, &learners, &pairs)?.to_vec()?;
-            for (row, z) in rows.iter().zip(logits.chunks_exact(tasks.len())) {
-                for (k, column) in columns.iter().enumerate() {
-                    let label = match (tasks[k].as_str(), column, row) {
-                        (ENROLLED, _, row) => Some(row.is_some()),
-                        (_, Some(column), Some(r)) => Some(data.interactions.label_values[*column][*r] == 1),
-                        _ => None,
-                    };
-                    if let Some(label) = label {
-                        scores[k].push(z[k]);
-                        labels[k].push(label);
-                    }
-                }
-            }
-        }
-        for (k, task) in tasks.iter().enumerate() {
-            if let Some(value) = auc(&scores[k], &labels[k]) {
-                metrics.insert(format!("auc/{task}"), value);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Recall, NDCG, hit rate and reciprocal rank of top-K lists, formulas (19) and (20), and the area under the ROC
-//! curve.
+//! Recall, NDCG, hit rate and reciprocal rank of top-K lists, formulas (19) and (20); the area under the ROC curve
+//! and the log-loss of logits.
 
 use super::TopK;
 use crate::graph::IdSets;
@@ -69,7 +69,7 @@ pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg
             let places =
                 || hit.iter().take(at.k).enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
             let found = places().count();
-            let dcg: f64 = places().map(|place| discounts[place]).sum();
+            let dcg = places().fold(0.0, |dcg, place| dcg + discounts[place]);
             let best = match idcg {
                 Idcg::Truth => ideal[wanted.len().min(at.k)],
                 Idcg::Retrieved => ideal[retrieved.min(at.k)],
@@ -116,6 +116,25 @@ pub fn auc(scores: &[f32], labels: &[bool]) -> Option<f64> {
         below += down;
     }
     Some(halves as f64 / (2.0 * positives as f64 * negatives as f64))
+}
+
+/// Mean of -log p(label) for p = sigmoid(logit): softplus(-z) where the label is 1, softplus(z) where it is 0.
+///
+/// No probability is formed, so a sure and wrong logit costs its length and not infinity. Defined for labels that
+/// are all equal; `None` without labels, and where a logit is not finite.
+///
+/// # Panics
+/// Where the slices have different lengths.
+pub fn log_loss(logits: &[f32], labels: &[bool]) -> Option<f64> {
+    assert_eq!(logits.len(), labels.len(), "log-loss: one label for each logit");
+    if logits.is_empty() || logits.iter().any(|z| !z.is_finite()) {
+        return None;
+    }
+    let loss = |(&z, &label): (&f32, &bool)| {
+        let against = if label { -(z as f64) } else { z as f64 };
+        against.max(0.0) + (-against.abs()).exp().ln_1p()
+    };
+    Some(logits.iter().zip(labels).map(loss).sum::<f64>() / logits.len() as f64)
 }
 
 #[cfg(test)]
@@ -183,5 +202,22 @@ mod tests {
         assert_eq!(auc(&[1.0, 2.0], &[true, true]), None);
         assert_eq!(auc(&[], &[]), None);
         assert_eq!(auc(&[f32::NAN, 2.0], &[true, false]), None);
+    }
+
+    #[test]
+    fn log_loss_by_hand() {
+        let ln2 = std::f64::consts::LN_2;
+        close(log_loss(&[0.0, 0.0], &[true, false]).unwrap(), ln2);
+        close(
+            log_loss(&[2.0, -1.0], &[true, true]).unwrap(),
+            ((-2f64).exp().ln_1p() + 1f64.exp().ln_1p()) / 2.0,
+        );
+        // Sure and right, sure and wrong, and where exp would overflow.
+        close(log_loss(&[80.0], &[true]).unwrap(), (-80f64).exp());
+        close(log_loss(&[80.0, -80.0], &[false, true]).unwrap(), 80.0);
+        close(log_loss(&[f32::MAX], &[false]).unwrap(), f32::MAX as f64);
+        assert_eq!(log_loss(&[], &[]), None);
+        assert_eq!(log_loss(&[f32::NAN], &[true]), None);
+        assert_eq!(log_loss(&[f32::INFINITY, 0.0], &[true, false]), None);
     }
 }

@@ -1,10 +1,14 @@
 //! Full ranking and its metrics.
 
 mod evaluate;
+mod exposure;
 mod metrics;
 mod recommend;
+mod slices;
+mod tasks;
 
 pub use crate::ops::{MAX_K, NO_COURSE, Scorer, TopK};
-pub use evaluate::{Evaluation, Ranker, known_before, sample_learners};
-pub use metrics::{AtCutoff, Idcg, RankingMetrics, auc, ranking_metrics};
+pub use evaluate::{Evaluation, PerLearner, Ranker, known_before, sample_learners};
+pub use metrics::{AtCutoff, Idcg, RankingMetrics, auc, log_loss, ranking_metrics};
 pub use recommend::top_courses;
+pub use slices::{RANKING, Slice};

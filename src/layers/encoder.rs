@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use super::history::{Histories, Relations, recency_bucket};
 use super::{Builder, Pass};
-use crate::Result;
 use crate::config::{
-    AttentionMode, Config, CourseOutput, EdgeBias, LearnerInit, Logit, Message, ModelConfig, ProjInit,
-    Propagation, Stack, Storage,
+    AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, LearnerInit, Logit, Message, ModelConfig,
+    ProjInit, Propagation, Stack, Storage,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
     Aggregate, Aggregator, Attend, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind,
-    Query, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights,
+    Query, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights, symmetric_weights,
 };
+use crate::{Error, Result};
 
 struct Layer {
     w1: ParamId,
@@ -28,21 +28,29 @@ struct Layer {
     second: Option<(ParamId, ParamId)>,
 }
 
+/// Projections, relations and what else the logits (4) are made of.
+#[derive(Clone, Copy)]
+struct Geometry {
+    entity_proj: ParamId,
+    relation: ParamId,
+    relation_proj: ParamId,
+    gat: Option<ParamId>,
+    edge_bias: ParamId,
+}
+
 pub struct Encoder {
     model: ModelConfig,
     attention: crate::config::AttentionConfig,
     relations: Relations,
     learners: usize,
     entity: ParamId,
-    entity_proj: ParamId,
-    relation: ParamId,
-    relation_proj: ParamId,
+    /// What attention and TransD need; a table of vectors has none of it.
+    geometry: Option<Geometry>,
     /// Vectors of learners apart from the entities', under `history` propagation.
     learner: Option<(ParamId, ParamId)>,
-    gat: Option<ParamId>,
-    edge_bias: ParamId,
     has_bias: bool,
-    layers: Vec<Layer>,
+    /// None where a layer only gathers (`light`).
+    layers: Vec<Option<Layer>>,
     output: Option<ParamId>,
     graph: Arc<Graph>,
     /// Attention of the graph's edges where it is a constant.
@@ -67,7 +75,9 @@ impl Encoder {
     ) -> Result<Encoder> {
         let (model, attention) = (config.model.clone(), config.attention.clone());
         let (n, m) = (model.dim, config.relation_dim());
+        let table = model.encoder == EncoderKind::Table;
         let nodes = match model.propagation {
+            _ if table => learners + courses,
             Propagation::Full => learners + entities,
             Propagation::History => entities,
         };
@@ -80,10 +90,17 @@ impl Encoder {
             ProjInit::EntityZero => (0.0, (1.0 / m as f64).sqrt()),
             ProjInit::RelationZero => ((1.0 / n as f64).sqrt(), 0.0),
         };
-        let entity_proj = b.normal("entity_proj", Owner::Shared, nodes, n, entity_std)?;
         let q = relations.count();
-        let relation = b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?;
-        let relation_proj = b.normal("relation_proj", Owner::Shared, q, m, relation_std)?;
+        // LightGCN has no attention, and a table no neighbours.
+        let bare = table || model.aggregator == crate::config::Aggregator::Light;
+        let projections = match bare {
+            true => None,
+            false => Some((
+                b.normal("entity_proj", Owner::Shared, nodes, n, entity_std)?,
+                b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?,
+                b.normal("relation_proj", Owner::Shared, q, m, relation_std)?,
+            )),
+        };
         let learner = match (model.propagation, model.learner) {
             (Propagation::History, LearnerInit::Free | LearnerInit::FreeHistory) => Some((
                 b.normal("learner", Owner::Shared, learners, n, std(n))?,
@@ -92,17 +109,27 @@ impl Encoder {
             _ => None,
         };
         let gat = match attention.logit {
-            Logit::Gat => Some(b.xavier("gat", Owner::Shared, 3, m)?),
+            Logit::Gat if !bare => Some(b.xavier("gat", Owner::Shared, 3, m)?),
             _ => None,
         };
         let has_bias = attention.edge_bias == EdgeBias::Recency;
         let buckets = if has_bias { 1 + attention.recency_buckets } else { 1 };
-        let edge_bias = b.zeros("edge_bias", Owner::Shared, buckets, 1)?;
+        let geometry = match projections {
+            Some((entity_proj, relation, relation_proj)) => {
+                let edge_bias = b.zeros("edge_bias", Owner::Shared, buckets, 1)?;
+                Some(Geometry { entity_proj, relation, relation_proj, gat, edge_bias })
+            }
+            None => None,
+        };
         let mut layers = vec![];
         let mut from = n;
         for (l, &to) in model.layers.iter().enumerate() {
             use crate::config::Aggregator::*;
             let input = if model.aggregator == Graphsage { 2 * from } else { from };
+            if model.aggregator == Light {
+                layers.push(None);
+                continue;
+            }
             let name = |part: &str| format!("layers.{l}.{part}");
             let w1 = b.xavier(&name("w1"), Owner::Shared, input, to)?;
             let b1 = b.zeros(&name("b1"), Owner::Shared, 1, to)?;
@@ -111,9 +138,9 @@ impl Encoder {
                     b.xavier(&name("w2"), Owner::Shared, from, to)?,
                     b.zeros(&name("b2"), Owner::Shared, 1, to)?,
                 )),
-                Gcn | Graphsage => None,
+                Gcn | Graphsage | Light => None,
             };
-            layers.push(Layer { w1, b1, second });
+            layers.push(Some(Layer { w1, b1, second }));
             from = to;
         }
         let output = match model.course_output {
@@ -126,8 +153,9 @@ impl Encoder {
         let graph = Arc::new(graph);
         let fixed = match attention.mode {
             AttentionMode::Differentiated => None,
+            AttentionMode::Symmetric => Some(constant(b.device, b.dtype, symmetric_weights(&graph))?),
             // Also what `refreshed` starts from.
-            _ => Some(laplacian(b.device, b.dtype, &graph)?),
+            _ => Some(constant(b.device, b.dtype, laplacian_weights(&graph))?),
         };
         let first = match model.propagation {
             Propagation::Full => learners as u32,
@@ -140,12 +168,8 @@ impl Encoder {
             relations,
             learners,
             entity,
-            entity_proj,
-            relation,
-            relation_proj,
+            geometry,
             learner,
-            gat,
-            edge_bias,
             has_bias,
             layers,
             output,
@@ -172,9 +196,31 @@ impl Encoder {
         &self.graph
     }
 
-    /// The parameters of TransD, in the order of its inputs: E, P, R, R_p.
-    pub fn transd(&self) -> [ParamId; 4] {
-        [self.entity, self.entity_proj, self.relation, self.relation_proj]
+    /// The parameters of TransD, in the order of its inputs: E, P, R, R_p. `Error::Config` where there are none.
+    pub fn transd(&self) -> Result<[ParamId; 4]> {
+        let g = self.geometry()?;
+        Ok([self.entity, g.entity_proj, g.relation, g.relation_proj])
+    }
+
+    /// The vectors of all nodes.
+    pub fn table(&self) -> ParamId {
+        self.entity
+    }
+
+    fn geometry(&self) -> Result<&Geometry> {
+        self.geometry.as_ref().ok_or_else(|| {
+            let why = "this encoder has no projections: neither attention nor triples work with it";
+            Error::config(
+                "model.encoder",
+                why,
+                "set model.encoder = \"graph\" and an aggregator other than light",
+            )
+        })
+    }
+
+    /// P of all nodes on the tape; E, which nobody reads as P, where there is none.
+    fn projections(&self, pass: &Pass) -> Var {
+        pass.param(self.geometry.map_or(self.entity, |g| g.entity_proj))
     }
 
     /// The courses' output vectors, where they have any.
@@ -219,7 +265,7 @@ impl Encoder {
         let mut tape = Tape::inference();
         let vars = params.on_tape(&mut tape);
         let pass = &mut Pass { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
-        let (e, p) = (pass.param(self.entity), pass.param(self.entity_proj));
+        let (e, p) = (pass.param(self.entity), self.projections(pass));
         let graph = self.graph.clone();
         let heard = self.attend(pass, &graph, (e, p), (e, p))?;
         let alpha = pass.tape.value(heard.alpha).clone();
@@ -228,7 +274,7 @@ impl Encoder {
 
     /// Layer states of the graph's nodes, (nodes, d_l) each.
     pub fn nodes(&self, pass: &mut Pass) -> Result<States> {
-        let (e, p) = (pass.param(self.entity), pass.param(self.entity_proj));
+        let (e, p) = (pass.param(self.entity), self.projections(pass));
         if self.layers.is_empty() {
             return Ok(vec![e]);
         }
@@ -255,7 +301,7 @@ impl Encoder {
     ) -> Result<States> {
         let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
         let rows = histories.rows();
-        let p_nodes = pass.param(self.entity_proj);
+        let p_nodes = self.projections(pass);
         let (x, p) = match self.learner {
             None if self.model.learner != LearnerInit::History => {
                 let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
@@ -273,8 +319,8 @@ impl Encoder {
             None => (pass.zeros(rows, self.model.dim)?, pass.zeros(rows, self.model.dim)?),
         };
         let heard = match self.attention.mode {
-            AttentionMode::Laplacian => {
-                let alpha = laplacian(pass.device, pass.dtype, &graph)?;
+            AttentionMode::Laplacian | AttentionMode::Symmetric => {
+                let alpha = constant(pass.device, pass.dtype, laplacian_weights(&graph))?;
                 Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None }
             }
             AttentionMode::Refreshed => {
@@ -355,16 +401,17 @@ impl Encoder {
         (x, p): (Var, Var),
         (xt, pt): (Var, Var),
     ) -> Result<Heard> {
-        let (r, rp) = (pass.param(self.relation), pass.param(self.relation_proj));
+        let geometry = *self.geometry()?;
+        let (r, rp) = (pass.param(geometry.relation), pass.param(geometry.relation_proj));
         let kind = match self.attention.logit {
             Logit::KgatTanh => LogitKind::Tanh,
             Logit::Dot => LogitKind::Dot,
             Logit::Gat => LogitKind::Gat { slope: self.model.slope },
         };
         let mut inputs = vec![x, p, r, rp];
-        inputs.extend(self.gat.map(|a| pass.param(a)));
+        inputs.extend(geometry.gat.map(|a| pass.param(a)));
         let query = pass.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
-        let bias = pass.param(self.edge_bias);
+        let bias = pass.param(geometry.edge_bias);
         let attend = Attend::new(graph.clone(), kind, self.attention.temperature);
         let (u, xt, pt) = (self.stored(pass, query[0])?, self.stored(pass, xt)?, self.stored(pass, pt)?);
         let outputs = pass.tape.apply_all(attend, &[u, query[1], xt, pt, rp, bias])?;
@@ -400,7 +447,7 @@ impl Encoder {
         };
         if self.attention.message == Message::Projected {
             let s = pass.tape.apply(RowDot, &[p, x])?;
-            let rp = pass.param(self.relation_proj);
+            let rp = pass.param(self.geometry()?.relation_proj);
             let along = pass.tape.apply(RelationMix::new(graph.clone()), &[heard.alpha, s, rp])?;
             a = pass.tape.apply(Combine::sum(2), &[a, along])?;
         }
@@ -416,10 +463,10 @@ impl Encoder {
 
     /// (6) on nodes with states x and messages a. `side` tells the dropout of nodes and of listeners apart.
     fn layer(&self, pass: &mut Pass, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
-        let layer = &self.layers[l];
+        let Some(layer) = &self.layers[l] else { return Ok(a) };
         let aggregator = match self.model.aggregator {
             crate::config::Aggregator::Bi => Aggregator::Bi,
-            crate::config::Aggregator::Gcn => Aggregator::Gcn,
+            crate::config::Aggregator::Gcn | crate::config::Aggregator::Light => Aggregator::Gcn,
             crate::config::Aggregator::Graphsage => Aggregator::GraphSage,
         };
         let (slope, rate) = (self.model.slope, self.model.message_dropout);
@@ -479,7 +526,7 @@ struct Heard {
     log_sum: Option<Var>,
 }
 
-fn laplacian(device: &Device, dtype: DType, graph: &Graph) -> Result<Tensor> {
-    let weights: Vec<f64> = laplacian_weights(graph).into_iter().map(f64::from).collect();
+fn constant(device: &Device, dtype: DType, weights: Vec<f32>) -> Result<Tensor> {
+    let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
     Tensor::from_f64(device, dtype, weights.len(), 1, &weights)
 }

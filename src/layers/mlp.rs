@@ -7,7 +7,8 @@ use crate::ops::{Activation, Linear, MlpBank};
 
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    pub(super) layers: Vec<(ParamId, ParamId)>,
+    /// W and b; a layer may have no b.
+    layers: Vec<(ParamId, Option<ParamId>)>,
     hidden: Activation,
     last: Activation,
 }
@@ -27,19 +28,24 @@ impl Mlp {
         let mut from = input;
         for (i, &to) in widths.iter().enumerate() {
             let w = b.xavier(&format!("{name}.{i}.w"), owner, from, to)?;
-            layers.push((w, b.zeros(&format!("{name}.{i}.b"), owner, 1, to)?));
+            layers.push((w, Some(b.zeros(&format!("{name}.{i}.b"), owner, 1, to)?)));
             from = to;
         }
         Ok(Mlp { layers, hidden, last })
     }
 
+    /// One product without bias or activation: the logits of a gate over experts.
+    pub fn linear(b: &mut Builder, name: &str, owner: Owner, input: usize, outputs: usize) -> Result<Mlp> {
+        let w = b.xavier(&format!("{name}.w"), owner, input, outputs)?;
+        Ok(Mlp { layers: vec![(w, None)], hidden: Activation::Identity, last: Activation::Identity })
+    }
+
     /// x (B, input) -> (B, last width)
     pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
         let mut x = x;
-        for (i, (w, b)) in self.layers.iter().enumerate() {
-            let activation = if i + 1 == self.layers.len() { self.last } else { self.hidden };
-            let inputs = [x, pass.param(*w), pass.param(*b)];
-            x = pass.tape.apply(Linear { activation }, &inputs)?;
+        for i in 0..self.layers.len() {
+            let [w, b] = self.on_tape(pass, i)?;
+            x = pass.tape.apply(Linear { activation: self.activation(i) }, &[x, w, b])?;
         }
         Ok(x)
     }
@@ -54,10 +60,36 @@ impl Mlp {
         let Some(first) = mlps.first() else { return Ok(vec![]) };
         let bank = MlpBank::new(mlps.len(), first.layers.len(), first.hidden, first.last);
         let mut all = inputs.to_vec();
-        for (w, b) in mlps.iter().flat_map(|mlp| &mlp.layers) {
-            all.extend([pass.param(*w), pass.param(*b)]);
+        for mlp in &mlps {
+            for i in 0..mlp.layers.len() {
+                all.extend(mlp.on_tape(pass, i)?);
+            }
         }
         pass.tape.apply_all(bank, &all)
+    }
+
+    fn on_tape(&self, pass: &mut Pass, i: usize) -> Result<[Var; 2]> {
+        let (w, b) = self.layers[i];
+        let w = pass.param(w);
+        match b {
+            Some(b) => Ok([w, pass.param(b)]),
+            None => Ok([w, pass.zeros(1, pass.cols(w))?]),
+        }
+    }
+
+    /// How many layers there are.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// W and, where there is one, b of layer `i`.
+    pub fn layer(&self, i: usize) -> (ParamId, Option<ParamId>) {
+        self.layers[i]
+    }
+
+    /// What follows layer `i`.
+    pub fn activation(&self, i: usize) -> Activation {
+        if i + 1 == self.layers.len() { self.last } else { self.hidden }
     }
 
     /// The weight matrices, without biases.

@@ -1,16 +1,13 @@
 //! What models are made of: parameters with the ops that use them.
 
 mod encoder;
-mod head;
 mod history;
 mod mlp;
-mod ranking;
 
 use crate::Result;
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 
 pub use encoder::Encoder;
-pub use head::{Head, HeadOutput};
 pub use history::{Histories, Relations, recency_bucket};
 pub use mlp::Mlp;
 

@@ -1,6 +1,6 @@
 //! From a data set to the graph that a model propagates on. Enrolments come from what training may know only.
 
-use crate::config::{Config, EdgeBias, Propagation};
+use crate::config::{Config, EdgeBias, EncoderKind, Propagation};
 use crate::data::{Dataset, Split};
 use crate::graph::Edge;
 use crate::layers::{Relations, recency_bucket};
@@ -17,11 +17,15 @@ impl TrainGraph {
     /// `splits`: the parts whose enrolments training may know.
     pub fn new(config: &Config, data: &Dataset, splits: &[Split]) -> TrainGraph {
         let relations = Relations { kg: data.relations(), self_loop: config.attention.self_loop };
+        if config.model.encoder == EncoderKind::Table {
+            return TrainGraph { relations, nodes: data.learners() + data.courses, edges: vec![] };
+        }
         let full = config.model.propagation == Propagation::Full;
         let shift = if full { data.learners() as u32 } else { 0 };
         let nodes = shift as usize + data.entities();
         let mut edges = vec![];
-        for &[head, relation, tail] in &data.triples {
+        let triples = if config.kg.propagate { &data.triples[..] } else { &[] };
+        for &[head, relation, tail] in triples {
             let (head, tail) = (head + shift, tail + shift);
             edges.push(Edge { head, relation, tail, bucket: 0 });
             edges.push(Edge { head: tail, relation: relations.inverse(relation), tail: head, bucket: 0 });

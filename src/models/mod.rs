@@ -1,8 +1,22 @@
 //! Models: each one file, registered here by name.
 
 mod batch;
+mod closed_form;
+mod ctcvr;
+mod ease;
+mod esm2;
+mod esmm;
+mod fdn;
 mod graphs;
+mod head;
+mod itemknn;
+mod match_score;
+mod mmoe;
+mod neural;
 mod plan;
+mod ple;
+mod popularity;
+mod shared_bottom;
 mod waa_ta;
 
 use crate::config::Config;
@@ -12,9 +26,12 @@ use crate::ops::Scorer;
 use crate::{Error, Result};
 
 pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
+pub use closed_form::ClosedForm;
 pub use graphs::{TrainGraph, triples_for_training};
+pub use head::{Head, HeadOutput};
+pub use neural::{MakeHead, Neural};
 pub use plan::{Inputs, Plan};
-pub use waa_ta::WaaTa;
+pub use waa_ta::Decomposed;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +72,27 @@ pub struct Encoded {
     pub z_courses: Tensor,
 }
 
-pub trait Model {
-    fn name(&self) -> &'static str;
+/// What ranks courses and judges pairs, however it was learned.
+pub trait Recommender {
+    fn name(&self) -> &str;
     fn tasks(&self) -> &[String];
     fn params(&self) -> &Params;
     fn params_mut(&mut self) -> &mut Params;
+
+    fn encode(&self) -> Result<Encoded>;
+
+    /// What ranks all courses, as `eval.rank_by` says, for rows of `represent_learners`.
+    fn scorer(&self, encoded: &Encoded) -> Result<Scorer>;
+
+    /// Z of a block of learners, (rows, D).
+    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
+
+    /// Logits of all tasks for pairs (row of `learners`, course), (pairs, K).
+    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor>;
+}
+
+/// A recommender that is trained by gradients.
+pub trait Model: Recommender {
     /// Places of the multi-task head's parameters, which may learn at a rate of their own.
     fn head_params(&self) -> std::ops::Range<usize>;
 
@@ -95,26 +128,46 @@ pub trait Model {
 
     /// Clamps and the like after an optimizer step.
     fn after_step(&mut self) -> Result<()>;
-
-    fn encode(&self) -> Result<Encoded>;
-
-    /// What ranks all courses, as `eval.rank_by` says, for rows of `represent_learners`.
-    fn scorer(&self, encoded: &Encoded) -> Result<Scorer>;
-
-    /// Z of a block of learners, (rows, D).
-    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor>;
-
-    /// Logits of all tasks for pairs (row of `learners`, course), (pairs, K).
-    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor>;
 }
 
-type Build = fn(&Config, &Dataset, &TrainGraph, &Device, DType) -> Result<Box<dyn Model>>;
+/// How a model comes to be.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// By gradients; this makes its head.
+    Neural(MakeHead),
+    /// By one solution; this makes the courses' vectors.
+    ClosedForm(closed_form::Solve),
+}
 
-/// Every model by its name in `model.name`.
-pub const MODELS: &[(&str, Build)] =
-    &[("waa-ta", |c, d, g, device, dtype| Ok(Box::new(WaaTa::new(c, d, g, device, dtype)?)))];
+/// Every model by its name in `model.name`; `config::DEFINITIONS` says what the name implies.
+pub const MODELS: &[(&str, Kind)] = &[
+    ("waa-ta", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
+    ("waa-ta1", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
+    ("waa-ta2", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
+    ("waa-ta3", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
+    ("mmoe", Kind::Neural(|b, c, d, k| Ok(Box::new(mmoe::Mmoe::new(b, c, d, k)?)))),
+    ("ple", Kind::Neural(|b, c, d, k| Ok(Box::new(ple::Ple::new(b, c, d, k)?)))),
+    ("fdn", Kind::Neural(|b, c, d, k| Ok(Box::new(fdn::head(b, c, d, k)?)))),
+    ("esmm", Kind::Neural(|b, c, d, k| Ok(Box::new(esmm::Esmm::new(b, c, d, k)?)))),
+    ("esm2", Kind::Neural(|b, c, d, k| Ok(Box::new(esm2::Esm2::new(b, c, d, k)?)))),
+    ("ctcvr", Kind::Neural(|b, c, d, k| Ok(Box::new(ctcvr::Ctcvr::new(b, c, d, k)?)))),
+    ("shared-bottom", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
+    ("bpr-mf", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),
+    ("lightgcn", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),
+    ("popularity", Kind::ClosedForm(popularity::solve)),
+    ("itemknn", Kind::ClosedForm(itemknn::solve)),
+    ("ease", Kind::ClosedForm(ease::solve)),
+];
 
-/// The model that `config.model.name` names, with fresh parameters.
+fn entry(config: &Config) -> Result<(&'static str, Kind)> {
+    MODELS.iter().find(|(name, _)| *name == config.model.name).copied().ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
+        let why = format!("there is no model `{}`", config.model.name);
+        Error::config("model.name", why, format!("models: {}", names.join(", ")))
+    })
+}
+
+/// The model that `config.model.name` names, with fresh parameters. `Error::Config` for one that gradients do not train.
 pub fn build(
     config: &Config,
     data: &Dataset,
@@ -122,12 +175,23 @@ pub fn build(
     device: &Device,
     dtype: DType,
 ) -> Result<Box<dyn Model>> {
-    let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
-    let (_, build) = MODELS.iter().find(|(name, _)| *name == config.model.name).ok_or_else(|| {
-        let why = format!("there is no model `{}`", config.model.name);
-        Error::config("model.name", why, format!("models: {}", names.join(", ")))
-    })?;
-    build(config, data, graph, device, dtype)
+    match entry(config)? {
+        (name, Kind::Neural(head)) => {
+            Ok(Box::new(Neural::new((name, head), config, data, graph, device, dtype)?))
+        }
+        (name, Kind::ClosedForm(_)) => {
+            let why = format!("`{name}` has a solution in closed form and no steps");
+            Err(Error::config("model.name", why, "fit it with waata train or compare"))
+        }
+    }
+}
+
+/// The model that `config.model.name` names where it has a solution in closed form, not yet solved.
+pub fn closed_form(config: &Config, data: &Dataset, device: &Device) -> Result<Option<ClosedForm>> {
+    match entry(config)? {
+        (_, Kind::Neural(_)) => Ok(None),
+        (name, Kind::ClosedForm(solve)) => ClosedForm::new((name, solve), config, data, device).map(Some),
+    }
 }
 
 /// The tasks of a run: those that are named, else enrolment and then every label.

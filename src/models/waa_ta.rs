@@ -1,402 +1,214 @@
-//! WAA-TA: attentive propagation over a knowledge graph, and a multi-task head with shared and specific
-//! representations. Formulas (1) to (16); docs/model.md has them with their sources.
+//! WAA-TA: shared and specific representations under a gate, towers and auxiliary heads, formulas (9) to (13) and the
+//! heads of (15). With `fusion = "fdn_concat"` it is the head of FDN (fdn.rs).
 
-mod represent;
+use super::head::{Head, HeadOutput, Ranked, activation, bottom, layer, tower_widths};
+use crate::Result;
+use crate::config::{Fusion, GateWidth, HeadConfig, PairMerge};
+use crate::engine::{Owner, ParamId, Params, Var};
+use crate::layers::{Builder, Mlp, Pass};
+use crate::ops::{Activation, Combine, Concat, Gate, Linear, PairHead, SoftmaxMix};
 
-use std::sync::Arc;
-
-use super::{
-    Batch, Encoded, Inputs, Learners, Loss, Losses, Model, Plan, Role, TrainGraph, TripleBatch, task_names,
-};
-use crate::config::{
-    Config, Distance, EntityNorm, KgLoss, KgPhase, OrthForm, ProjNorm, Propagation, RankBy, Ranking,
-};
-use crate::data::Dataset;
-use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
-use crate::layers::{Builder, Encoder, Head, Pass};
-use crate::ops::{
-    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
-    TransD, TransDOptions,
-};
-use crate::{Error, Result};
-use represent::Represented;
-
-pub struct WaaTa {
-    config: Config,
-    tasks: Vec<String>,
-    params: Params,
-    encoder: Encoder,
-    head: Head,
-    /// Places of the head's parameters.
-    head_params: std::ops::Range<usize>,
-    /// Bias of each course in the match score; trained by the softmax objective alone.
-    course_bias: Option<ParamId>,
-    courses: usize,
-    device: Device,
-    dtype: DType,
+pub struct Decomposed {
+    config: HeadConfig,
+    tasks: usize,
+    /// S^m: one for all tasks when M = 1, else one for each task and pair, task by task.
+    shared: Vec<Mlp>,
+    /// T_k^m, task by task.
+    specific: Vec<Mlp>,
+    /// Joins the pairs' outputs when `pair_merge = concat_project`: of S, then of each task.
+    projections: Vec<Mlp>,
+    gates: Vec<(ParamId, ParamId)>,
+    towers: Vec<Mlp>,
+    /// One linear head for each specific MLP (15).
+    auxiliary: Vec<Mlp>,
 }
 
-impl WaaTa {
-    pub fn new(
-        config: &Config,
-        data: &Dataset,
-        graph: &TrainGraph,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<WaaTa> {
-        let tasks = task_names(config, data)?;
-        let mut b = Builder::new(device, dtype, config.seed);
-        let counts = (data.learners(), data.courses, data.entities());
-        let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
-        let first = b.params.len();
-        let head = Head::new(&mut b, &config.head, encoder.width(), tasks.len())?;
-        let head_params = first..b.params.len();
-        let course_bias = match config.loss.ranking {
-            Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
-            _ => None,
-        };
-        let params = b.params;
-        let config = config.clone();
-        Ok(WaaTa {
-            config,
-            tasks,
-            params,
-            encoder,
-            head,
-            head_params,
-            course_bias,
-            courses: data.courses,
-            device: device.clone(),
-            dtype,
-        })
-    }
-
-    /// As `represent`, from what `encode` computed, for learners alone.
-    fn learners_from(&self, pass: &mut Pass, encoded: &Encoded, learners: &Learners) -> Result<Var> {
-        if let Some(z) = &encoded.z_nodes {
-            let z = pass.tape.constant(z.clone());
-            let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
-            return pass.tape.apply(Gather::new(rows), &[z]);
-        }
-        let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
-        let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
-        self.encoder.stack(pass, &states)
-    }
-
-    fn gather(&self, pass: &mut Pass, table: Var, ids: &[u32]) -> Result<Var> {
-        let rows = Rows::new(&self.device, ids.to_vec(), pass.rows(table))?;
-        pass.tape.apply(Gather::new(rows), &[table])
-    }
-
-    /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
-    fn judge(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<crate::layers::HeadOutput> {
-        let mut out = self.head.forward(pass, z_u, z_i)?;
-        if self.config.head.score_residual {
-            let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
-            out.logits[0] = pass.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
-        }
-        Ok(out)
-    }
-
-    fn ranking_loss(
-        &self,
-        pass: &mut Pass,
-        inputs: &Inputs,
-        z: &Represented,
-    ) -> Result<Option<(String, Var)>> {
-        let (z_u, z_courses) = (z.z_u, z.z_courses);
-        if let Some((positive, negative)) = &inputs.triplets {
-            let i = pass.tape.apply(Gather::new(positive.clone()), &[z_courses])?;
-            let j = pass.tape.apply(Gather::new(negative.clone()), &[z_courses])?;
-            let op = Bpr::new(self.config.loss.l2 as f32);
-            return Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)));
-        }
-        let Some(op) = &inputs.softmax else { return Ok(None) };
-        let bias = match self.course_bias {
-            Some(id) => pass.param(id),
-            None => pass.zeros(1, self.courses)?,
-        };
-        Ok(Some(("softmax".into(), pass.tape.apply(op.clone(), &[z_u, z_courses, bias])?)))
-    }
-
-    /// Cross-entropies (1, 1) of logits (pairs, 1), of each task or of each task's pairs in a row.
-    fn cross_entropy(
-        pass: &mut Pass,
-        logits: &[Var],
-        (labels, mask): &(Tensor, Option<Tensor>),
-    ) -> Result<Vec<Var>> {
-        let mut inputs = logits.to_vec();
-        inputs.extend(std::iter::once(labels).chain(mask).map(|t| pass.tape.constant(t.clone())));
-        pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
-    }
-
-    fn transd(&self, pass: &mut Pass, triples: ops::Triples) -> Result<Var> {
-        let kg = &self.config.kg;
-        let options = TransDOptions {
-            loss: match kg.loss {
-                KgLoss::Bpr => ops::TransDLoss::Bpr,
-                KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma as f32 },
-            },
-            distance: match kg.distance {
-                Distance::L2Squared => ops::Distance::L2Squared,
-                Distance::L2 => ops::Distance::L2,
-                Distance::L1 => ops::Distance::L1,
-            },
-            proj_norm: match kg.proj_norm {
-                ProjNorm::None => ops::ProjNorm::None,
-                ProjNorm::Clamp => ops::ProjNorm::Clamp,
-                ProjNorm::L2 => ops::ProjNorm::L2,
-            },
-            l2: kg.l2 as f32,
-        };
-        let inputs = self.encoder.transd().map(|id| pass.param(id));
-        pass.tape.apply(TransD::new(options, triples), &inputs)
-    }
-
-    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<StepRandom>) -> Pass<'a> {
-        Pass { tape, vars, device: &self.device, dtype: self.dtype, dropout }
-    }
-
-    fn inference<R>(&self, run: impl FnOnce(&mut Pass) -> Result<R>) -> Result<R> {
-        let mut tape = Tape::inference();
-        let vars = self.params.on_tape(&mut tape);
-        run(&mut self.pass(&mut tape, &vars, None))
-    }
-
-    fn pair_logits(
-        &self,
-        pass: &mut Pass,
-        encoded: &Encoded,
-        z_u: Var,
-        rows: Vec<u32>,
-        courses: Vec<u32>,
-    ) -> Result<Tensor> {
-        let z_courses = pass.tape.constant(encoded.z_courses.clone());
-        let u = self.gather(pass, z_u, &rows)?;
-        let i = self.gather(pass, z_courses, &courses)?;
-        let out = self.judge(pass, u, i)?;
-        let logits = pass.tape.apply(ops::Concat, &out.logits)?;
-        Ok(pass.tape.value(logits).clone())
-    }
-}
-
-impl Model for WaaTa {
-    fn name(&self) -> &'static str {
-        "waa-ta"
-    }
-
-    fn tasks(&self) -> &[String] {
-        &self.tasks
-    }
-
-    fn params(&self) -> &Params {
-        &self.params
-    }
-
-    fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
-    }
-
-    fn head_params(&self) -> std::ops::Range<usize> {
-        self.head_params.clone()
-    }
-
-    fn varies(&self) -> Option<&'static str> {
-        let (config, one_task) = (&self.config, self.tasks.len() == 1);
-        if self.encoder.samples() {
-            return Some("neighbourhoods are sampled in each step (model.fan_out)");
-        }
-        if config.model.propagation == Propagation::History {
-            return Some("a batch's histories are a graph of its own (model.propagation)");
-        }
-        if config.loss.ranking == Ranking::Softmax && config.loss.softmax_mask_seen {
-            return Some("the softmax leaves out each learner's own courses (loss.softmax_mask_seen)");
-        }
-        match config.kg.phase {
-            KgPhase::Joint => Some("triples are learned in the same steps (kg.phase)"),
-            KgPhase::Auto if one_task => Some("triples are learned in the same steps (kg.phase)"),
-            _ => None,
-        }
-    }
-
-    fn plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
-        let mut plan = match self.encoder.samples() {
-            true => self.sampled_plan(batch, random)?,
-            false => Plan::default(),
-        };
-        plan.dropout = random.map(|random| StepRandom::new(&self.device, random)).transpose()?;
-        plan.inputs = Some(Arc::new(self.inputs(batch, &plan)?));
-        Ok(plan)
-    }
-
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, plan: &Plan) -> Result<Losses> {
-        let inputs = match &plan.inputs {
-            Some(inputs) => inputs.clone(),
-            None => Arc::new(self.inputs(batch, plan)?),
-        };
-        let pass = &mut self.pass(tape, vars, plan.dropout.clone());
-        let config = &self.config.loss;
-        let z = self.represent(pass, batch, plan, &inputs)?;
-        let mut losses = vec![];
-        let mut add = |name: String, role, var, column, weight| {
-            if weight != 0.0 {
-                losses.push(Loss { name, role, var, column, weight });
-            }
-        };
-        let ranking = self.ranking_loss(pass, &inputs, &z)?;
-        let ranked = ranking.is_some();
-        if let Some((name, var)) = ranking {
-            add(name, Role::Target, var, 0, config.ranking_weight);
-        }
-        let z_u = pass.tape.apply(Gather::new(inputs.pair_row.clone()), &[z.z_u])?;
-        let z_i = pass.tape.apply(Gather::new(inputs.pair_course.clone()), &[z.z_courses])?;
-        let out = self.judge(pass, z_u, z_i)?;
-        let bce = Self::cross_entropy(pass, &out.logits, &inputs.labels)?;
-        for (i, task) in self.tasks.iter().enumerate() {
-            let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
-            let weight = config.task_weights.get(i).copied().unwrap_or(1.0);
-            add(format!("bce/{task}"), role, bce[i], 0, weight);
-        }
-        if let Some(labels) = &inputs.auxiliary {
-            let each = Self::cross_entropy(pass, &out.auxiliary, labels)?;
-            let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
-            add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
-        }
-        if config.orth_weight != 0.0 {
-            let form = match config.orth {
-                OrthForm::A => ops::OrthForm::A,
-                OrthForm::A0 => ops::OrthForm::A0,
-                OrthForm::B => ops::OrthForm::B,
-                OrthForm::C => ops::OrthForm::C,
-                OrthForm::D => ops::OrthForm::D,
-                OrthForm::FdnCode => ops::OrthForm::FdnCode,
-            };
-            let mut parts = vec![];
-            for (s, t) in &out.pairs {
-                parts.push(pass.tape.apply(Orthogonality::new(form), &[*s, *t])?);
-            }
-            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
-            add("orthogonality".into(), Role::Constraint, sum, 0, config.orth_weight);
-        }
-        if config.l2 != 0.0 && config.ranking != Ranking::Bpr {
-            let u = pass.tape.apply(L2 { lambda: config.l2 }, &[z_u])?;
-            let i = pass.tape.apply(L2 { lambda: config.l2 }, &[z_i])?;
-            let sum = pass.tape.apply(Combine::sum(2), &[u, i])?;
-            add("l2".into(), Role::Constraint, sum, 0, 1.0);
-        }
-        if config.l1_specific != 0.0 {
-            let mut parts = vec![];
-            for id in self.head.specific_weights() {
-                let w = pass.param(id);
-                parts.push(pass.tape.apply(L1 { lambda: config.l1_specific }, &[w])?);
-            }
-            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
-            add("l1".into(), Role::Constraint, sum, 0, 1.0);
-        }
-        if let Some(triples) = &inputs.triples {
-            let kg = self.transd(pass, triples.clone())?;
-            add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
-        }
-        if losses.first().is_none_or(|l| l.role != Role::Target) {
-            return Err(Error::config(
-                "loss",
-                "the target's weight is 0",
-                "give the first task or the ranking a weight",
-            ));
-        }
-        Ok(Losses { losses, gates: out.gates })
-    }
-
-    fn triple_plan(&self, batch: &TripleBatch) -> Result<Plan> {
-        if !self.encoder.samples() {
-            return Ok(Plan::default());
-        }
-        self.plan_of(self.encoder.rows_of(&self.device, &batch.nodes())?, true)
-    }
-
-    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
-        self.transd(&mut self.pass(tape, vars, None), self.triples(batch, plan)?)
-    }
-
-    fn begin_epoch(&mut self) -> Result<()> {
-        self.encoder.refresh(&self.params, &self.device, self.dtype)
-    }
-
-    fn state(&self) -> Vec<(String, Tensor)> {
-        self.encoder
-            .fixed_attention()
-            .map(|alpha| ("attention".to_string(), alpha.clone()))
-            .into_iter()
-            .collect()
-    }
-
-    fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
-        match name {
-            "attention" if value.len() == self.encoder.graph().edges() => {
-                self.encoder.set_fixed_attention(value)
-            }
-            _ => Err(Error::shape("waa-ta", "a state of its own", format!("{name} of {:?}", value.shape()))),
-        }
-    }
-
-    fn after_step(&mut self) -> Result<()> {
-        if self.config.kg.entity_norm == EntityNorm::Clamp1 {
-            let [entity, _, relation, _] = self.encoder.transd();
-            for id in [entity, relation] {
-                // x / max(|x|, 1): a vector inside the unit ball stays as it is.
-                let value = &mut self.params.get_mut(id).value;
-                let clamped = L2Normalize::new(1.0).forward(&[&*value])?.remove(0);
-                value.assign(&clamped)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode(&self) -> Result<Encoded> {
-        self.inference(|pass| {
-            let nodes = self.encoder.nodes(pass)?;
-            let z_nodes = match self.config.model.propagation {
-                Propagation::Full => Some(self.encoder.stack(pass, &nodes)?),
-                Propagation::History => None,
-            };
-            let z_courses = self.encoder.course_targets(pass, &nodes)?;
-            let value = |v: Var| pass.tape.value(v).clone();
-            Ok(Encoded {
-                nodes: nodes.iter().map(|&v| value(v)).collect(),
-                z_nodes: z_nodes.map(value),
-                z_courses: value(z_courses),
+impl Decomposed {
+    /// `dim` is D, the width of Z_u and Z_i.
+    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Decomposed> {
+        let (act, input) = (activation(config), bottom(config).width(dim));
+        let d = config.widths.last().copied().unwrap_or(input);
+        let m = config.pairs;
+        let shared_count = if m == 1 { 1 } else { tasks * m };
+        let mlp =
+            |b: &mut Builder, name: String, owner| Mlp::new(b, &name, owner, input, &config.widths, act, act);
+        let shared = (0..shared_count)
+            .map(|i| {
+                mlp(
+                    b,
+                    if m == 1 { "shared".into() } else { format!("shared.{}.{}", i / m, i % m) },
+                    Owner::Shared,
+                )
             })
+            .collect::<Result<Vec<_>>>()?;
+        let mut specific = vec![];
+        let mut auxiliary = vec![];
+        let mut gates = vec![];
+        let mut towers = vec![];
+        let mut projections = vec![];
+        let project =
+            m > 1 && config.pair_merge == PairMerge::ConcatProject && config.fusion != Fusion::FdnConcat;
+        if project {
+            let linear = Activation::Identity;
+            projections.push(Mlp::new(
+                b,
+                "shared.project",
+                Owner::Shared,
+                shared_count * d,
+                &[d],
+                linear,
+                linear,
+            )?);
+        }
+        for k in 0..tasks {
+            let task = Owner::Task(k);
+            for i in 0..m {
+                let name = if m == 1 { format!("specific.{k}") } else { format!("specific.{k}.{i}") };
+                specific.push(mlp(b, name, task)?);
+                let name = if m == 1 { format!("aux.{k}") } else { format!("aux.{k}.{i}") };
+                auxiliary.push(Mlp::new(
+                    b,
+                    &name,
+                    task,
+                    d,
+                    &[1],
+                    Activation::Identity,
+                    Activation::Identity,
+                )?);
+            }
+            if project {
+                let linear = Activation::Identity;
+                let name = format!("specific.{k}.project");
+                projections.push(Mlp::new(b, &name, task, m * d, &[d], linear, linear)?);
+            }
+            if config.fusion != Fusion::FdnConcat && (k == 0 || !config.shared_gate) {
+                let (name, owner) = if config.shared_gate {
+                    ("gate".into(), Owner::Shared)
+                } else {
+                    (format!("gate.{k}"), task)
+                };
+                let width = match (config.fusion, config.gate) {
+                    (Fusion::SoftmaxGate, _) => 2,
+                    (_, GateWidth::Vector) => d,
+                    (_, GateWidth::Scalar) => 1,
+                };
+                let w = b.xavier(&format!("{name}.w"), owner, 2 * d, width)?;
+                gates.push((w, b.zeros(&format!("{name}.b"), owner, 1, width)?));
+            }
+            let fused = if config.fusion == Fusion::FdnConcat { (m + shared_count) * d } else { d };
+            let (name, widths) = (format!("tower.{k}"), tower_widths(config));
+            towers.push(Mlp::new(b, &name, task, fused, &widths, act, Activation::Identity)?);
+        }
+        Ok(Decomposed {
+            config: config.clone(),
+            tasks,
+            shared,
+            specific,
+            projections,
+            gates,
+            towers,
+            auxiliary,
         })
     }
+}
 
-    fn scorer(&self, encoded: &Encoded) -> Result<Scorer> {
-        let (rank_by, loss) = (self.config.eval.rank_by, &self.config.loss);
-        let courses = encoded.z_courses.clone();
-        let bias = self.course_bias.map(|id| self.params.get(id).value.clone());
-        let scale = if loss.ranking == Ranking::Softmax { loss.softmax_scale as f32 } else { 1.0 };
-        let mut dot = (rank_by != RankBy::Head).then_some(Dot { scale, bias });
-        let mut head = None;
-        if rank_by != RankBy::Inner {
-            head = Some(self.head.first_task(&self.params, courses.cols())?);
-            if self.config.head.score_residual {
-                dot.get_or_insert(Dot { scale: 0.0, bias: None }).scale += 1.0;
+impl Head for Decomposed {
+    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+        let bottom = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
+        let m = self.config.pairs;
+        let s_and_t = Mlp::bank(pass, self.shared.iter().chain(&self.specific), &[bottom])?;
+        let (s, t) = s_and_t.split_at(self.shared.len());
+        let s_all = self.merge(pass, s, 0)?;
+        let (mut fused, mut gates, mut pairs) = (vec![], vec![], vec![]);
+        for k in 0..self.tasks {
+            let own = &t[k * m..(k + 1) * m];
+            for (i, &t) in own.iter().enumerate() {
+                pairs.push((if m == 1 { s[0] } else { s[k * m + i] }, t));
+            }
+            fused.push(if self.config.fusion == Fusion::FdnConcat {
+                let parts: Vec<Var> = own.iter().chain(s).copied().collect();
+                pass.tape.apply(Concat, &parts)?
+            } else {
+                let t_k = self.merge(pass, own, 1 + k)?;
+                let (w, b) = self.gates[if self.config.shared_gate { 0 } else { k }];
+                let (w, b) = (pass.param(w), pass.param(b));
+                if self.config.fusion == Fusion::SoftmaxGate {
+                    let both = pass.tape.apply(Concat, &[s_all, t_k])?;
+                    let activation = Activation::Identity;
+                    let choice = pass.tape.apply(Linear { activation }, &[both, w, b])?;
+                    pass.tape.apply(SoftmaxMix::default(), &[choice, s_all, t_k])?
+                } else {
+                    let outputs = pass.tape.apply_all(Gate, &[s_all, t_k, w, b])?;
+                    gates.push(outputs[1]);
+                    outputs[0]
+                }
+            });
+        }
+        let logits = Mlp::bank(pass, &self.towers, &fused)?;
+        let auxiliary = Mlp::bank(pass, &self.auxiliary, t)?;
+        Ok(HeadOutput { auxiliary, pairs, gates, ..HeadOutput::of(logits) })
+    }
+
+    fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>> {
+        let config = &self.config;
+        let (m, fdn) = (config.pairs, config.fusion == Fusion::FdnConcat);
+        // Side by side as the fusion reads them: [S | T], or the codes [T | S].
+        let (shared, specific) = (self.shared.iter(), self.specific[..m].iter());
+        let mlps: Vec<&Mlp> =
+            if fdn { specific.chain(shared).collect() } else { shared.chain(specific).collect() };
+        let mut ranked = Ranked::new(config, params, dim, &mlps, &[])?;
+        let (mut at, width) = ranked.rest(&mlps, 0, config.widths[0])?;
+        if !fdn {
+            let shared = self.shared.len();
+            if m > 1 {
+                let to = ranked.steps.reserve(2 * width);
+                for (part, from, parts) in [(0, at, shared), (1, at + shared * width, m)] {
+                    match self.projections.get(part) {
+                        Some(mlp) => {
+                            let (w, b) = layer(params, mlp, 0)?;
+                            let to = to + part * width;
+                            ranked.steps.dense(from, (&w, &b), Activation::Identity, to)?
+                        }
+                        None => ranked.steps.mean(from, parts, width, to + part * width)?,
+                    }
+                }
+                at = to;
+            }
+            let (w, b) = self.gates[0];
+            let gate = (params.get(w).value.clone(), params.get(b).value.clone());
+            let logits = ranked.plain(&gate, at)?;
+            at = match config.fusion {
+                Fusion::SoftmaxGate => ranked.mixed(at, 2, width, logits)?,
+                _ => {
+                    let to = ranked.steps.reserve(width);
+                    ranked.steps.gate(at, width, logits, gate.0.cols(), to)?;
+                    to
+                }
+            };
+        }
+        ranked.whole(&self.towers[0], at)?;
+        Ok(Some(ranked.steps))
+    }
+
+    fn auxiliary(&self) -> Vec<usize> {
+        (0..self.auxiliary.len()).map(|i| i / self.config.pairs).collect()
+    }
+
+    fn specific_weights(&self) -> Vec<ParamId> {
+        self.specific.iter().flat_map(Mlp::weights).collect()
+    }
+}
+
+impl Decomposed {
+    /// One (B, d) out of the pairs'.
+    fn merge(&self, pass: &mut Pass, parts: &[Var], projection: usize) -> Result<Var> {
+        match parts {
+            [one] => Ok(*one),
+            _ if self.projections.is_empty() => pass.tape.apply(Combine::mean(parts.len()), parts),
+            _ => {
+                let joined = pass.tape.apply(Concat, parts)?;
+                self.projections[projection].forward(pass, joined)
             }
         }
-        Scorer::new(courses, dot, head)
-    }
-
-    fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
-        self.inference(|pass| {
-            let z_u = self.learners_from(pass, encoded, learners)?;
-            Ok(pass.tape.value(z_u).clone())
-        })
-    }
-
-    fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor> {
-        self.inference(|pass| {
-            let z_u = self.learners_from(pass, encoded, learners)?;
-            let (rows, courses) = pairs.iter().copied().unzip();
-            self.pair_logits(pass, encoded, z_u, rows, courses)
-        })
     }
 }

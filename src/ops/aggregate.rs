@@ -91,3 +91,14 @@ pub fn laplacian_weights(graph: &Graph) -> Vec<f32> {
         .map(|&g| 1.0 / (offsets[g as usize + 1] - offsets[g as usize]) as f32)
         .collect()
 }
+
+/// 1 / sqrt(edges of the head times edges to the tail): LightGCN's constant weights.
+pub fn symmetric_weights(graph: &Graph) -> Vec<f32> {
+    let (mut of_head, mut of_tail) = (vec![0u32; graph.heads], vec![0u32; graph.tails]);
+    let edges = || graph.head.host().iter().zip(graph.tail.host()).map(|(&v, &t)| (v as usize, t as usize));
+    for (v, t) in edges() {
+        of_head[v] += 1;
+        of_tail[t] += 1;
+    }
+    edges().map(|(v, t)| 1.0 / (of_head[v] as f32 * of_tail[t] as f32).sqrt()).collect()
+}

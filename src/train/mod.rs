@@ -1,12 +1,14 @@
 //! Training: epochs of batches, weighted task gradients, validation, checkpoints.
 
 pub mod checkpoint;
+mod meta;
 mod readings;
 mod recording;
 mod run;
 mod sampler;
 mod step;
 
+pub use meta::Meta;
 pub use run::{Best, EpochLog, Observer, Outcome, Run, RunFiles};
 pub use sampler::{Sampler, TripleSampler};
 pub use step::{StepLog, Stepper};

@@ -1,8 +1,7 @@
 //! A whole run: where its files lie, its epochs, and what it tells whoever watches.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::config::{Config, KgPhase, Matmul};
 use crate::data::{Dataset, Split};
 use crate::engine::{DType, Device, MatrixUnit, Tensor};
 use crate::eval::{Evaluation, Ranker, sample_learners};
-use crate::models::{self, Model, TrainGraph, triples_for_training};
+use crate::models::{self, ClosedForm, Model, Recommender, TrainGraph, triples_for_training};
 use crate::{Error, Result};
 
 /// Files of a run's folder.
@@ -45,7 +44,9 @@ impl RunFiles {
 pub struct EpochLog {
     pub epoch: u64,
     pub step: u64,
-    pub seconds: f64,
+    /// Absent where times are kept elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Means over the epoch's steps of losses, gradient norms, cosines, weights and gates.
     pub values: BTreeMap<String, f64>,
     /// Validation metrics, where the epoch had a validation.
@@ -55,7 +56,7 @@ pub struct EpochLog {
 
 /// Follows a run; decides whether it goes on.
 pub trait Observer {
-    fn begin(&mut self, _model: &dyn Model, _steps_per_epoch: u64, _epochs: u64) {}
+    fn begin(&mut self, _model: &dyn Recommender, _steps_per_epoch: u64, _epochs: u64) {}
     /// After each step. `true` asks the run to save its state and stop.
     fn step(&mut self, _epoch: u64, _step: u64, _of: u64, _values: &BTreeMap<String, f64>) -> bool {
         false
@@ -82,16 +83,44 @@ pub struct Outcome {
     pub early: bool,
 }
 
+/// What a run makes.
+enum Learned {
+    Neural(Box<dyn Model>),
+    ClosedForm(ClosedForm),
+}
+
+impl Learned {
+    fn recommender(&self) -> &dyn Recommender {
+        match self {
+            Learned::Neural(model) => &**model,
+            Learned::ClosedForm(model) => model,
+        }
+    }
+
+    /// The model that steps train. `Error::Config` where there are none to take.
+    fn steps(&mut self) -> Result<&mut dyn Model> {
+        match self {
+            Learned::Neural(model) => Ok(&mut **model),
+            Learned::ClosedForm(model) => {
+                let why = format!("`{}` has a solution in closed form and no steps", model.name());
+                Err(Error::config("model.name", why, "fit it with waata train"))
+            }
+        }
+    }
+}
+
 pub struct Run<'a> {
     data: &'a Dataset,
     config: &'a Config,
     device: &'a Device,
     files: RunFiles,
     fingerprint: String,
-    model: Box<dyn Model>,
+    learned: Learned,
     graph: TrainGraph,
     stepper: Stepper,
     progress: Progress,
+    /// Write how long each epoch took into the log, which then differs from run to run.
+    pub timed: bool,
 }
 
 /// Name of the checkpoint to resume from, and of the one that validated best.
@@ -110,17 +139,21 @@ impl<'a> Run<'a> {
         }
         let splits = train_splits(config);
         let graph = TrainGraph::new(config, data, splits);
-        let model = models::build(config, data, &graph, device, DType::F32)?;
+        let learned = match models::closed_form(config, data, device)? {
+            Some(model) => Learned::ClosedForm(model),
+            None => Learned::Neural(models::build(config, data, &graph, device, DType::F32)?),
+        };
         Ok(Run {
             data,
             config,
             device,
             files: RunFiles { dir: dir.to_path_buf() },
             fingerprint: data.fingerprint(),
-            model,
+            learned,
             graph,
             stepper: Stepper::new(config)?,
             progress: Progress::default(),
+            timed: true,
         })
     }
 
@@ -142,7 +175,19 @@ impl<'a> Run<'a> {
                 "give the data set that run.json names",
             ));
         }
-        for param in run.model.params_mut().iter_mut() {
+        let model = match &mut run.learned {
+            Learned::Neural(model) => &mut **model,
+            Learned::ClosedForm(model) => {
+                let table = saved.tensors.get("param/courses").cloned().ok_or_else(|| {
+                    let why = "it holds no courses";
+                    Error::corrupt(folder.join(name), why, "the run's run.toml was changed; restore it")
+                })?;
+                model.set_table(table)?;
+                run.progress = saved.progress;
+                return Ok(run);
+            }
+        };
+        for param in model.params_mut().iter_mut() {
             let key = format!("param/{}", param.name);
             let found = saved.tensors.get(&key).filter(|t| t.shape() == param.value.shape());
             param.value = found.cloned().ok_or_else(|| {
@@ -152,17 +197,17 @@ impl<'a> Run<'a> {
         }
         for (key, tensor) in &saved.tensors {
             if let Some(state) = key.strip_prefix("model/") {
-                run.model.set_state(state, tensor.clone())?;
+                model.set_state(state, tensor.clone())?;
             }
         }
-        run.stepper.restore(&*run.model, &saved.progress.optimizer_steps, &saved.tensors)?;
+        run.stepper.restore(&*model, &saved.progress.optimizer_steps, &saved.tensors)?;
         run.stepper.step = saved.progress.step;
         run.progress = saved.progress;
         Ok(run)
     }
 
-    pub fn model(&self) -> &dyn Model {
-        &*self.model
+    pub fn model(&self) -> &dyn Recommender {
+        self.learned.recommender()
     }
 
     pub fn progress(&self) -> &Progress {
@@ -179,11 +224,20 @@ impl<'a> Run<'a> {
     }
 
     pub fn ranker(&self) -> Ranker<'_> {
-        Ranker { model: &*self.model, data: self.data, config: self.config, device: self.device }
+        Ranker { model: self.model(), data: self.data, config: self.config, device: self.device }
     }
 
     /// Trains to the end, or until the observer stops it (`Error::Interrupted`, after saving).
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.train_until(self.config.train.epochs as u64, observer)
+    }
+
+    /// Trains until `epochs` are done, or to the end where that is sooner; a later call goes on from there. The schedule
+    /// of the learning rate is that of the whole run; the last epoch of each call has a validation.
+    pub fn train_until(&mut self, epochs: u64, observer: &mut dyn Observer) -> Result<Outcome> {
+        if let Learned::ClosedForm(_) = self.learned {
+            return self.solve(observer);
+        }
         let sampler = self.sampler()?;
         let triples = self.triple_sampler()?;
         let joint = self.joint() && triples.is_some();
@@ -191,18 +245,14 @@ impl<'a> Run<'a> {
         let batches = sampler.epoch(0).len().div_ceil(train.batch_size) as u64;
         let total = batches * train.epochs as u64;
         self.stepper.total_steps = if train.max_steps > 0 { total.min(train.max_steps) } else { total };
-        let valid = if train.include_valid {
-            vec![]
-        } else {
-            sample_learners(self.data, Split::Valid, train.valid_learners, self.config.seed)
-        };
+        let valid = self.valid_learners();
         self.files_begin()?;
-        observer.begin(&*self.model, batches, train.epochs as u64);
-        let mut early = false;
-        while self.progress.epoch < train.epochs as u64 && !self.out_of_steps() {
+        let epochs = epochs.min(train.epochs as u64);
+        observer.begin(self.model(), batches, epochs);
+        while self.progress.epoch < epochs && !self.out_of_steps() && !self.out_of_patience() {
             let (epoch, started) = (self.progress.epoch, Instant::now());
             if self.progress.step_in_epoch == 0 {
-                self.model.begin_epoch()?;
+                self.learned.steps()?.begin_epoch()?;
                 self.progress.sums.clear();
             }
             let order = sampler.epoch(epoch);
@@ -218,7 +268,7 @@ impl<'a> Run<'a> {
                     let size = self.config.kg.batch_size;
                     batch.triples = Some(triples.batch(epoch, order, i * size, size)?);
                 }
-                let log = self.stepper.enrolments(&mut *self.model, &batch)?;
+                let log = self.stepper.enrolments(self.learned.steps()?, &batch)?;
                 if let Some(text) = self.stepper.take_note() {
                     observer.note(&text);
                 }
@@ -245,12 +295,12 @@ impl<'a> Run<'a> {
             let mut log = EpochLog {
                 epoch: self.progress.epoch,
                 step: self.stepper.step,
-                seconds: 0.0,
+                seconds: None,
                 values,
                 valid: None,
                 best: false,
             };
-            let last = self.progress.epoch == train.epochs as u64 || self.out_of_steps();
+            let last = self.progress.epoch == epochs || self.out_of_steps();
             if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
                 let found =
                     self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
@@ -263,30 +313,70 @@ impl<'a> Run<'a> {
                 }
                 log.valid = Some(found.metrics);
             }
-            self.save(LAST)?;
-            log.seconds = started.elapsed().as_secs_f64();
+            log.seconds = Some(started.elapsed().as_secs_f64());
+            // The line first: one of an epoch that is done again after a kill is replaced, a missing one would stay so.
             self.append(&log)?;
+            self.save(LAST)?;
             observer.epoch(&log);
-            let patience = train.patience as u64;
-            if patience > 0 && self.progress.best_metric.is_some() {
-                early = self.progress.epoch - self.progress.best_epoch >= patience;
-            }
-            if early {
-                break;
-            }
         }
+        let early = self.progress.epoch < epochs && !self.out_of_steps();
         let best = self.progress.best_metric.map(|metric| Best { metric, epoch: self.progress.best_epoch });
         Ok(Outcome { epochs: self.progress.epoch, steps: self.stepper.step, best, early })
+    }
+
+    /// Learners that are asked between epochs.
+    fn valid_learners(&self) -> Vec<u32> {
+        match self.config.train.include_valid {
+            true => vec![],
+            false => {
+                sample_learners(self.data, Split::Valid, self.config.train.valid_learners, self.config.seed)
+            }
+        }
+    }
+
+    /// The whole training of a model in closed form: one epoch without steps.
+    fn solve(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let started = Instant::now();
+        self.files_begin()?;
+        observer.begin(self.model(), 0, 1);
+        if let Learned::ClosedForm(model) = &mut self.learned {
+            model.fit(self.data, train_splits(self.config))?;
+        }
+        self.progress.epoch = 1;
+        let mut log =
+            EpochLog { epoch: 1, step: 0, seconds: None, values: BTreeMap::new(), valid: None, best: true };
+        let valid = self.valid_learners();
+        if !valid.is_empty() {
+            let found =
+                self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
+            self.progress.best_metric = Some(found.metric(&self.config.eval.metric)?);
+            self.progress.best_epoch = 1;
+            log.valid = Some(found.metrics);
+            self.save(BEST)?;
+        }
+        log.seconds = Some(started.elapsed().as_secs_f64());
+        self.append(&log)?;
+        self.save(LAST)?;
+        observer.epoch(&log);
+        let best = self.progress.best_metric.map(|metric| Best { metric, epoch: 1 });
+        Ok(Outcome { epochs: 1, steps: 0, best, early: false })
     }
 
     fn out_of_steps(&self) -> bool {
         self.config.train.max_steps > 0 && self.stepper.step >= self.config.train.max_steps
     }
 
+    /// Validation has not improved for as many epochs as the run waits.
+    fn out_of_patience(&self) -> bool {
+        let patience = self.config.train.patience as u64;
+        let waited = self.progress.epoch - self.progress.best_epoch;
+        patience > 0 && self.progress.best_metric.is_some() && waited >= patience
+    }
+
     fn joint(&self) -> bool {
         match self.config.kg.phase {
             KgPhase::Joint => true,
-            KgPhase::Auto => self.model.tasks().len() == 1,
+            KgPhase::Auto => self.model().tasks().len() == 1,
             KgPhase::Separate | KgPhase::Off => false,
         }
     }
@@ -298,7 +388,7 @@ impl<'a> Run<'a> {
     }
 
     fn sampler(&self) -> Result<Sampler<'a>> {
-        Sampler::new(self.data, self.config, train_splits(self.config), self.model.tasks())
+        Sampler::new(self.data, self.config, train_splits(self.config), self.model().tasks())
     }
 
     fn triple_sampler(&self) -> Result<Option<TripleSampler>> {
@@ -323,7 +413,7 @@ impl<'a> Run<'a> {
         for i in 0..steps {
             let first = i * size;
             let batch = triples.batch(epoch, order, first, size.min(order.len() - first))?;
-            sum += self.stepper.triples(&mut *self.model, &batch)?;
+            sum += self.stepper.triples(self.learned.steps()?, &batch)?;
         }
         Ok(sum / steps as f64)
     }
@@ -341,10 +431,12 @@ impl<'a> Run<'a> {
         self.progress.step = self.stepper.step;
         self.progress.optimizer_steps = self.stepper.optimizer_steps();
         let mut tensors: Vec<(String, Tensor)> =
-            self.model.params().iter().map(|p| (format!("param/{}", p.name), p.value.clone())).collect();
-        tensors.extend(self.model.state().into_iter().map(|(name, t)| (format!("model/{name}"), t)));
-        if name == LAST {
-            tensors.extend(self.stepper.state(&*self.model)?);
+            self.model().params().iter().map(|p| (format!("param/{}", p.name), p.value.clone())).collect();
+        if let Learned::Neural(model) = &self.learned {
+            tensors.extend(model.state().into_iter().map(|(name, t)| (format!("model/{name}"), t)));
+            if name == LAST {
+                tensors.extend(self.stepper.state(&**model)?);
+            }
         }
         checkpoint::save(&self.files.checkpoints(), name, &self.fingerprint, &self.progress, &tensors)
     }
@@ -358,19 +450,12 @@ impl<'a> Run<'a> {
             .filter(|l| serde_json::from_str::<EpochLog>(l).is_ok_and(|old| old.epoch < log.epoch))
             .map(str::to_string)
             .collect();
-        let line = serde_json::to_string(log).map_err(|e| {
+        let log = EpochLog { seconds: log.seconds.filter(|_| self.timed), ..log.clone() };
+        let line = serde_json::to_string(&log).map_err(|e| {
             Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
         })?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(Error::io(&path, "opening"))?;
-        kept.iter()
-            .chain([&line])
-            .try_for_each(|l| writeln!(file, "{l}"))
-            .map_err(Error::io(&path, "writing"))
+        let lines: String = kept.iter().chain([&line]).map(|line| format!("{line}\n")).collect();
+        checkpoint::write_atomically(&path, lines.as_bytes())
     }
 }
 

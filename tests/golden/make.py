@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fixed order of summation
 import torch
 
 import attention
+import comparison
 import evaluation
 import heads
 import losses
@@ -34,6 +35,7 @@ TOPICS = {
     "metabalance": optimisers.make_metabalance,
     "metrics": evaluation.make_metrics,
     "auc": evaluation.make_auc,
+    "comparison": comparison.make,
     "losses": losses.make,
     "gate": heads.make_gate,
     "waata_forward": waata.make_forward,

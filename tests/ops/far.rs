@@ -234,7 +234,7 @@ fn ranking_beyond_32_bits() {
     let table = Tensor::new(&far.device, courses, dim, &values).unwrap();
     let (w, b) = (vec![1f32; dim], Tensor::new(&far.device, 1, 1, &[0.5]).unwrap());
     let w = Tensor::new(&far.device, dim, 1, &w).unwrap();
-    let head = PairHead::new(Bottom::Hadamard, dim, &[(&w, &b)], Activation::Identity).unwrap();
+    let head = PairHead::new(Bottom::Hadamard, dim, &[(w, b)], &[], Activation::Identity).unwrap();
     let seen = IdSets::none(&far.device, rows, courses).unwrap();
     for (scorer, more) in [
         (Scorer::match_score(table.clone()).unwrap(), 0.0),

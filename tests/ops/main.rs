@@ -16,6 +16,7 @@ mod concat;
 mod dropout;
 mod far;
 mod far_graphs;
+mod funnel;
 mod gate;
 mod gather;
 mod graphs;

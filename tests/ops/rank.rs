@@ -116,8 +116,10 @@ fn dense(device: &Device, inputs: usize, outputs: usize, stream: u64) -> (Tensor
 fn head(device: &Device, bottom: Bottom, dim: usize, (w, n): (usize, usize)) -> PairHead {
     let layer = |inputs, outputs, stream| dense(device, inputs, outputs, stream);
     let (first, second) = (layer(bottom.width(dim), w, 1), layer(bottom.width(dim), w, 2));
-    let firsts = [(&first.0, &first.1), (&second.0, &second.1)];
-    let mut head = PairHead::new(bottom, dim, &firsts, Activation::Relu).unwrap();
+    // Logits of the softmax that see the pair itself.
+    let choice = 2 * w;
+    let plain = [layer(bottom.width(dim), 3, 6)];
+    let mut head = PairHead::new(bottom, dim, &[first, second], &plain, Activation::Relu).unwrap();
     let both = head.reserve(2 * n);
     for j in 0..2 {
         let (weights, b) = layer(w, n, 3 + j as u64);
@@ -126,15 +128,14 @@ fn head(device: &Device, bottom: Bottom, dim: usize, (w, n): (usize, usize)) -> 
     let logits = head.reserve(n);
     let (weights, b) = layer(2 * n, n, 5);
     head.dense(both, (&weights, &b), Activation::Identity, logits).unwrap();
-    // The gated features and the mean lie side by side, as the softmax reads them.
-    let mixed = head.reserve(2 * n);
+    // The gated features, the mean and a layer of both lie side by side, as the softmax reads them.
+    let mixed = head.reserve(3 * n);
     head.gate(both, n, logits, n, mixed).unwrap();
     head.mean(both, 2, n, mixed + n).unwrap();
-    let choice = head.reserve(2);
-    let (weights, b) = layer(2 * n, 2, 6);
-    head.dense(mixed, (&weights, &b), Activation::Identity, choice).unwrap();
+    let (weights, b) = layer(2 * n, n, 8);
+    head.dense(both, (&weights, &b), Activation::Relu, mixed + 2 * n).unwrap();
     let fused = head.reserve(n);
-    head.softmax(mixed, n, choice, fused).unwrap();
+    head.softmax(mixed, 3, n, choice, fused).unwrap();
     let scalar = head.reserve(1);
     let (weights, b) = layer(n, 1, 7);
     head.dense(fused, (&weights, &b), Activation::LeakyRelu(0.1), scalar).unwrap();
@@ -162,9 +163,11 @@ fn logit(
     let gate = |i: usize| 1.0 / (1.0 + (-gates[i]).exp());
     let gated: Vec<f64> = (0..n).map(|i| gate(i) * s[i] + (1.0 - gate(i)) * t[i]).collect();
     let mean: Vec<f64> = (0..n).map(|i| (s[i] + t[i]) / 2.0).collect();
-    let choice = layer(&[&gated[..], &mean[..]].concat(), 2, 6);
-    let a = 1.0 / (1.0 + (choice[1] - choice[0]).exp());
-    let fused: Vec<f64> = (0..n).map(|i| a * gated[i] + (1.0 - a) * mean[i]).collect();
+    let third = relu(layer(&[&s[..], &t[..]].concat(), n, 8));
+    let choice: Vec<f64> = layer(x, 3, 6).into_iter().map(f64::exp).collect();
+    let parts = [&gated, &mean, &third];
+    let mixed = |i: usize| parts.iter().zip(&choice).map(|(x, c)| x[i] * c).sum::<f64>();
+    let fused: Vec<f64> = (0..n).map(|i| mixed(i) / choice.iter().sum::<f64>()).collect();
     let z = layer(&fused, 1, 7)[0];
     if z > 0.0 { z } else { 0.1f32 as f64 * z }
 }

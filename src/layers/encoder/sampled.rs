@@ -44,7 +44,7 @@ impl Encoder {
             .collect::<Result<Vec<_>>>()?;
         let e = descend(pass, &down, pass.param(self.entity))?;
         let p = match self.reads_projections() {
-            true => descend(pass, &down, pass.param(self.entity_proj))?,
+            true => descend(pass, &down, self.projections(pass))?,
             // Nobody reads them: any rows do.
             false => e.clone(),
         };

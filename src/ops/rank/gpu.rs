@@ -80,6 +80,7 @@ impl Courses {
                     .count(head.steps.len())
                     .count(head.rows)
                     .count(tile)
+                    .count(head.active)
                     .value(code)
                     .value(slope)
                     .value(scorer.dot.is_some() as i32)
@@ -156,8 +157,8 @@ impl Program {
                 Step::Gate { from, width, logits, gates, to } => {
                     (2, *from, *gates, *to, *width, 0, *logits, 0, dense::Activation::Identity)
                 }
-                Step::Softmax { from, width, logits, to } => {
-                    (3, *from, 2, *to, *width, 0, *logits, 0, dense::Activation::Identity)
+                Step::Softmax { from, parts, width, logits, to } => {
+                    (3, *from, 0, *to, *width, *parts, *logits, 0, dense::Activation::Identity)
                 }
             };
             let (code, slope) = act.code();

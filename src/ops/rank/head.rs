@@ -23,7 +23,9 @@ pub struct PairHead {
     pub(super) of_course: Option<Vec<f32>>,
     pub(super) of_product: Option<Vec<f32>>,
     pub(super) bias: Vec<f32>,
+    /// After the first `active` of those rows.
     pub(super) activation: Activation,
+    pub(super) active: usize,
     pub(super) steps: Vec<Step>,
     /// Rows of the slab.
     pub(super) rows: usize,
@@ -38,23 +40,26 @@ pub(super) enum Step {
     Mean { from: usize, parts: usize, width: usize, to: usize },
     /// g s + (1 - g) t with g the sigmoid of `gates` logits, `width` of them or one; s and t stand at `from`.
     Gate { from: usize, width: usize, logits: usize, gates: usize, to: usize },
-    /// s and t at `from`, weighed by the softmax of two logits.
-    Softmax { from: usize, width: usize, logits: usize, to: usize },
+    /// `parts` blocks of `width` rows from `from`, weighed by the softmax of as many logits.
+    Softmax { from: usize, parts: usize, width: usize, logits: usize, to: usize },
 }
 
 impl PairHead {
-    /// Begins with the first layers of several MLPs, each (W, b) with W (input, width), on the bottom vector.
+    /// Begins with the first layers of several MLPs, each (W, b) with W (input, width), on the bottom vector; then come
+    /// layers that `activation` does not follow.
     pub fn new(
         bottom: Bottom,
         dim: usize,
-        first: &[(&Tensor, &Tensor)],
+        first: &[(Tensor, Tensor)],
+        plain: &[(Tensor, Tensor)],
         activation: Activation,
     ) -> Result<PairHead> {
         let input = bottom.width(dim);
-        let hidden: usize = first.iter().map(|(w, _)| w.cols()).sum();
+        let active: usize = first.iter().map(|(w, _)| w.cols()).sum();
+        let hidden = active + plain.iter().map(|(w, _)| w.cols()).sum::<usize>();
         let (mut w, mut bias) = (vec![0.0; input * hidden], vec![]);
         let mut at = 0;
-        for (part, b) in first {
+        for (part, b) in first.iter().chain(plain) {
             let width = part.cols();
             if part.rows() != input || b.len() != width {
                 let got = format!("{part:?} and {b:?}");
@@ -80,6 +85,7 @@ impl PairHead {
             of_product,
             bias,
             activation,
+            active,
             steps: vec![],
             rows: hidden,
         })
@@ -123,10 +129,17 @@ impl PairHead {
         Ok(())
     }
 
-    /// Rows `to ..` = s and t, of `width` rows each from `from`, weighed by the softmax of two rows from `logits`.
-    pub fn softmax(&mut self, from: usize, width: usize, logits: usize, to: usize) -> Result<()> {
-        self.check((from + 2 * width).max(logits + 2), to, width)?;
-        self.steps.push(Step::Softmax { from, width, logits, to });
+    /// Rows `to ..` = `parts` blocks of `width` rows from `from`, weighed by the softmax of `parts` rows from `logits`.
+    pub fn softmax(
+        &mut self,
+        from: usize,
+        parts: usize,
+        width: usize,
+        logits: usize,
+        to: usize,
+    ) -> Result<()> {
+        self.check((from + parts * width).max(logits + parts), to, width)?;
+        self.steps.push(Step::Softmax { from, parts, width, logits, to });
         Ok(())
     }
 
@@ -237,13 +250,29 @@ fn gate(u: &Panel, s: &Panel, t: &Panel, y: &mut Panel) {
     }
 }
 
-/// y = s and t by the softmax of a and b.
+/// y = the rows of `x` from `from`, in `parts` blocks, weighed by the softmax of the rows from `logits`.
 #[inline(always)]
-fn softmax((a, b): (&Panel, &Panel), s: &Panel, t: &Panel, y: &mut Panel) {
-    for ((((y, a), b), s), t) in y.iter_mut().zip(a).zip(b).zip(s).zip(t) {
-        let top = a.max(*b);
-        let (a, b) = ((a - top).fast_exp(), (b - top).fast_exp());
-        *y = (a * s + b * t) / (a + b);
+fn softmax(x: &[Panel], from: usize, parts: usize, logits: usize, y: &mut [Panel]) {
+    let (mut top, mut sum) = ([f32::NEG_INFINITY; COLUMNS], [0.0f32; COLUMNS]);
+    for z in &x[logits..logits + parts] {
+        top.iter_mut().zip(z).for_each(|(top, z)| *top = top.max(*z));
+    }
+    let width = y.len();
+    y.iter_mut().for_each(|y| *y = [0.0; COLUMNS]);
+    for part in 0..parts {
+        let mut weight = x[logits + part];
+        for ((w, top), sum) in weight.iter_mut().zip(&top).zip(&mut sum) {
+            *w = (*w - top).fast_exp();
+            *sum += *w;
+        }
+        for (y, x) in y.iter_mut().zip(&x[from + part * width..]) {
+            for ((y, x), w) in y.iter_mut().zip(x).zip(&weight) {
+                *y += w * x;
+            }
+        }
+    }
+    for y in y {
+        y.iter_mut().zip(&sum).for_each(|(y, sum)| *y /= sum);
     }
 }
 
@@ -280,11 +309,9 @@ fn run_step(unit: impl Unit, step: &Step, groups: &[Group], slab: &mut [Panel]) 
                 gate(u, &x[from + i], &x[from + width + i], y);
             }
         }
-        Step::Softmax { from, width, logits, to } => {
+        Step::Softmax { from, parts, width, logits, to } => {
             let (x, y) = slab.split_at_mut(to);
-            for (i, y) in y[..width].iter_mut().enumerate() {
-                softmax((&x[logits], &x[logits + 1]), &x[from + i], &x[from + width + i], y);
-            }
+            softmax(x, from, parts, logits, &mut y[..width]);
         }
     }
 }
@@ -320,7 +347,7 @@ impl Logits<'_> {
                 }
             }
             tile::multiply(unit, self.scaled, courses, first);
-            activate(head.activation, first);
+            activate(head.activation, &mut first[..head.active]);
             for (step, groups) in head.steps.iter().zip(dense) {
                 run_step(unit, step, groups, self.slab);
             }

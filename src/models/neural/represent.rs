@@ -1,8 +1,8 @@
-//! What a training step of WAA-TA reads, and the representations that it makes of it.
+//! What a training step reads, and the representations that it makes of it.
 
 use std::sync::Arc;
 
-use super::WaaTa;
+use super::Neural;
 use crate::Result;
 use crate::config::{Propagation, Ranking};
 use crate::engine::{ParamId, Philox, RowSet, Tensor, Var};
@@ -20,7 +20,7 @@ pub(super) struct Represented {
     pub z_courses: Var,
 }
 
-impl WaaTa {
+impl Neural {
     /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
     pub(super) fn represent(
         &self,
@@ -76,9 +76,14 @@ impl WaaTa {
             Ranking::Bpr => Some((of_courses(&batch.positive)?, of_courses(&batch.negative)?)),
             _ => None,
         };
-        let labels = |times: usize| -> Result<(Tensor, Option<Tensor>)> {
-            let mask = batch.mask.as_ref().map(|mask| self.repeated(mask, times)).transpose()?;
-            Ok((self.repeated(&batch.labels, times)?, mask))
+        let labels = |tasks: &[usize]| -> Result<(Tensor, Option<Tensor>)> {
+            let mask = batch.mask.as_ref().map(|mask| self.columns(mask, tasks)).transpose()?;
+            Ok((self.columns(&batch.labels, tasks)?, mask))
+        };
+        let learned: Vec<usize> = self.learned.iter().map(|&(_, task)| task).collect();
+        let auxiliary = match config.aux_weight != 0.0 {
+            true => self.head.auxiliary(),
+            false => vec![],
         };
         Ok(Inputs {
             learners: own,
@@ -87,17 +92,18 @@ impl WaaTa {
             softmax: (config.ranking == Ranking::Softmax).then(|| self.softmax(batch)).transpose()?,
             pair_row: rows(batch.pair_row.clone(), learners.rows())?,
             pair_course: of_courses(&batch.pair_course)?,
-            labels: labels(1)?,
-            auxiliary: (config.aux_weight != 0.0).then(|| labels(self.config.head.pairs)).transpose()?,
+            labels: labels(&learned)?,
+            auxiliary: (!auxiliary.is_empty()).then(|| labels(&auxiliary)).transpose()?,
             triples: batch.triples.as_ref().map(|triples| self.triples(triples, plan)).transpose()?,
         })
     }
 
-    /// Labels or masks (pairs x K), each `times` in a row, as a tensor (pairs, K times).
-    fn repeated(&self, values: &[f32], times: usize) -> Result<Tensor> {
+    /// Labels or masks (pairs x K) of some tasks, as a tensor (pairs, tasks).
+    fn columns(&self, values: &[f32], tasks: &[usize]) -> Result<Tensor> {
         let k = self.tasks.len();
-        let repeated: Vec<f64> = values.iter().flat_map(|&v| std::iter::repeat_n(v as f64, times)).collect();
-        Tensor::from_f64(&self.device, self.dtype, values.len() / k, k * times, &repeated)
+        let rows = values.chunks_exact(k);
+        let chosen: Vec<f64> = rows.flat_map(|row| tasks.iter().map(|&task| row[task] as f64)).collect();
+        Tensor::from_f64(&self.device, self.dtype, values.len() / k, tasks.len(), &chosen)
     }
 
     fn softmax(&self, batch: &Batch) -> Result<SoftmaxLoss> {
@@ -111,7 +117,7 @@ impl WaaTa {
 
     /// Triples of a batch on the device, in places of the tables as they stand on the tape of a step of this plan.
     pub(super) fn triples(&self, batch: &TripleBatch, plan: &Plan) -> Result<Triples> {
-        let [entity, _, relation, _] = self.encoder.transd();
+        let [entity, _, relation, _] = self.encoder.transd()?;
         let rows = |id: ParamId| match plan.rows.get(id.0) {
             Some(Some(rows)) => rows.len(),
             _ => self.params.get(id).value.rows(),
@@ -155,7 +161,7 @@ impl WaaTa {
 
     /// The plan of a step that reads these rows of the entities' tables.
     pub(super) fn plan_of(&self, blocks: Blocks, projections: bool) -> Result<Plan> {
-        let [entity, entity_proj, ..] = self.encoder.transd();
+        let [entity, entity_proj, ..] = self.encoder.transd()?;
         let table = self.params.get(entity).value.rows();
         let set = Arc::new(RowSet::new(&self.device, blocks.nodes().ids().to_vec(), table)?);
         let mut rows = vec![None; self.params.len()];

@@ -1,0 +1,203 @@
+//! `waata compare`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::show::{self, Meter};
+use super::train::{INTERRUPTED, catch_interrupts};
+use super::{base, open_data};
+use crate::engine::Device;
+use crate::experiment::table::{Row, SummaryRow};
+use crate::experiment::{Compare, Failure, Plan, Report, Request, Resampling, Watcher, settings_of};
+use crate::{Error, Result};
+
+/// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
+/// and each model is held against the best baseline.
+///
+/// The same command goes on where it was interrupted or killed; finished runs are not made again. docs/compare.md
+/// describes what lies in the folder afterwards.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Prepared data set, or a folder of source files
+    #[arg(long)]
+    data: PathBuf,
+    /// Models by name, separated by commas; all for all of them
+    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES")]
+    models: Vec<String>,
+    /// How many seeds, counted up from the settings' seed
+    #[arg(long, default_value_t = 3)]
+    seeds: usize,
+    /// sgd, adagrad, rmsprop, adam, adamw; that of the settings where absent
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    optimizers: Vec<String>,
+    /// Values of weighting.combine (docs/settings.md); that of the settings where absent
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    weightings: Vec<String>,
+    /// Settings of a file, for all models; the data set's own run.toml where neither this nor --preset is given
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Settings that belong together, by name, as in waata train
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
+    /// Settings of one model, such as the best.toml of a search; may be given again
+    #[arg(long, value_name = "MODEL=FILE")]
+    settings_for: Vec<String>,
+    /// One setting for all models, such as --set train.epochs=10; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Folder of the comparison
+    #[arg(short, long)]
+    out: PathBuf,
+    /// Resamples of the bootstrap
+    #[arg(long, default_value_t = 10_000)]
+    resamples: usize,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let device = Device::parse(&args.device)?;
+    let request = Request {
+        base: base(&args.config, &args.preset, &args.data),
+        models: args.models,
+        optimizers: args.optimizers,
+        weightings: args.weightings,
+        seeds: args.seeds,
+        settings_for: settings_for(&args.settings_for)?,
+        settings: args.settings,
+    };
+    let plan = Plan::new(&request)?;
+    if args.resamples == 0 {
+        return Err(Error::config("--resamples", "must be at least 1", "leave it out for 10000"));
+    }
+    let data = open_data(&args.data)?;
+    plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    catch_interrupts();
+    let mut watcher = Screen::new(plan.runs.first().map_or(String::new(), |r| r.config.eval.metric.clone()));
+    let compare = Compare {
+        data: &data,
+        data_path: &args.data,
+        device: &device,
+        request: &request,
+        plan: &plan,
+        out: &args.out,
+        resampling: Resampling { resamples: args.resamples, ..Default::default() },
+    };
+    let report = compare.run(&mut watcher);
+    watcher.meter.end();
+    let report = report?;
+    show::line(&text(&report))?;
+    show::line(&format!("\nall metrics in {0}: results.csv, summary.csv, slices.csv", args.out.display()))?;
+    // Of all models, some have no use for this data set.
+    let all = request.models.iter().any(|name| name == "all");
+    let failed: Vec<&Failure> = report.failures.iter().filter(|f| !(all && f.does_not_apply())).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    let names: Vec<&str> = failed.iter().map(|f| f.run.as_str()).collect();
+    Err(Error::Runs {
+        why: format!("{} of {} runs failed: {}", names.len(), plan.runs.len(), names.join(", ")),
+        remedy: format!("{}: {}", first.run, first.reason),
+        code: first.code,
+    })
+}
+
+fn settings_for(given: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut settings = BTreeMap::new();
+    for given in given {
+        let Some((model, file)) = given.split_once('=') else {
+            let why = format!("`{given}` has no `=`");
+            return Err(Error::config("--settings-for", why, "write --settings-for waa-ta=best.toml"));
+        };
+        settings.insert(model.trim().to_string(), settings_of(file.trim().as_ref())?);
+    }
+    Ok(settings)
+}
+
+/// The table at the end: the metric of validation, the best mean first.
+fn text(report: &Report) -> String {
+    let mut rows: Vec<&SummaryRow> = report.summary.iter().filter(|r| r.metric == report.metric).collect();
+    rows.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+    let width = |of: fn(&SummaryRow) -> &String, least: usize| {
+        rows.iter().map(|r| of(r).len()).max().unwrap_or(0).max(least)
+    };
+    let (m, o, w) = (width(|r| &r.model, 5), width(|r| &r.optimizer, 9), width(|r| &r.weighting, 9));
+    let mut text = format!(
+        "test, {}; difference to the best baseline, * where p < 0.05 after Holm's correction\n\n{:m$} {:o$} {:w$}  n    mean     sd   diff.     p",
+        report.metric, "model", "optimizer", "weighting"
+    );
+    for r in rows {
+        let number =
+            |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
+        let sign = if r.p_holm.is_some_and(|p| p < 0.05) { "*" } else { " " };
+        text += &format!(
+            "\n{:m$} {:o$} {:w$} {:>2} {:>7.4} {:>6} {:>7} {:>5}{sign}",
+            r.model,
+            r.optimizer,
+            r.weighting,
+            r.seeds,
+            r.mean,
+            number(r.sd, 4),
+            r.difference.map_or("-".into(), |d| format!("{d:+.4}")),
+            if r.p_holm.is_some_and(|p| p < 0.001) { "<.001".into() } else { number(r.p_holm, 3) },
+        );
+    }
+    text
+}
+
+/// What a person sees of a comparison at work.
+struct Screen {
+    meter: Meter,
+    metric: String,
+    left: usize,
+    of: usize,
+    done: usize,
+}
+
+/// Parts that a run is counted in.
+const PARTS: f64 = 1000.0;
+
+impl Screen {
+    fn new(metric: String) -> Screen {
+        Screen { meter: Meter::new("comparing", 1), metric, left: 0, of: 0, done: 0 }
+    }
+
+    fn place(&mut self) -> String {
+        self.done += 1;
+        format!("[{}/{}]", self.of - self.left + self.done, self.of)
+    }
+}
+
+impl Watcher for Screen {
+    fn planned(&mut self, left: usize, of: usize) {
+        (self.left, self.of) = (left, of);
+        let done = if left < of { format!(", {} done before", of - left) } else { String::new() };
+        self.meter.note(&format!("{of} runs{done}"));
+    }
+
+    fn progress(&mut self, done: f64, run: &str) {
+        self.meter.at((done * PARTS) as u64, (self.left as f64 * PARTS) as u64, || run.to_string());
+    }
+
+    fn ended(&mut self, run: &Row, seconds: f64) {
+        let value = run.metrics.get(&self.metric).map_or("-".to_string(), |value| format!("{value:.4}"));
+        let place = self.place();
+        let said =
+            format!("{place} {}: {} {value}, epoch {}, {seconds:.1} s", run.run, self.metric, run.best_epoch);
+        self.meter.note(&said);
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let place = self.place();
+        let what = if failure.does_not_apply() { "cannot be made" } else { "failed" };
+        self.meter.note(&format!("{place} {}: {what}: {}", failure.run, failure.reason));
+    }
+
+    fn testing(&mut self, runs: usize) {
+        self.meter.note(&format!("testing the differences between {runs} runs"));
+    }
+
+    fn stop(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,125 @@
+//! `waata search`
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::show::{self, Meter};
+use super::train::{INTERRUPTED, catch_interrupts};
+use super::{base, open_data};
+use crate::engine::Device;
+use crate::experiment::{Search, SearchWatcher, Space, Trial, model_names};
+use crate::{Error, Result};
+
+/// Searches the settings of one model by validation: random trials, the worse two thirds of which are left behind in each
+/// round. The test part is not looked at.
+///
+/// The same command goes on where it was interrupted or killed. The epochs spent depend on --trials and --budget alone,
+/// so models searched alike had the same chance.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Prepared data set, or a folder of source files
+    #[arg(long)]
+    data: PathBuf,
+    /// Model by name
+    #[arg(long)]
+    model: String,
+    /// Trials to begin with, the settings as they stand among them
+    #[arg(long)]
+    trials: usize,
+    /// Epochs of the trials that stay to the end
+    #[arg(long, value_name = "EPOCHS")]
+    budget: u64,
+    /// Ranges of settings; data/search.toml where absent
+    #[arg(long, value_name = "FILE")]
+    space: Option<PathBuf>,
+    /// Settings of a file; the data set's own run.toml where neither this nor --preset is given
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Settings that belong together, by name, as in waata train
+    #[arg(long, conflicts_with = "config")]
+    preset: Option<String>,
+    /// One setting, which is then not searched; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Seed of the trials' settings
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder of the search: trials.csv, best.toml (for compare --settings-for)
+    #[arg(short, long)]
+    out: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let device = Device::parse(&args.device)?;
+    if !model_names().contains(&args.model) {
+        let why = format!("there is no model `{}`", args.model);
+        return Err(Error::config("--model", why, format!("models: {}", model_names().join(", "))));
+    }
+    let space = match &args.space {
+        None => Space::of(&args.model, None)?,
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
+            Space::of(&args.model, Some((&text, &path.display().to_string())))?
+        }
+    };
+    let space = space.without(&args.settings);
+    if space.ranges.is_empty() {
+        eprintln!("note: no range is declared for {}: only its settings as they stand are tried", args.model);
+    }
+    let base = base(&args.config, &args.preset, &args.data);
+    let data = open_data(&args.data)?;
+    catch_interrupts();
+    let search = Search {
+        data: &data,
+        data_path: &args.data,
+        device: &device,
+        model: &args.model,
+        trials: args.trials,
+        budget: args.budget,
+        seed: args.seed,
+        space: &space,
+        base: &base,
+        settings: &args.settings,
+        out: &args.out,
+    };
+    let mut watcher = Screen { meter: Meter::new("searching", 1) };
+    let found = search.run(&mut watcher);
+    watcher.meter.end();
+    for trial in found? {
+        show::line(&said(&trial))?;
+    }
+    show::line(&format!("\nthe first is {0}/best.toml; all are in {0}/trials.csv", args.out.display()))
+}
+
+fn said(trial: &Trial) -> String {
+    let settings: Vec<String> = trial.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let value = match (&trial.metric, &trial.failed) {
+        (Some(value), _) => format!("{value:.4}"),
+        (None, Some(reason)) => format!("failed ({reason})"),
+        (None, None) => "-".into(),
+    };
+    format!("trial {} after {} epochs: {value}  {}", trial.trial, trial.epochs, settings.join(" "))
+}
+
+struct Screen {
+    meter: Meter,
+}
+
+impl SearchWatcher for Screen {
+    fn progress(&mut self, epochs: f64, of: f64, trial: usize) {
+        const PARTS: f64 = 100.0;
+        self.meter.at((epochs * PARTS) as u64, (of * PARTS) as u64, || format!("trial {trial}"));
+    }
+
+    fn ended(&mut self, rung: usize, trial: &Trial) {
+        self.meter.note(&format!("round {}: {}", rung + 1, said(trial)));
+    }
+
+    fn stop(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+}
