@@ -159,7 +159,8 @@ def main():
         "kind": "peers",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": revision(),
-        "command": " ".join(sys.argv),
+        # Folders of this machine are nobody's business.
+        "command": " ".join(Path(part).name for part in sys.argv),
         "machine": machine(),
         "threads": given.threads,
         "waata": [],
