@@ -10,6 +10,10 @@ import numpy as np
 import torch
 
 
+# In the name of a peer that leaves out a part of the work: it is measured, and no ratio is made of it (peers.py).
+LESS_WORK = "less work"
+
+
 @dataclass
 class Setting:
     """One family's work on one device."""

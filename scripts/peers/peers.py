@@ -7,7 +7,7 @@
 
 Family by family: waata, then the peers with the tuned allocator, then those with the stock one, then waata once more, so
 that all meet the same machine. Needs what requirements.txt lists and, for the tuned allocator, libjemalloc2. A ratio is the
-best peer's median over waata's; waata's is the slower of its two runs.
+best peer's median over waata's; waata's is the slower of its two runs. Peers that do less work are measured beside them.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def ratios(record):
             runs.setdefault(case["name"], []).append(case)
     rows = []
     for name, cases in runs.items():
-        of_case = [p for p in record["peers"] if p["case"] == name]
+        of_case = [p for p in record["peers"] if p["case"] == name and "less work" not in p["peer"]]
         if not of_case:
             continue
         slower = max(cases, key=lambda c: c["ms"])
@@ -159,7 +159,8 @@ def main():
         "kind": "peers",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": revision(),
-        "command": " ".join(sys.argv),
+        # Folders of this machine are nobody's business.
+        "command": " ".join(Path(part).name for part in sys.argv),
         "machine": machine(),
         "threads": given.threads,
         "waata": [],

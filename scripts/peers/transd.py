@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from common import Setting, compiled
+from common import LESS_WORK, Setting, compiled
 
 RELATIONS = 30
 
@@ -51,8 +51,10 @@ def peers(setting: Setting):
 
     case = "transd/loss+gradients"
     yield case, "torch eager, dense gradients", step(dense, margin)
-    yield case, "torch eager, sparse gradients", step(sparse, margin)
+    # A row that several triples share has a gradient in several parts until they are coalesced.
+    yield case, f"torch eager, sparse gradients, {LESS_WORK}: not coalesced", step(sparse, margin)
     yield case, "torch eager, sparse gradients, coalesced", step(sparse, margin, coalesce)
     if (fast := compiled(setting, margin)) is not None:
         yield case, "torch.compile, dense gradients", step(dense, fast)
-        yield case, "torch.compile, sparse gradients", step(sparse, fast)
+        yield case, f"torch.compile, sparse gradients, {LESS_WORK}: not coalesced", step(sparse, fast)
+        yield case, "torch.compile, sparse gradients, coalesced", step(sparse, fast, coalesce)

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::segment_sum::{Dots, Sum, add_segment_rows};
-use super::stream::{AHEAD, WIDEST, add_chunks, local, put, split};
+use super::stream::{AHEAD, WIDEST, add_chunks, local, put, split, with_row};
 use crate::Result;
 use crate::engine::parallel::{self, RowWork, prefetch};
 use crate::engine::simd::{self, SimdWork, axpy, dot};
@@ -172,29 +172,6 @@ fn spread<T: Real, const W: usize, const FIXED: bool>(
     Ok(())
 }
 
-/// Runs `$body` with `$W` and `$FIXED` standing for the width of local rows, and for whether all have it.
-macro_rules! with_row {
-    ($n:expr, $W:ident, $FIXED:ident => $body:expr) => {
-        match $n {
-            64 => {
-                const $W: usize = 64;
-                const $FIXED: bool = true;
-                $body
-            }
-            32 => {
-                const $W: usize = 32;
-                const $FIXED: bool = true;
-                $body
-            }
-            _ => {
-                const $W: usize = WIDEST;
-                const $FIXED: bool = false;
-                $body
-            }
-        }
-    };
-}
-
 /// out = the sums (heads, n); `out` is zero.
 pub(super) fn forward<T: Real>(
     g: &Graph,
@@ -205,7 +182,7 @@ pub(super) fn forward<T: Real>(
 ) -> Result<()> {
     let n = x.cols();
     let (alpha, y) = (alpha.host::<T>(), x.host::<T>());
-    with_row!(n, W, FIXED => {
+    with_row!((n, n), W, FIXED => {
         let work = Spread::<T, W, FIXED> { g, pairs, alpha, back: false, y, other: None, n };
         spread(&work, Some(&mut *out), None, x)?
     });
@@ -229,7 +206,7 @@ pub(super) fn backward<T: Real>(
     let mut d_alpha = d_alpha.map(|d| d.host_mut::<T>().split_at_mut(pairs.edges));
     {
         let dots = d_alpha.as_mut().map(|(own, _)| (&mut **own, inverse.host_mut::<T>()));
-        with_row!(n, W, FIXED => {
+        with_row!((n, n), W, FIXED => {
             let other = dots.is_some().then_some(other);
             let work = Spread::<T, W, FIXED> { g, pairs, alpha: weights, back: true, y, other, n };
             spread(&work, d_x.as_deref_mut(), dots, x)?

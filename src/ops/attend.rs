@@ -12,7 +12,7 @@ use super::cast::cast;
 use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
-use super::stream::WIDEST;
+use super::stream::{WIDEST, with_row};
 use super::{attend_gpu, check, check_shape};
 use crate::engine::{Op, Real, Store, Tensor, parallel};
 use crate::graph::{Graph, Pairs};
@@ -153,29 +153,6 @@ macro_rules! with_width {
     };
 }
 
-/// Runs `$body` with `$W` standing for a width that local copies of rows have, and `$FIXED` for whether all rows do.
-macro_rules! with_stream {
-    ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
-        match $widths {
-            (64, 64) => {
-                const $W: usize = 64;
-                const $FIXED: bool = true;
-                $body
-            }
-            (32, 32) => {
-                const $W: usize = 32;
-                const $FIXED: bool = true;
-                $body
-            }
-            _ => {
-                const $W: usize = WIDEST;
-                const $FIXED: bool = false;
-                $body
-            }
-        }
-    };
-}
-
 impl Op for Attend {
     fn name(&self) -> &'static str {
         "attend"
@@ -200,7 +177,7 @@ impl Op for Attend {
         // Heads without edges have no piece that would write their value.
         let mut log_sum = Tensor::zeros(&device, float, g.heads, 1)?;
         if let Some(pairs) = pairs {
-            let (agg, paired) = with_real!(u.dtype(), T => with_stream!((x_tail.cols(), u.cols()), W, FIXED => {
+            let (agg, paired) = with_real!(u.dtype(), T => with_row!((x_tail.cols(), u.cols()), W, FIXED => {
                 self.stream_forward::<T, W, FIXED>(pairs, x, &mut saved, &mut alpha, &mut log_sum)?
             }));
             saved.paired = Some(paired);
@@ -258,7 +235,7 @@ impl Op for Attend {
         let x = &x[..];
         if let (Some(pairs), Some(paired)) = (self.pairs(x), &saved.paired) {
             let above = Above { y, d_agg: dy[0], d_alpha: dy[1], d_log_sum: dy[2] };
-            return with_real!(x[0].dtype(), T => with_stream!((x[2].cols(), x[0].cols()), W, FIXED => {
+            return with_real!(x[0].dtype(), T => with_row!((x[2].cols(), x[0].cols()), W, FIXED => {
                 self.stream_backward::<T, W, FIXED>(pairs, x, (saved, paired), &above, dx)
             }));
         }

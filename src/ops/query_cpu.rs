@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::stream::{WIDEST, local, put, split, take};
+use super::stream::{WIDEST, local, put, split, take, with_row};
 use crate::engine::parallel;
 use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
 use crate::engine::{Real, Tensor};
@@ -139,29 +139,6 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W,
         }
         simd::fence();
     }
-}
-
-/// Runs `$body` with `$W` and `$FIXED` standing for the width of local rows, and for whether all have it.
-macro_rules! with_row {
-    ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
-        match $widths {
-            (64, 64) => {
-                const $W: usize = 64;
-                const $FIXED: bool = true;
-                $body
-            }
-            (32, 32) => {
-                const $W: usize = 32;
-                const $FIXED: bool = true;
-                $body
-            }
-            _ => {
-                const $W: usize = WIDEST;
-                const $FIXED: bool = false;
-                $body
-            }
-        }
-    };
 }
 
 /// Whether rows of these widths are taken.

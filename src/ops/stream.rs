@@ -10,6 +10,30 @@ pub(super) const AHEAD: usize = 6;
 /// Widest rows for which there is a stream.
 pub(super) const WIDEST: usize = 256;
 
+/// Runs `$body` with `$W` standing for a width that local copies of both rows have, and `$FIXED` for whether all rows have it.
+macro_rules! with_row {
+    ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
+        match $widths {
+            (64, 64) => {
+                const $W: usize = 64;
+                const $FIXED: bool = true;
+                $body
+            }
+            (32, 32) => {
+                const $W: usize = 32;
+                const $FIXED: bool = true;
+                $body
+            }
+            _ => {
+                const $W: usize = $crate::ops::stream::WIDEST;
+                const $FIXED: bool = false;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_row;
+
 /// A local copy of a row, in registers where W is fixed.
 #[inline(always)]
 pub(super) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
