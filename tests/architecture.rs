@@ -16,7 +16,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("eval", &["models", "ops", "graph", "engine", "config", "data"]),
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
     ("bench", &["eval", "layers", "ops", "graph", "engine", "config"]),
-    ("cli", &["bench", "train", "eval", "models", "engine", "config", "data"]),
+    // It reads what a comparison left in files.
+    ("report", &[]),
+    ("cli", &["report", "bench", "train", "eval", "models", "engine", "config", "data"]),
 ];
 
 /// Occurrences of `unsafe` in code, by file: the driver's calls, raw products of matrices, vector code, stores past the

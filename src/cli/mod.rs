@@ -6,6 +6,7 @@ mod eval;
 mod inspect;
 mod prepare;
 mod recommend;
+mod report;
 mod show;
 mod synth;
 mod train;
@@ -50,6 +51,8 @@ enum Command {
     Recommend(recommend::Args),
     /// Time the kernels and a training step against the limits of the device
     Bench(bench::Args),
+    /// Turn a comparison into one HTML page, Markdown and figures
+    Report(report::Args),
 }
 
 pub fn run() -> Result<()> {
@@ -72,6 +75,7 @@ pub fn run() -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Report(args) => report::run(args),
     }
 }
 
