@@ -43,16 +43,16 @@ impl Bars {
 
     pub fn draw(&self) -> Image {
         let mut canvas = Canvas::default();
-        let longest = self.groups.iter().map(|g| svg::text_width(&g.label)).fold(0.0, f64::max);
+        let bold = |g: &Group| if g.strong { 1.2 } else { 1.0 };
+        let longest = self.groups.iter().map(|g| bold(g) * svg::text_width(&g.label)).fold(0.0, f64::max);
         let left = (longest + 14.0).clamp(60.0, 0.45 * WIDTH);
         let right = WIDTH - 14.0;
         let ends = self.groups.iter().flat_map(|g| g.bars.iter().flatten()).flat_map(|bar| {
             let error = bar.error.unwrap_or(0.0);
             [bar.value - error, bar.value + error]
         });
-        let (low, high) = ends
-            .filter(|v| v.is_finite())
-            .fold((0.0f64, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) =
+            ends.filter(|v| v.is_finite()).fold((0.0f64, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
         let scale = match low == high {
             true => Scale::covering(0.0, 1.0, 5),
             false => Scale::covering(low, high, 5),

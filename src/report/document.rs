@@ -52,16 +52,25 @@ pub struct Table {
 }
 
 pub enum Block {
-    Section { id: &'static str, title: String },
+    Section {
+        id: &'static str,
+        title: String,
+    },
     Paragraph(String),
     Notice(Tone, Vec<String>),
     List(Vec<String>),
     Table(Table),
-    Figure { image: Image, caption: String },
+    Figure {
+        image: Image,
+        caption: String,
+    },
     /// Text as it is.
     Verbatim(String),
     /// What few readers want to see at once.
-    Folded { title: String, blocks: Vec<Block> },
+    Folded {
+        title: String,
+        blocks: Vec<Block>,
+    },
 }
 
 pub struct Document {

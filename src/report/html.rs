@@ -37,7 +37,8 @@ pub fn page(document: &Document) -> String {
 
 fn blocks(out: &mut String, list: &[Block]) {
     for (i, block) in list.iter().enumerate() {
-        let figure = |at: Option<usize>| at.is_some_and(|i| matches!(list.get(i), Some(Block::Figure { .. })));
+        let figure =
+            |at: Option<usize>| at.is_some_and(|i| matches!(list.get(i), Some(Block::Figure { .. })));
         // Figures that follow each other stand side by side where there is room.
         if figure(Some(i)) && !figure(i.checked_sub(1)) {
             out.push_str("<div class=\"figures\">\n");

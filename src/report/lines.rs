@@ -68,7 +68,9 @@ impl Lines {
         // Bands first: no curve is behind one.
         for (i, curve) in self.curves.iter().enumerate() {
             let edge = |sign: f64| {
-                move |p: &Point| at(p.x, (p.mean + sign * p.spread.unwrap_or(0.0)).clamp(vertical.low, vertical.high))
+                move |p: &Point| {
+                    at(p.x, (p.mean + sign * p.spread.unwrap_or(0.0)).clamp(vertical.low, vertical.high))
+                }
             };
             if curve.points.len() > 1 && curve.points.iter().any(|p| p.spread.is_some_and(|s| s > 0.0)) {
                 let upper = curve.points.iter().map(edge(1.0));

@@ -82,6 +82,7 @@ const FAMILIES: &[(&str, &str, Better)] = &[
     ("logloss", "Log-loss", Better::Lower),
     ("coverage", "Coverage", Better::Higher),
     ("popularity", "Popularity", Better::Neither),
+    ("arp", "Average popularity", Better::Neither),
 ];
 
 /// `recall@10` or `auc/completed` in its parts: family, then cut-off or task.
@@ -96,7 +97,9 @@ pub fn better(metric: &str) -> Better {
 
 pub fn metric(name: &str) -> String {
     let (family, rest) = split(name);
-    let Some((_, shown, _)) = FAMILIES.iter().find(|(known, ..)| *known == family) else { return name.into() };
+    let Some((_, shown, _)) = FAMILIES.iter().find(|(known, ..)| *known == family) else {
+        return name.into();
+    };
     match name.contains('@') {
         true => format!("{shown}@{rest}"),
         false if rest.is_empty() => shown.to_string(),
@@ -159,10 +162,10 @@ mod tests {
 
     #[test]
     fn order_of_columns_and_rows() {
-        let mut models = ["waa-ta3", "ease", "zzz", "waa-ta", "mmoe", "waa-ta-deep", "waa-ta1", "abc", "ctcvr"];
+        let mut models =
+            ["waa-ta3", "ease", "zzz", "waa-ta", "mmoe", "waa-ta-deep", "waa-ta1", "abc", "ctcvr"];
         models.sort_by(|a, b| compare_models(a, b));
-        let expected =
-            ["mmoe", "ctcvr", "ease", "abc", "zzz", "waa-ta", "waa-ta1", "waa-ta3", "waa-ta-deep"];
+        let expected = ["mmoe", "ctcvr", "ease", "abc", "zzz", "waa-ta", "waa-ta1", "waa-ta3", "waa-ta-deep"];
         assert_eq!(models, expected);
         let mut metrics =
             ["ndcg@5", "other", "auc/b", "recall@50", "recall@5", "logloss/a", "auc/a", "recall@10"];

@@ -19,7 +19,7 @@ pub const WIDTH: f64 = 520.0;
 
 /// Height of a line of text, and about the width of a letter.
 pub const LINE: f64 = 18.0;
-const LETTER: f64 = 7.2;
+const LETTER: f64 = 8.0;
 
 /// About how wide a text is: fonts differ, so layouts leave room.
 pub fn text_width(text: &str) -> f64 {
@@ -97,13 +97,13 @@ impl Canvas {
     pub fn path(&mut self, class: &str, points: &[(f64, f64)], closed: bool, tip: &str) {
         let mut d = String::new();
         for (i, (x, y)) in points.iter().enumerate() {
-            let _ =
-                write!(d, "{}{} {}", if i == 0 { "M" } else { "L" }, coordinate(*x), coordinate(*y));
+            let _ = write!(d, "{}{} {}", if i == 0 { "M" } else { "L" }, coordinate(*x), coordinate(*y));
         }
         if closed {
             d.push('Z');
         }
-        let _ = writeln!(self.body, "<path class=\"{class}\" d=\"{d}\"><title>{}</title></path>", escape(tip));
+        let _ =
+            writeln!(self.body, "<path class=\"{class}\" d=\"{d}\"><title>{}</title></path>", escape(tip));
     }
 
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
@@ -119,13 +119,7 @@ impl Canvas {
     /// `id` is the figure's file name without its ending: unique in a page. `title` and `description` are what a
     /// screen reader says instead of the image.
     pub fn finish(self, id: &str, height: f64, title: &str, description: &str) -> Image {
-        Image {
-            id: id.into(),
-            height,
-            title: title.into(),
-            description: description.into(),
-            body: self.body,
-        }
+        Image { id: id.into(), height, title: title.into(), description: description.into(), body: self.body }
     }
 }
 
@@ -305,7 +299,10 @@ mod tests {
             assert!(scale.low < scale.high, "{low} {high}: {scale:?}");
             assert!((2..=13).contains(&scale.ticks.len()), "{low} {high}: {scale:?}");
             if low.is_finite() && high.is_finite() {
-                assert!(scale.low <= low.min(high) && scale.high >= low.max(high) * (1.0 - 1e-12), "{scale:?}");
+                assert!(
+                    scale.low <= low.min(high) && scale.high >= low.max(high) * (1.0 - 1e-12),
+                    "{scale:?}"
+                );
             }
             let places: Vec<f64> = scale.ticks.iter().map(|(v, _)| scale.place(*v)).collect();
             assert!(places.windows(2).all(|w| w[0] < w[1]), "{scale:?}");
@@ -324,7 +321,10 @@ mod tests {
 
     #[test]
     fn text_cannot_leave_its_place() {
-        assert_eq!(escape("a<b> & \"c\" 'd'\u{0}\u{1b}"), "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;\u{fffd}\u{fffd}");
+        assert_eq!(
+            escape("a<b> & \"c\" 'd'\u{0}\u{1b}"),
+            "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;\u{fffd}\u{fffd}"
+        );
         assert_eq!(coordinate(-0.001), "0");
         assert_eq!(coordinate(12.50), "12.5");
     }

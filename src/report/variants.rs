@@ -41,6 +41,11 @@ impl Variant<'_> {
         names::kind(self.model)
     }
 
+    /// What summary.csv calls it.
+    pub fn id(&self) -> String {
+        format!("{}-{}-{}", self.model, self.optimizer, self.weighting)
+    }
+
     pub fn shown(&self) -> &str {
         names::model(self.model)
     }
@@ -81,7 +86,8 @@ impl<'a> Field<'a> {
         // What was asked for first stands for a model; what the plan does not name follows, the paper's Adam first.
         let optimizers = comparison.asked("optimizers");
         let weightings = comparison.asked("weightings");
-        let place = |asked: &[String], name: &str| asked.iter().position(|a| a == name).unwrap_or(asked.len());
+        let place =
+            |asked: &[String], name: &str| asked.iter().position(|a| a == name).unwrap_or(asked.len());
         variants.sort_by(|a, b| {
             let key = |v: &Variant| {
                 (place(&optimizers, v.optimizer), v.optimizer != "adam", place(&weightings, v.weighting))
@@ -117,8 +123,19 @@ impl<'a> Field<'a> {
         self.metrics.iter().copied().filter(|m| families.contains(&names::split(m).0)).collect()
     }
 
-    /// The test of a variant against a baseline's model, where summary.csv has it.
-    pub fn test(&self, variant: &Variant, metric: &str, baseline: &str) -> Option<&'a Test> {
+    /// What to call a variant: its model's name, with optimizer and weighting where it is not the one that stands for
+    /// the model.
+    pub fn name(&self, variant: &Variant) -> String {
+        let stands = self.main().iter().any(|main| main.id() == variant.id());
+        match stands {
+            true => variant.shown().into(),
+            false => format!("{} {} {}", variant.shown(), variant.optimizer, variant.weighting),
+        }
+    }
+
+    /// The test of a variant against a baseline, where summary.csv has it.
+    pub fn test(&self, variant: &Variant, metric: &str, baseline: &Variant) -> Option<&'a Test> {
+        let baseline = baseline.id();
         self.comparison.tests.iter().find(|test| {
             test.model == variant.model
                 && test.optimizer == variant.optimizer

@@ -95,9 +95,11 @@ impl Comparison {
     fn of_results(dir: &Path, sheet: &Sheet) -> Result<Comparison> {
         let [run, model, seed] = [sheet.need("run")?, sheet.need("model")?, sheet.need("seed")?];
         let column = |name: &str| sheet.column(name);
-        let metrics: Vec<(usize, &str)> = sheet.columns().filter(|(_, name)| name.contains(['@', '/'])).collect();
+        let metrics: Vec<(usize, &str)> =
+            sheet.columns().filter(|(_, name)| name.contains(['@', '/'])).collect();
         // What rows must share to be compared, with the value of the first row.
-        let mut shared = ["data", "data_fingerprint", "split_fingerprint"].map(|name| (name, column(name), None));
+        let mut shared =
+            ["data", "data_fingerprint", "split_fingerprint"].map(|name| (name, column(name), None));
         let mut runs: Vec<Run> = vec![];
         for row in sheet.rows() {
             let optional = |name: &str| column(name).map_or(Ok(None), |i| row.number(i));
@@ -154,7 +156,8 @@ impl Comparison {
             ));
         }
         runs.sort_by(|a, b| a.name.cmp(&b.name));
-        let [data, data_fingerprint, split_fingerprint] = shared.map(|(_, _, first)| first.unwrap_or_default());
+        let [data, data_fingerprint, split_fingerprint] =
+            shared.map(|(_, _, first)| first.unwrap_or_default());
         Ok(Comparison {
             dir: dir.to_path_buf(),
             plan: None,
@@ -185,9 +188,11 @@ impl Comparison {
             let folder = runs.join(&run.name);
             let remedy = format!("delete {} and run waata compare again", folder.display());
             run.settings = read_toml(&folder.join("run.toml"), &remedy)?.map(|(_, table)| table);
-            run.version = version(&folder.join("run.json"), &remedy)?;
+            run.version = string_of_json(&folder.join("run.json"), "version", &remedy)?;
             match log::read(&folder.join("log.jsonl"), &remedy)? {
                 Some(log) => run.log = log,
+                // Some models are counted, not trained.
+                None if run.optimizer == "none" => {}
                 None => _ = without.insert(run.model.clone()),
             }
         }
@@ -195,7 +200,10 @@ impl Comparison {
             self.missing.push("runs/*/log.jsonl: nothing is known of training".into());
         } else if !without.is_empty() {
             let models: Vec<String> = without.into_iter().collect();
-            self.missing.push(format!("log.jsonl of runs of {}: nothing is known of their training", models.join(", ")));
+            self.missing.push(format!(
+                "log.jsonl of runs of {}: nothing is known of their training",
+                models.join(", ")
+            ));
         }
         Ok(())
     }
@@ -212,7 +220,8 @@ impl Comparison {
     fn read_slices(&mut self) -> Result<()> {
         let path = self.dir.join("slices.csv");
         if !path.is_file() {
-            self.missing.push("slices.csv: there are no results by learner activity and course popularity".into());
+            self.missing
+                .push("slices.csv: there are no results by learner activity and course popularity".into());
             return Ok(());
         }
         let sheet = Sheet::open(&path)?;
@@ -255,8 +264,12 @@ impl Comparison {
         }
         names.sort();
         for name in names {
-            let said = ["error.txt", "failed.txt"].map(|file| fs::read_to_string(dir.join(&name).join(file)).ok());
-            let why = said.into_iter().flatten().next().map(|text| text.trim().to_string());
+            let path = dir.join(&name).join("failed.json");
+            let why = string_of_json(
+                &path,
+                "reason",
+                &format!("delete {} and run waata compare again", path.display()),
+            )?;
             self.unfinished.push((name, why));
         }
         Ok(())
@@ -276,9 +289,10 @@ impl Comparison {
         }
     }
 
-    /// The metric that validation selects epochs by, where run.toml says so.
+    /// The metric that validation selects epochs by, where compare.toml or a run.toml says so.
     pub fn selected_by(&self) -> Option<&str> {
-        self.runs.iter().find_map(|run| run.settings.as_ref()?.get("eval")?.get("metric")?.as_str())
+        let settings = self.runs.iter().filter_map(|run| run.settings.as_ref());
+        self.plan.iter().chain(settings).find_map(|table| table.get("eval")?.get("metric")?.as_str())
     }
 }
 
@@ -290,18 +304,20 @@ fn read_toml(path: &Path, remedy: &str) -> Result<Option<(String, toml::Table)>>
     match text.parse::<toml::Table>() {
         Ok(table) => Ok(Some((text, table))),
         Err(e) => {
-            let line = e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count() as u64);
+            let line =
+                e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count() as u64);
             Err(Error::data(path, line, format!("is no TOML: {}", e.message()), remedy))
         }
     }
 }
 
-fn version(path: &Path, remedy: &str) -> Result<Option<String>> {
+/// A member of a JSON object in a file; none where there is no such file or member.
+fn string_of_json(path: &Path, key: &str, remedy: &str) -> Result<Option<String>> {
     if !path.is_file() {
         return Ok(None);
     }
     let text = fs::read(path).map_err(Error::io(path, "reading"))?;
     let value: serde_json::Value = serde_json::from_slice(&text)
         .map_err(|e| Error::data(path, Some(e.line() as u64), format!("is no JSON: {e}"), remedy))?;
-    Ok(value.get("version").and_then(|v| v.as_str()).map(str::to_string))
+    Ok(value.get(key).and_then(|v| v.as_str()).map(str::to_string))
 }

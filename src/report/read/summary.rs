@@ -10,7 +10,7 @@ pub struct Test {
     pub optimizer: String,
     pub weighting: String,
     pub metric: String,
-    /// The baseline's model.
+    /// The baseline's MODEL-OPTIMIZER-WEIGHTING.
     pub baseline: String,
     /// Mean over learners of model minus baseline, with its interval of 95 %.
     pub difference: f64,

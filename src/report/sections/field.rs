@@ -60,13 +60,15 @@ pub fn model_names(variants: &[&Variant]) -> Vec<String> {
 pub fn section(field: &Field) -> Vec<Block> {
     let metrics = verdict::main_metrics(field);
     let main = field.main();
-    let mut blocks = vec![Block::Section { id: "table-3", title: "Table 3: Recall and NDCG by model".into() }];
+    let mut blocks =
+        vec![Block::Section { id: "table-3", title: "Table 3: Recall and NDCG by model".into() }];
     if metrics.is_empty() {
         blocks.push(Block::Paragraph("No run has a Recall or an NDCG.".into()));
         return blocks;
     }
     blocks.push(Block::Paragraph(reading(field)));
-    let caption = "Mean over seeds ± standard deviation; all courses ranked. Bold: best. Underlined: second best.";
+    let caption =
+        "Mean over seeds ± standard deviation; all courses ranked. Bold: best. Underlined: second best.";
     let mut table = table("main", caption.into(), &metrics, &main, &model_names(&main));
     let gains = [
         ("Gain over best baseline", verdict::standings(field, Kind::is_baseline)),
@@ -84,9 +86,9 @@ pub fn section(field: &Field) -> Vec<Block> {
     blocks.push(Block::Table(table));
     if starred {
         blocks.push(Block::Paragraph(
-            "Gain: WAA-TA's mean relative to that of the best baseline in the row. Stars: * p < 0.05, ** p < 0.01, \
-             *** p < 0.001, of a paired bootstrap over learners, corrected by Holm where the comparison did so; the \
-             p-values are in the section on significance."
+            "Gain: WAA-TA's mean relative to that of the best baseline, with whatever optimizer and task weighting that \
+             one does best in this row. Stars: * p < 0.05, ** p < 0.01, *** p < 0.001, of a paired bootstrap over \
+             learners with Holm's correction; the section on significance has the p-values."
                 .into(),
         ));
     }
@@ -105,8 +107,10 @@ fn reading(field: &Field) -> String {
     };
     let alone = if most == 1 { "; one seed has no standard deviation" } else { "" };
     let which = match several {
-        true => " Where a model ran with several optimizers or task weightings, the one asked for first stands here, \
-                 whatever its results; the others follow below.",
+        true => {
+            " Where a model ran with several optimizers or task weightings, the one asked for first stands here, \
+                 whatever its results; the others follow below."
+        }
         false => "",
     };
     format!("Each model with {seeds}{alone}.{which}")
@@ -117,7 +121,7 @@ fn gain(standing: &Standing) -> Cell {
     let p = standing.p.map_or(String::new(), |p| format!(", p {}", names::p_value(p)));
     Cell {
         text: format!("{} {stars}", standing.gain()).trim_end().to_string(),
-        aside: format!("{}{p}", names::model(standing.baseline)),
+        aside: format!("{}{p}", standing.baseline),
         mark: Mark::None,
     }
 }
@@ -151,8 +155,15 @@ fn draw(id: &str, title: &str, axis: &str, metrics: &[&str], variants: &[&Varian
         format!("{}: {}", v.shown(), metrics.iter().map(value).collect::<Vec<_>>().join(", "))
     });
     let description = format!("{} of each model. {}.", names.join(", "), said.collect::<Vec<_>>().join("; "));
-    Bars { id: id.into(), title: title.into(), description, axis: axis.into(), groups: groups.collect(), series: names }
-        .draw()
+    Bars {
+        id: id.into(),
+        title: title.into(),
+        description,
+        axis: axis.into(),
+        groups: groups.collect(),
+        series: names,
+    }
+    .draw()
 }
 
 pub fn ablation(field: &Field) -> Vec<Block> {

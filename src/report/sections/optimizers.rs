@@ -24,7 +24,10 @@ pub fn validation<'a>(field: &Field<'a>) -> Option<&'a str> {
 
 /// Variants of each model that differ in one choice alone from the one that stands for it, it included. Models with
 /// several come first, WAA-TA before all.
-fn ways<'f, 'a>(field: &'f Field<'a>, same: impl Fn(&Variant, &Variant) -> bool) -> Vec<Vec<&'f Variant<'a>>> {
+fn ways<'f, 'a>(
+    field: &'f Field<'a>,
+    same: impl Fn(&Variant, &Variant) -> bool,
+) -> Vec<Vec<&'f Variant<'a>>> {
     let mut ways: Vec<Vec<&Variant>> = field
         .main()
         .into_iter()
@@ -34,9 +37,21 @@ fn ways<'f, 'a>(field: &'f Field<'a>, same: impl Fn(&Variant, &Variant) -> bool)
     ways
 }
 
-fn convergence(id: String, title: String, key: &str, shown: &str, variants: &[(&Variant, String)]) -> Option<Image> {
-    let groups: Vec<(String, Vec<_>)> = variants.iter().map(|(v, name)| (name.clone(), v.runs.clone())).collect();
-    curves(id, title, shown, groups.iter().map(|(name, runs)| (name.clone(), runs.as_slice(), key.to_string())))
+fn convergence(
+    id: String,
+    title: String,
+    key: &str,
+    shown: &str,
+    variants: &[(&Variant, String)],
+) -> Option<Image> {
+    let groups: Vec<(String, Vec<_>)> =
+        variants.iter().map(|(v, name)| (name.clone(), v.runs.clone())).collect();
+    curves(
+        id,
+        title,
+        shown,
+        groups.iter().map(|(name, runs)| (name.clone(), runs.as_slice(), key.to_string())),
+    )
 }
 
 /// Losses of training that variants have in common, by name: the sum of those of the tasks is not logged.
@@ -68,7 +83,8 @@ pub fn section(field: &Field) -> Vec<Block> {
         let shown = way[0].shown();
         let into = if i == 0 { &mut blocks } else { &mut folded };
         let names: Vec<String> = way.iter().map(|v| v.optimizer.to_string()).collect();
-        let caption = format!("{shown} by optimizer: mean over seeds ± standard deviation, on the test part.");
+        let caption =
+            format!("{shown} by optimizer: mean over seeds ± standard deviation, on the test part.");
         let id = slug(&["optimizers", way[0].model]);
         into.push(Block::Table(table(&id, caption, &verdict::main_metrics(field), way, &names)));
         let named: Vec<(&Variant, String)> = way.iter().copied().zip(names).collect();
@@ -103,10 +119,8 @@ pub fn section(field: &Field) -> Vec<Block> {
 }
 
 fn with_band(image: Image) -> Block {
-    let caption = format!(
-        "{}. Mean over the seeds that reached the epoch; band: one standard deviation.",
-        image.title
-    );
+    let caption =
+        format!("{}. Mean over the seeds that reached the epoch; band: one standard deviation.", image.title);
     Block::Figure { image, caption }
 }
 

@@ -25,11 +25,12 @@ pub fn section(field: &Field) -> Vec<Block> {
     );
     add(
         "breadth",
-        &["coverage", "popularity"],
-        "Coverage: share of courses that are recommended to anyone. Popularity: how popular the recommended courses \
-         are; no direction is better by itself.",
+        &["coverage", "popularity", "arp"],
+        "Coverage: share of all courses that stand in anyone's list. Popularity: mean percentile of the recommended \
+         courses by enrolments in training; average popularity: the mean of those enrolments. Neither is better for \
+         being high or low.",
     );
-    let known = ["recall", "ndcg", "hr", "mrr", "auc", "logloss", "coverage", "popularity"];
+    let known = ["recall", "ndcg", "hr", "mrr", "auc", "logloss", "coverage", "popularity", "arp"];
     let others: Vec<&str> =
         field.metrics.iter().copied().filter(|m| !known.contains(&names::split(m).0)).collect();
     if !others.is_empty() {

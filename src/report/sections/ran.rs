@@ -30,7 +30,10 @@ pub fn section(field: &Field) -> Vec<Block> {
     blocks.push(Block::Table(variants(field)));
     let mut folded = vec![Block::Table(all_metrics(field))];
     folded.extend(differing_settings(field).map(Block::Table));
-    blocks.push(Block::Folded { title: "Every variant's results, and the settings that differ".into(), blocks: folded });
+    blocks.push(Block::Folded {
+        title: "Every variant's results, and the settings that differ".into(),
+        blocks: folded,
+    });
     if !comparison.plan_text.is_empty() {
         let text = Block::Verbatim(comparison.plan_text.trim_end().into());
         blocks.push(Block::Folded { title: "compare.toml".into(), blocks: vec![text] });
@@ -68,8 +71,16 @@ fn variants(field: &Field) -> Table {
             Cell::new(settings.iter().map(short).collect::<Vec<_>>().join(", ")),
         ]
     };
-    let head =
-        ["Model", "Optimizer", "Weighting", "Seeds", "Parameters", "Steps", "Best epoch", "Settings fingerprint"];
+    let head = [
+        "Model",
+        "Optimizer",
+        "Weighting",
+        "Seeds",
+        "Parameters",
+        "Steps",
+        "Best epoch",
+        "Settings fingerprint",
+    ];
     Table {
         id: "variants".into(),
         caption: "Every model with optimizer and task weighting; parameters, steps and best epoch are means over seeds."
@@ -128,7 +139,8 @@ fn differing_settings(field: &Field) -> Option<Table> {
         !key.ends_with("seed") && values.any(|v| Some(v) != first)
     };
     let row = |key: &String| {
-        let value = |(_, keys): &(String, BTreeMap<String, String>)| keys.get(key).map_or(Cell::none(), Cell::new);
+        let value =
+            |(_, keys): &(String, BTreeMap<String, String>)| keys.get(key).map_or(Cell::none(), Cell::new);
         [Cell::new(key)].into_iter().chain(models.iter().map(value)).collect()
     };
     let rows: Vec<Vec<Cell>> = keys.into_iter().filter(differ).map(row).collect();
@@ -154,8 +166,9 @@ pub fn missing(field: &Field) -> Vec<Block> {
     let most = field.variants.iter().map(|v| v.runs.len()).max().unwrap_or(0);
     let wanted = comparison.asked_seeds().unwrap_or(most).max(most);
     for v in &field.variants {
-        if v.runs.len() < wanted {
-            let how = [v.optimizer, v.weighting].join(" ");
+        // What nothing trains is the same for all seeds: one run is all there is.
+        if v.runs.len() < wanted && v.optimizer != "none" {
+            let how = format!("{} {}", v.optimizer, v.weighting);
             let runs = count(v.runs.len(), "seed");
             items.push(format!("{} ({}): {runs} of {wanted}", v.shown(), how.trim()));
         }
@@ -171,8 +184,11 @@ pub fn missing(field: &Field) -> Vec<Block> {
         items.push(format!("the runs are of several versions of the program: {}", versions.join(", ")));
     }
     for v in field.main() {
-        let lacks: Vec<String> =
-            verdict::main_metrics(field).into_iter().filter(|m| v.mean(m).is_none()).map(names::metric).collect();
+        let lacks: Vec<String> = verdict::main_metrics(field)
+            .into_iter()
+            .filter(|m| v.mean(m).is_none())
+            .map(names::metric)
+            .collect();
         if !lacks.is_empty() {
             items.push(format!("{} has no {}", v.shown(), lacks.join(", ")));
         }
@@ -181,11 +197,18 @@ pub fn missing(field: &Field) -> Vec<Block> {
         let null = |values: &BTreeMap<String, Option<f64>>| values.values().any(Option::is_none);
         run.log.iter().any(|epoch| null(&epoch.values) || epoch.valid.as_ref().is_some_and(null))
     });
-    items.extend(gaps.map(|run| format!("the log of {} has values that are not finite: curves leave them out", run.name)));
+    items.extend(
+        gaps.map(|run| {
+            format!("the log of {} has values that are not finite: curves leave them out", run.name)
+        }),
+    );
     let own_baselines = field.main().iter().any(|v| v.kind().is_baseline());
     let simple = field.main().iter().any(|v| v.kind() == names::Kind::Ranker);
     if own_baselines && !simple && field.main().iter().any(|v| v.model == OWN) {
-        items.push("no simple ranker (popularity, ItemKNN, EASE, ...) took part: they are often the strongest".into());
+        items.push(
+            "no simple ranker (popularity, ItemKNN, EASE, ...) took part: they are often the strongest"
+                .into(),
+        );
     }
     let mut blocks = vec![Block::Section { id: "missing", title: "What is missing".into() }];
     blocks.push(match items.is_empty() {

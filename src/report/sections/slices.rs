@@ -33,8 +33,9 @@ pub fn section(field: &Field) -> Vec<Block> {
         return blocks;
     };
     blocks.push(Block::Paragraph(
-        "Means over seeds. Slices of learners are by the number of their enrolments in training, slices of courses by \
-         the number of learners enrolled in training."
+        "Means over seeds. Activity: learners by the number of their enrolments that are known when they are ranked. \
+         Popularity: the courses to find by their enrolments in training, head first; a learner counts in each part \
+         in which there is something to find."
             .into(),
     ));
     let mut folded = vec![];
@@ -59,7 +60,8 @@ fn table(field: &Field, kind: &str, metric: &str) -> Table {
     }
     let row = |((_, slice), (learners, values)): (&(u64, &str), &(u64, BTreeMap<&str, f64>))| {
         let mean = |v: &&Variant| {
-            let seeds: Vec<f64> = v.runs.iter().filter_map(|run| values.get(run.name.as_str()).copied()).collect();
+            let seeds: Vec<f64> =
+                v.runs.iter().filter_map(|run| values.get(run.name.as_str()).copied()).collect();
             Stat::of(&seeds).map(|stat| stat.mean)
         };
         let means: Vec<Option<f64>> = main.iter().map(mean).collect();
@@ -73,8 +75,8 @@ fn table(field: &Field, kind: &str, metric: &str) -> Table {
     let rows = found.iter().map(row).collect();
     let head = ["Slice".into(), "Learners".into()].into_iter().chain(model_names(&main)).collect();
     let by = match kind {
-        "activity" => "learner activity (enrolments in training)",
-        "popularity" => "course popularity (learners in training)",
+        "activity" => "learner activity (known enrolments)",
+        "popularity" => "popularity of the courses to find",
         other => other,
     };
     Table {

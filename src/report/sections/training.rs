@@ -73,7 +73,8 @@ fn figures(variant: &Variant, name: &str) -> Vec<Block> {
         let id = slug(&[what, name]);
         let title = format!("{} of {name} over training", upper(what));
         let keys = keys(variant, prefix);
-        let wanted = keys.iter().map(|key| (key.to_string(), variant.runs.as_slice(), format!("{prefix}{key}")));
+        let wanted =
+            keys.iter().map(|key| (key.to_string(), variant.runs.as_slice(), format!("{prefix}{key}")));
         let image = curves(id, title, y, wanted)?;
         let caption = format!("{}. Mean over seeds; band: one standard deviation.", image.title);
         Some(Block::Figure { image, caption })
@@ -96,11 +97,7 @@ pub fn section(field: &Field) -> Vec<Block> {
     order.sort_by_key(|v| (v.model != OWN, !stands(v)));
     let mut folded = vec![];
     for variant in order {
-        let name = match stands(variant) {
-            true => variant.shown().to_string(),
-            false => format!("{} {} {}", variant.shown(), variant.optimizer, variant.weighting),
-        };
-        let figures = figures(variant, name.trim_end());
+        let figures = figures(variant, &field.name(variant));
         if figures.is_empty() {
             continue;
         }
@@ -112,7 +109,10 @@ pub fn section(field: &Field) -> Vec<Block> {
     }
     blocks.extend(cosines(&main));
     if !folded.is_empty() {
-        blocks.push(Block::Folded { title: "The same for the other models and settings".into(), blocks: folded });
+        blocks.push(Block::Folded {
+            title: "The same for the other models and settings".into(),
+            blocks: folded,
+        });
     }
     blocks
 }
@@ -139,12 +139,7 @@ fn cosines(main: &[&Variant]) -> Option<Block> {
     let head = ["Model", "Loss", "First epoch", "Last epoch", "Mean", "Epochs below zero"].map(String::from);
     let caption = "Cosine between each loss's gradient and the target's, over the shared parameters: below zero the \
                    two pull apart.";
-    let table = Table {
-        id: "cosine-table".into(),
-        caption: caption.into(),
-        head: head.into(),
-        rows,
-        numeric: true,
-    };
+    let table =
+        Table { id: "cosine-table".into(), caption: caption.into(), head: head.into(), rows, numeric: true };
     (!table.rows.is_empty()).then_some(Block::Table(table))
 }

@@ -14,7 +14,7 @@ pub struct Verdict {
 /// WAA-TA against the best of some baselines by one metric.
 pub struct Standing<'a> {
     pub metric: &'a str,
-    pub baseline: &'a str,
+    pub baseline: String,
     /// (WAA-TA - baseline) / baseline; none where the baseline has zero.
     pub ratio: Option<f64>,
     pub difference: f64,
@@ -35,7 +35,7 @@ impl Standing<'_> {
             small if small.starts_with('<') => format!("p {small}"),
             p => format!("p = {p}"),
         });
-        format!("{} {} ({}, {p})", names::metric(self.metric), self.gain(), names::model(self.baseline))
+        format!("{} {} ({}, {p})", names::metric(self.metric), self.gain(), self.baseline)
     }
 }
 
@@ -44,16 +44,17 @@ pub fn main_metrics<'a>(field: &Field<'a>) -> Vec<&'a str> {
     field.metrics_of(&["recall", "ndcg"])
 }
 
+/// WAA-TA as it stands in Table 3 against the best of some baselines, with whatever optimizer and weighting they do
+/// best: a comparison that is hard on WAA-TA alone.
 pub fn standings<'a>(field: &Field<'a>, counts: impl Fn(Kind) -> bool) -> Vec<Standing<'a>> {
     let Some(own) = field.own() else { return vec![] };
-    let main = field.main();
-    let baselines: Vec<&Variant> = main.into_iter().filter(|v| counts(v.kind())).collect();
+    let baselines: Vec<&Variant> = field.variants.iter().filter(|v| counts(v.kind())).collect();
     let standing = |metric: &'a str| {
         let (baseline, value) = best(&baselines, metric)?;
         let difference = own.mean(metric)? - value;
-        let p = field.test(own, metric, baseline.model).and_then(|test| test.decisive());
+        let p = field.test(own, metric, baseline).and_then(|test| test.decisive());
         let ratio = (value != 0.0).then(|| difference / value.abs());
-        Some(Standing { metric, baseline: baseline.model, ratio, difference, p })
+        Some(Standing { metric, baseline: field.name(baseline), ratio, difference, p })
     };
     main_metrics(field).into_iter().filter_map(standing).collect()
 }
@@ -135,7 +136,8 @@ fn rank(field: &Field, own: &Variant) -> Option<String> {
         field.main().iter().filter(|v| v.model != OWN).filter_map(|v| v.mean(metric)).collect();
     let sign = if names::better(metric) == names::Better::Lower { -1.0 } else { 1.0 };
     let above = others.iter().filter(|other| sign * **other > sign * value).count();
-    let selects = if field.comparison.selected_by().is_some() { ", by which validation selects epochs," } else { "" };
+    let selects =
+        if field.comparison.selected_by().is_some() { ", by which validation selects epochs," } else { "" };
     Some(format!(
         "By {}{selects} WAA-TA is number {} of {}.",
         names::metric(metric),
@@ -152,7 +154,8 @@ fn ablations(field: &Field, own: &Variant) -> Vec<String> {
             .filter(|m| ablation.mean(m).zip(own.mean(m)).is_some_and(|(a, own)| a > own))
             .map(names::metric)
             .collect();
-        (!better.is_empty()).then(|| format!("Its ablation {} is above it in {}.", ablation.shown(), better.join(", ")))
+        (!better.is_empty())
+            .then(|| format!("Its ablation {} is above it in {}.", ablation.shown(), better.join(", ")))
     };
     let main = field.main();
     main.iter().filter(|v| v.kind() == Kind::Ablation).filter_map(above).collect()
