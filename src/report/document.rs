@@ -40,6 +40,7 @@ impl Cell {
     }
 }
 
+#[derive(Default)]
 pub struct Table {
     /// Anchor, unique in the report.
     pub id: String,
@@ -49,6 +50,8 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
     /// Columns of numbers, which stand at the right; else text at the left.
     pub numeric: bool,
+    /// The column that the report is about.
+    pub own: Option<usize>,
 }
 
 pub enum Block {

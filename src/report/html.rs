@@ -94,11 +94,12 @@ fn table(out: &mut String, table: &Table) {
     let _ = writeln!(
         out,
         "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\">\n\
-         <table id=\"{}\" class=\"{class}\">\n<caption>{caption}</caption>\n<thead><tr>",
+         <table id=\"{}\" class=\"{class}\">\n<caption><span>{caption}</span></caption>\n<thead><tr>",
         escape(&table.id)
     );
-    for name in &table.head {
-        let _ = writeln!(out, "<th scope=\"col\">{}</th>", escape(name));
+    let own = |i: usize| if table.own == Some(i) { " class=\"own\"" } else { "" };
+    for (i, name) in table.head.iter().enumerate() {
+        let _ = writeln!(out, "<th scope=\"col\"{}>{}</th>", own(i), escape(name));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {
@@ -106,7 +107,7 @@ fn table(out: &mut String, table: &Table) {
         for (i, cell) in row.iter().enumerate() {
             match i {
                 0 => _ = write!(out, "<th scope=\"row\">{}</th>", inner(cell)),
-                _ => _ = write!(out, "<td>{}</td>", inner(cell)),
+                _ => _ = write!(out, "<td{}>{}</td>", own(i), inner(cell)),
             }
         }
         out.push_str("</tr>\n");

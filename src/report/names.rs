@@ -136,9 +136,9 @@ pub fn number(value: f64) -> String {
 pub fn percent(ratio: f64) -> String {
     let text = format!("{:.2}", 100.0 * ratio.abs());
     match (text == "0.00", ratio < 0.0) {
-        (true, _) => "±0.00 %".into(),
-        (false, true) => format!("−{text} %"),
-        (false, false) => format!("+{text} %"),
+        (true, _) => "±0.00\u{a0}%".into(),
+        (false, true) => format!("−{text}\u{a0}%"),
+        (false, false) => format!("+{text}\u{a0}%"),
     }
 }
 
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(number(-0.00001), "0.0000");
         assert_eq!(number(-0.5), "−0.5000");
         assert_eq!(number(1234.56), "1234.6");
-        assert_eq!(percent(0.0421), "+4.21 %");
-        assert_eq!(percent(-0.00001), "±0.00 %");
+        assert_eq!(percent(0.0421), "+4.21\u{a0}%");
+        assert_eq!(percent(-0.00001), "±0.00\u{a0}%");
         assert_eq!((p_value(0.00001).as_str(), p_value(0.031).as_str()), ("< 0.0001", "0.0310"));
         assert_eq!([stars(0.0001), stars(0.005), stars(0.04), stars(0.05)], ["***", "**", "*", ""]);
     }

@@ -17,13 +17,18 @@ pub const DASHES: usize = 4;
 /// Width of every plot in its own units; a phone shows them at about two thirds of a pixel.
 pub const WIDTH: f64 = 520.0;
 
-/// Height of a line of text, and about the width of a letter.
+/// Height of a line of text.
 pub const LINE: f64 = 18.0;
-const LETTER: f64 = 8.0;
 
 /// About how wide a text is: fonts differ, so layouts leave room.
 pub fn text_width(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
+    let width = |c: char| match c {
+        'i' | 'l' | 'j' | 't' | 'f' | ' ' | '.' | ',' | ':' | '-' | '\'' | '|' => 5.5,
+        'm' | 'w' | '@' | '%' | '+' | '=' | '±' => 11.5,
+        c if c.is_uppercase() => 10.0,
+        _ => 8.2,
+    };
+    text.chars().map(width).sum()
 }
 
 /// For XML text and attributes. Characters that XML 1.0 does not know become the replacement character.

@@ -175,7 +175,7 @@ fn numbers_are_those_of_the_folder() {
     made.check();
     let table = made.table("main");
     assert_eq!(table[0], ["Metric", "EASE", "WAA-TA", "Gain over best baseline"]);
-    assert_eq!(table[1], ["Recall@10", "0.2000", "0.3000 ±0.0707", "+50.00 % EASE"]);
+    assert_eq!(table[1], ["Recall@10", "0.2000", "0.3000 ±0.0707", "+50.00\u{a0}% EASE"]);
     assert_eq!(made.verdict[0], "WAA-TA is ahead of the best baseline in all 1 main metric.");
     assert!(made.verdict.iter().any(|line| line.contains("None of these leads was tested")));
     // What is not there is said.

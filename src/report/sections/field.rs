@@ -49,7 +49,14 @@ pub fn table(id: &str, caption: String, metrics: &[&str], variants: &[&Variant],
         head: [String::from("Metric")].into_iter().chain(head.iter().cloned()).collect(),
         rows: metrics.iter().map(row).collect(),
         numeric: true,
+        own: own_column(variants, 1),
     }
+}
+
+/// Where WAA-TA stands among columns of models, if some are others.
+pub fn own_column(variants: &[&Variant], before: usize) -> Option<usize> {
+    let others = variants.iter().any(|v| v.model != OWN);
+    variants.iter().position(|v| others && v.model == OWN).map(|i| i + before)
 }
 
 /// Names of models as columns.

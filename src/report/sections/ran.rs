@@ -88,6 +88,7 @@ fn variants(field: &Field) -> Table {
         head: head.map(String::from).into(),
         rows: field.variants.iter().map(row).collect(),
         numeric: true,
+        own: None,
     }
 }
 
@@ -112,6 +113,7 @@ fn all_metrics(field: &Field) -> Table {
         head: head.into_iter().chain(metrics.iter().map(|m| names::metric(m))).collect(),
         rows: field.variants.iter().map(row).collect(),
         numeric: true,
+        own: None,
     }
 }
 
@@ -151,6 +153,7 @@ fn differing_settings(field: &Field) -> Option<Table> {
         head: [String::from("Setting")].into_iter().chain(names).collect(),
         rows,
         numeric: false,
+        own: None,
     })
 }
 

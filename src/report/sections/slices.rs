@@ -6,7 +6,7 @@ use crate::report::document::{Block, Cell, Table};
 use crate::report::names;
 use crate::report::variants::{Field, Stat, Variant};
 
-use super::field::{marks, model_names};
+use super::field::{marks, model_names, own_column};
 use super::slug;
 
 /// `5-9` before `10-19`, and what has no number last.
@@ -85,6 +85,7 @@ fn table(field: &Field, kind: &str, metric: &str) -> Table {
         head,
         rows,
         numeric: true,
+        own: own_column(&main, 2),
     }
 }
 

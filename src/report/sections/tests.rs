@@ -89,5 +89,6 @@ fn table(field: &Field, id: &str, caption: &str, mut tests: Vec<&Test>) -> Table
         head: head.map(String::from).into(),
         rows: tests.iter().map(row).collect(),
         numeric: true,
+        own: None,
     }
 }

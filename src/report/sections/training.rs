@@ -96,7 +96,12 @@ pub fn section(field: &Field) -> Vec<Block> {
     let stands = |v: &Variant| main.iter().any(|m| std::ptr::eq(*m, v));
     order.sort_by_key(|v| (v.model != OWN, !stands(v)));
     let mut folded = vec![];
-    for variant in order {
+    // With many optimizers and weightings: those that differ from the main one in one of the two.
+    let near = |v: &Variant| {
+        let main = main.iter().find(|m| m.model == v.model && v.model == OWN);
+        stands(v) || main.is_some_and(|m| m.optimizer == v.optimizer || m.weighting == v.weighting)
+    };
+    for variant in order.into_iter().filter(|v| near(v)) {
         let figures = figures(variant, &field.name(variant));
         if figures.is_empty() {
             continue;
@@ -139,7 +144,13 @@ fn cosines(main: &[&Variant]) -> Option<Block> {
     let head = ["Model", "Loss", "First epoch", "Last epoch", "Mean", "Epochs below zero"].map(String::from);
     let caption = "Cosine between each loss's gradient and the target's, over the shared parameters: below zero the \
                    two pull apart.";
-    let table =
-        Table { id: "cosine-table".into(), caption: caption.into(), head: head.into(), rows, numeric: true };
+    let table = Table {
+        id: "cosine-table".into(),
+        caption: caption.into(),
+        head: head.into(),
+        rows,
+        numeric: true,
+        own: None,
+    };
     (!table.rows.is_empty()).then_some(Block::Table(table))
 }

@@ -97,7 +97,7 @@ pub fn of(field: &Field) -> Verdict {
         let sure = ahead().filter(|s| s.p.is_some_and(|p| p < 0.05)).count();
         lines.push(match tested {
             0 => "None of these leads was tested against this baseline: they may be chance.".into(),
-            _ => format!("Of {} tested, {sure} significant at the 5 % level.", count(tested, "lead")),
+            _ => format!("Leads that are significant at the 5 % level: {sure} of {tested} that were tested."),
         });
     }
     lines.extend(neural(field));
