@@ -145,6 +145,7 @@ fn a_whole_comparison() {
     for name in expected {
         assert!(made.names().contains(name), "{name} is not among {:?}", made.names());
     }
+    assert_eq!(made.table("tests-own").len(), 1 + 6, "one test a metric, of the variant in Table 3");
     let optimizers = made.table("optimizers-waa-ta");
     assert_eq!(optimizers[0], ["Metric", "adam", "sgd", "adagrad", "rmsprop", "adamw"]);
     assert_eq!(made.table("weightings-waa-ta")[0], ["Metric", "metabalance", "pcgrad"]);

@@ -49,19 +49,26 @@ pub fn section(field: &Field) -> Vec<Block> {
     blocks
 }
 
+/// One slice by one metric.
+#[derive(Default)]
+struct Found<'a> {
+    learners: u64,
+    /// By run.
+    values: BTreeMap<&'a str, f64>,
+}
+
 fn table(field: &Field, kind: &str, metric: &str) -> Table {
     let main = field.main();
-    // slice -> learners, and values by run.
-    let mut found: BTreeMap<(u64, &str), (u64, BTreeMap<&str, f64>)> = BTreeMap::new();
+    let mut slices: BTreeMap<(u64, &str), Found> = BTreeMap::new();
     for slice in field.comparison.slices.iter().filter(|s| s.kind == kind && s.metric == metric) {
-        let (learners, values) = found.entry(place(&slice.slice)).or_default();
-        *learners = slice.learners.max(*learners);
-        values.insert(&slice.run, slice.value);
+        let found = slices.entry(place(&slice.slice)).or_default();
+        found.learners = slice.learners.max(found.learners);
+        found.values.insert(&slice.run, slice.value);
     }
-    let row = |((_, slice), (learners, values)): (&(u64, &str), &(u64, BTreeMap<&str, f64>))| {
+    let row = |((_, slice), found): (&(u64, &str), &Found)| {
         let mean = |v: &&Variant| {
             let seeds: Vec<f64> =
-                v.runs.iter().filter_map(|run| values.get(run.name.as_str()).copied()).collect();
+                v.runs.iter().filter_map(|run| found.values.get(run.name.as_str()).copied()).collect();
             Stat::of(&seeds).map(|stat| stat.mean)
         };
         let means: Vec<Option<f64>> = main.iter().map(mean).collect();
@@ -70,9 +77,9 @@ fn table(field: &Field, kind: &str, metric: &str) -> Table {
             None => Cell::none(),
         };
         let cells = means.iter().zip(marks(metric, &means)).map(cell);
-        [Cell::new(*slice), Cell::new(learners.to_string())].into_iter().chain(cells).collect()
+        [Cell::new(*slice), Cell::new(found.learners.to_string())].into_iter().chain(cells).collect()
     };
-    let rows = found.iter().map(row).collect();
+    let rows = slices.iter().map(row).collect();
     let head = ["Slice".into(), "Learners".into()].into_iter().chain(model_names(&main)).collect();
     let by = match kind {
         "activity" => "learner activity (known enrolments)",
