@@ -7,31 +7,36 @@ use super::svg::{self, escape};
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page may load nothing: whatever a data set's name contains, no address is asked.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// The frame of the page. Its policy lets it load nothing: whatever a data set's name contains, no address is asked.
+const PAGE: &str = include_str!("page.html");
 
 pub fn page(document: &Document) -> String {
-    let mut out = String::new();
-    let title = escape(&document.title);
-    let _ = write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{}\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\n<link rel=\"icon\" href=\"data:,\"/>\n\
-         <title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n",
-        escape(POLICY),
-        svg::STYLE
-    );
-    out.push_str("<nav aria-label=\"Contents\"><ul>\n");
+    let mut contents = String::new();
     for block in &document.blocks {
         if let Block::Section { id, title } = block {
-            let _ = writeln!(out, "<li><a href=\"#{id}\">{}</a></li>", escape(title));
+            let _ = writeln!(contents, "<li><a href=\"#{id}\">{}</a></li>", escape(title));
         }
     }
-    out.push_str("</ul></nav>\n</header>\n<main>\n");
-    blocks(&mut out, &document.blocks);
-    out.push_str("</main>\n</body>\n</html>\n");
+    let mut main = String::new();
+    blocks(&mut main, &document.blocks);
+    let title = escape(&document.title);
+    let style = [STYLE, svg::STYLE].concat();
+    fill(PAGE, &[("{title}", &title), ("{style}", &style), ("{contents}", &contents), ("{blocks}", &main)])
+}
+
+/// A template with its marks replaced; what is put in is not searched for marks.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let (mut out, mut rest) = (String::new(), template);
+    let next = |rest: &str| {
+        let places = values.iter().filter_map(|(mark, value)| Some((rest.find(mark)?, mark.len(), *value)));
+        places.min_by_key(|(at, ..)| *at)
+    };
+    while let Some((at, length, value)) = next(rest) {
+        out.push_str(&rest[..at]);
+        out.push_str(value);
+        rest = &rest[at + length..];
+    }
+    out.push_str(rest);
     out
 }
 
@@ -125,5 +130,14 @@ fn inner(cell: &Cell) -> String {
     match cell.aside.is_empty() {
         true => text,
         false => format!("{text} <small>{}</small>", escape(&cell.aside)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_title_is_no_mark() {
+        let values = [("{title}", "{blocks}"), ("{blocks}", "text")];
+        assert_eq!(super::fill("<{title}> {blocks} {title}!", &values), "<{blocks}> text {blocks}!");
     }
 }
