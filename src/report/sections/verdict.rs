@@ -31,11 +31,11 @@ impl Standing<'_> {
     }
 
     fn text(&self) -> String {
-        let p = self.p.map_or("not tested".into(), |p| match names::p_value(p) {
-            small if small.starts_with('<') => format!("p {small}"),
-            p => format!("p = {p}"),
+        let p = self.p.map_or(String::new(), |p| match names::p_value(p) {
+            small if small.starts_with('<') => format!(", p {small}"),
+            p => format!(", p = {p}"),
         });
-        format!("{} {} ({}, {p})", names::metric(self.metric), self.gain(), self.baseline)
+        format!("{} {} ({}{p})", names::metric(self.metric), self.gain(), self.baseline)
     }
 }
 
