@@ -13,6 +13,7 @@ pub mod graph;
 pub mod layers;
 pub mod models;
 pub mod ops;
+pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};

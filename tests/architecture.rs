@@ -17,7 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("train", &["eval", "models", "graph", "engine", "config", "data"]),
     ("experiment", &["train", "eval", "models", "engine", "config", "data"]),
     ("bench", &["eval", "models", "layers", "ops", "graph", "engine", "config"]),
-    ("cli", &["bench", "experiment", "train", "eval", "models", "engine", "config", "data"]),
+    // It reads what a comparison left in files.
+    ("report", &[]),
+    ("cli", &["report", "bench", "experiment", "train", "eval", "models", "engine", "config", "data"]),
 ];
 
 /// Occurrences of `unsafe` in code, by file: the driver's calls, raw products of matrices, vector code, stores past the

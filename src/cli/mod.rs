@@ -8,6 +8,7 @@ mod inspect;
 mod prepare;
 mod recommend;
 mod search;
+mod report;
 mod show;
 mod synth;
 mod train;
@@ -57,6 +58,8 @@ enum Command {
     Recommend(recommend::Args),
     /// Time the kernels and a training step against the limits of the device
     Bench(bench::Args),
+    /// Turn a comparison into one HTML page, Markdown and figures
+    Report(report::Args),
 }
 
 pub fn run() -> Result<()> {
@@ -81,6 +84,7 @@ pub fn run() -> Result<()> {
         Command::Search(args) => search::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Report(args) => report::run(args),
     }
 }
 

@@ -1,0 +1,41 @@
+//! `waata report`
+
+use std::path::PathBuf;
+
+use super::show;
+use crate::{Error, Result, report};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder that a waata compare wrote
+    #[arg(long)]
+    from: PathBuf,
+    /// Folder for report.html, report.md and the figures; FROM/report when absent
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Write over an older report
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let out = args.out.unwrap_or_else(|| args.from.join("report"));
+    if !args.force && out.join(report::PAGE).exists() {
+        return Err(Error::data(
+            &out,
+            None,
+            "has a report already",
+            "write over it with --force, or name another --out",
+        ));
+    }
+    let written = report::write(&args.from, &out)?;
+    for line in &written.verdict {
+        show::line(line)?;
+    }
+    show::line(&format!(
+        "\n{} (the same as {} and {} figures beside it)",
+        written.html.display(),
+        written.markdown.file_name().unwrap_or_default().display(),
+        written.figures.len()
+    ))
+}
