@@ -86,14 +86,14 @@ pub struct Outcome {
 /// What a run makes.
 enum Learned {
     Neural(Box<dyn Model>),
-    ClosedForm(ClosedForm),
+    ClosedForm(Box<ClosedForm>),
 }
 
 impl Learned {
     fn recommender(&self) -> &dyn Recommender {
         match self {
             Learned::Neural(model) => &**model,
-            Learned::ClosedForm(model) => model,
+            Learned::ClosedForm(model) => &**model,
         }
     }
 
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
         let splits = train_splits(config);
         let graph = TrainGraph::new(config, data, splits);
         let learned = match models::closed_form(config, data, device)? {
-            Some(model) => Learned::ClosedForm(model),
+            Some(model) => Learned::ClosedForm(Box::new(model)),
             None => Learned::Neural(models::build(config, data, &graph, device, DType::F32)?),
         };
         Ok(Run {
