@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::measure;
 use crate::Result;
-use crate::engine::parallel::{Work, vectorized_work};
+use crate::engine::simd::{self, Chains};
 use crate::engine::{DType, Device, Op, Tensor};
 use crate::ops::{Activation, Linear};
 
@@ -96,40 +96,18 @@ fn stream(to: &mut [u128], from: &[u128]) {
     to.copy_from_slice(from);
 }
 
-/// Independent chains of fused multiply-adds: enough to fill two units of four cycles' latency.
-const CHAINS: usize = 12;
-/// f32 of a vector register.
-const LANES: usize = 8;
 const ROUNDS: usize = 1 << 18;
-
-/// Every element goes through `ROUNDS` fused multiply-adds.
-struct Chains<'a>(&'a mut [[f32; LANES]; CHAINS]);
-
-impl Work for Chains<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let (by, plus) = (black_box(0.999f32), black_box(0.001f32));
-        let mut sums = *self.0;
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                for x in sum {
-                    *x = x.mul_add(by, plus);
-                }
-            }
-        }
-        *self.0 = sums;
-    }
-}
 
 fn fused_multiply_adds(budget: Duration) -> Result<f64> {
     let tasks = 4 * rayon::current_num_threads();
-    let mut sums = vec![[[1.0f32; LANES]; CHAINS]; tasks];
+    let mut sums = vec![Chains::default(); tasks];
+    let (by, plus) = (black_box(0.999f32), black_box(0.001f32));
     let timing = measure(&Device::Cpu, budget, &mut || {
-        sums.par_iter_mut().for_each(|sums| vectorized_work(Chains(sums)));
+        sums.par_iter_mut().for_each(|sums| simd::multiply_adds(sums, by, plus, ROUNDS));
         black_box(&sums);
         Ok(())
     })?;
-    Ok(2.0 * (tasks * ROUNDS * CHAINS * LANES) as f64 / timing.min_ms / 1e6)
+    Ok(2.0 * (tasks * ROUNDS * size_of::<Chains>() / size_of::<f32>()) as f64 / timing.min_ms / 1e6)
 }
 
 fn gpu(device: &Device, budget: Duration) -> Result<Limits> {

@@ -116,6 +116,51 @@ pub fn exponentials<T: Real>(values: &mut [T]) {
     }
 }
 
+/// Independent chains of fused multiply-adds: enough to fill two units of four cycles' latency.
+pub type Chains = [[f32; LANES]; 12];
+
+/// Takes every element through `rounds` fused multiply-adds x = by x + plus that never leave the registers: the most
+/// arithmetic that a thread can do.
+pub fn multiply_adds(chains: &mut Chains, by: f32, plus: f32, rounds: usize) {
+    simd(MultiplyAdds { chains, by, plus, rounds });
+}
+
+struct MultiplyAdds<'a> {
+    chains: &'a mut Chains,
+    by: f32,
+    plus: f32,
+    rounds: usize,
+}
+
+impl SimdWork for MultiplyAdds<'_> {
+    #[inline(always)]
+    fn run<const ISA: u8>(self) {
+        let MultiplyAdds { chains, by, plus, rounds } = self;
+        #[cfg(target_arch = "x86_64")]
+        if ISA == AVX512 {
+            // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
+            return unsafe { x86::multiply_adds_avx512(chains, by, plus, rounds) };
+        }
+        // Half of the chains' elements at a time: what registers of 256 bits hold.
+        for half in [0, LANES / 2] {
+            let mut sums = [[0.0; LANES / 2]; 12];
+            for (sum, chain) in sums.iter_mut().zip(&*chains) {
+                sum.copy_from_slice(&chain[half..][..LANES / 2]);
+            }
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    for x in sum {
+                        *x = fma::<ISA, f32>(*x, by, plus);
+                    }
+                }
+            }
+            for (sum, chain) in sums.iter().zip(&mut *chains) {
+                chain[half..][..LANES / 2].copy_from_slice(sum);
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
@@ -158,6 +203,19 @@ mod x86 {
         }
         let eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
         sum(eight) + dot_rest(rest_a, rest_b)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+    #[inline]
+    pub fn multiply_adds_avx512(chains: &mut super::Chains, by: f32, plus: f32, rounds: usize) {
+        let (by, plus) = (_mm512_set1_ps(by), _mm512_set1_ps(plus));
+        let mut sums: [__m512; 12] = bytemuck::cast(*chains);
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, by, plus);
+            }
+        }
+        *chains = bytemuck::cast(sums);
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
