@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::{Rule, gpu};
 use crate::Result;
-use crate::engine::parallel::{self, Work, vectorized_work};
+use crate::engine::parallel;
+use crate::engine::simd::{self, SimdWork, fma};
 use crate::engine::{Factor, Real, RowSet, Tensor};
 use crate::with_real;
 
@@ -154,61 +155,67 @@ pub(super) fn run(
 
 /// An update of some elements, with the K parts of the rule's state. `#[inline(always)]`, without closures.
 trait Elements<T, const K: usize>: Sync {
-    fn update(&self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
+    fn update<const ISA: u8>(&self, p: &mut [T], g: &[T], state: [&mut [T]; K]);
 }
 
 impl<T: Real> Elements<T, 2> for AdamScalars {
     #[inline(always)]
-    fn update(&self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
+    fn update<const ISA: u8>(&self, p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2]) {
         let [beta1, rate1, beta2, rate2] = [self.beta1, self.rate1, self.beta2, self.rate2].map(T::of);
         let [size, root2, eps, decay] = [self.size, self.root2, self.eps, self.decay].map(T::of);
         let shrink = T::of(self.shrink);
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g + decay * *p;
-            *m = beta1 * *m + rate1 * g;
-            *v = beta2 * *v + rate2 * g * g;
-            *p = shrink * *p - size * *m / (v.sqrt() / root2 + eps);
+            let g = fma::<ISA, T>(decay, *p, g);
+            *m = fma::<ISA, T>(beta1, *m, rate1 * g);
+            *v = fma::<ISA, T>(beta2, *v, rate2 * g * g);
+            *p = fma::<ISA, T>(shrink, *p, -(size * *m / (v.sqrt() / root2 + eps)));
         }
     }
 }
 
 impl<T: Real> Elements<T, 1> for SgdScalars {
     #[inline(always)]
-    fn update(&self, p: &mut [T], g: &[T], [b]: [&mut [T]; 1]) {
+    fn update<const ISA: u8>(&self, p: &mut [T], g: &[T], [b]: [&mut [T]; 1]) {
         let [lr, keep, rate, nesterov, decay] =
             [self.lr, self.keep, self.rate, self.nesterov, self.decay].map(T::of);
         for ((p, &g), b) in p.iter_mut().zip(g).zip(b) {
-            let g = g + decay * *p;
-            *b = keep * *b + rate * g;
-            *p -= lr * if nesterov > T::zero() { g + nesterov * *b } else { *b };
+            let g = fma::<ISA, T>(decay, *p, g);
+            *b = fma::<ISA, T>(keep, *b, rate * g);
+            let step = if nesterov > T::zero() { fma::<ISA, T>(nesterov, *b, g) } else { *b };
+            *p = fma::<ISA, T>(-lr, step, *p);
         }
     }
 }
 
 impl<T: Real> Elements<T, 0> for SgdScalars {
     #[inline(always)]
-    fn update(&self, p: &mut [T], g: &[T], _: [&mut [T]; 0]) {
+    fn update<const ISA: u8>(&self, p: &mut [T], g: &[T], _: [&mut [T]; 0]) {
         let [lr, decay] = [self.lr, self.decay].map(T::of);
         for (p, &g) in p.iter_mut().zip(g) {
-            *p -= lr * (g + decay * *p);
+            *p = fma::<ISA, T>(-lr, fma::<ISA, T>(decay, *p, g), *p);
         }
     }
 }
 
 impl<T: Real> Elements<T, 1> for ScaledScalars {
     #[inline(always)]
-    fn update(&self, p: &mut [T], g: &[T], [s]: [&mut [T]; 1]) {
+    fn update<const ISA: u8>(&self, p: &mut [T], g: &[T], [s]: [&mut [T]; 1]) {
         let [lr, keep, rate, eps, decay] = [self.lr, self.keep, self.rate, self.eps, self.decay].map(T::of);
         for ((p, &g), s) in p.iter_mut().zip(g).zip(s) {
-            let g = g + decay * *p;
-            *s = keep * *s + rate * g * g;
+            let g = fma::<ISA, T>(decay, *p, g);
+            *s = fma::<ISA, T>(keep, *s, rate * g * g);
             *p -= lr * g / (s.sqrt() + eps);
         }
     }
 }
 
-/// Elements of a task under a dense gradient, and rows of one under a row-sparse gradient.
-const CHUNK: usize = 4 * 1024;
+/// Elements of a task under a dense gradient, and rows of one under a row-sparse gradient. A task reads and writes few
+/// long stretches of memory: with tasks of 4,096 elements a step took a fifth longer.
+const CHUNK: usize = 256 * 1024;
+/// A processor that fetches ahead on its own stops at the end of each page of each stream, and here are up to four:
+/// elements that are updated at a time, and how far ahead the next are asked for. A third of a step's time.
+const BLOCK: usize = 64;
+const DISTANCE: usize = 256;
 const ROWS: usize = 256;
 /// Rows between the request for one and its update.
 const AHEAD: usize = 6;
@@ -280,7 +287,7 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
             let len = rest.p.len().min(CHUNK);
             tasks.push(Stretch { rule, g: Sum { terms, first, len }, part: rest.split(len) });
         }
-        tasks.into_par_iter().for_each(vectorized_work);
+        tasks.into_par_iter().for_each(simd::simd);
         return Ok(());
     };
     // Rows ascend, so each task's rows lie in one stretch of the table.
@@ -292,8 +299,16 @@ fn apply<T: Real, const K: usize>(rule: &impl Elements<T, K>, update: &mut Updat
         tasks.push(Scattered { rule, g, ids, base, cols, part: rest.split((stop - base) * cols) });
         base = stop;
     }
-    tasks.into_par_iter().for_each(vectorized_work);
+    tasks.into_par_iter().for_each(simd::simd);
     Ok(())
+}
+
+/// Prefetches the block that comes `DISTANCE` elements after the start of `rest`.
+#[inline(always)]
+fn ask_ahead<T>(rest: &[T]) {
+    if let Some(block) = rest.get(DISTANCE..DISTANCE + BLOCK) {
+        parallel::prefetch(block);
+    }
 }
 
 struct Stretch<'a, T, R, const K: usize> {
@@ -302,19 +317,29 @@ struct Stretch<'a, T, R, const K: usize> {
     part: Part<'a, T, K>,
 }
 
-impl<T: Real, R: Elements<T, K>, const K: usize> Work for Stretch<'_, T, R, K> {
+impl<T: Real, R: Elements<T, K>, const K: usize> SimdWork for Stretch<'_, T, R, K> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Stretch { rule, g, mut part } = self;
         if let Some(g) = g.single() {
-            return rule.update(part.p, g, part.state);
+            for at in (0..g.len()).step_by(BLOCK) {
+                let g = &g[at..];
+                ask_ahead(g);
+                ask_ahead(part.p);
+                for s in &part.state {
+                    ask_ahead(s);
+                }
+                let Part { p, state } = part.split(BLOCK.min(g.len()));
+                rule.update::<ISA>(p, &g[..p.len()], state);
+            }
+            return;
         }
         let mut formed = [T::zero(); FORMED];
         for at in (0..g.len).step_by(FORMED) {
             let formed = &mut formed[..FORMED.min(g.len - at)];
             g.form(at, formed);
             let Part { p, state } = part.split(formed.len());
-            rule.update(p, formed, state);
+            rule.update::<ISA>(p, formed, state);
         }
     }
 }
@@ -330,9 +355,9 @@ struct Scattered<'a, T, R, const K: usize> {
     part: Part<'a, T, K>,
 }
 
-impl<T: Real, R: Elements<T, K>, const K: usize> Work for Scattered<'_, T, R, K> {
+impl<T: Real, R: Elements<T, K>, const K: usize> SimdWork for Scattered<'_, T, R, K> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Scattered { rule, g, ids, base, cols, part: Part { p, mut state } } = self;
         let single = g.single();
         let mut formed = vec![T::zero(); if single.is_some() { 0 } else { cols }];
@@ -356,7 +381,7 @@ impl<T: Real, R: Elements<T, K>, const K: usize> Work for Scattered<'_, T, R, K>
                     &formed[..]
                 }
             };
-            rule.update(&mut p[at..at + cols], g, parts.map(Option::unwrap_or_default));
+            rule.update::<ISA>(&mut p[at..at + cols], g, parts.map(Option::unwrap_or_default));
         }
     }
 }

@@ -52,6 +52,36 @@ struct Weights<'a, T> {
     first: Vec<T>,
 }
 
+/// The same weights with rows and columns changed places: the gradient of a layer's input is then a product of two
+/// matrices whose rows lie in memory as they are read, which the library does in two thirds of the time.
+struct Transposed<T> {
+    w: Vec<Vec<Vec<T>>>,
+    first: Vec<T>,
+}
+
+/// (k, d) into (d, k).
+fn transposed<T: Real>(w: &[T], d: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(w.len());
+    for column in 0..d {
+        out.extend(w.iter().skip(column).step_by(d).copied());
+    }
+    out
+}
+
+impl<T: Real> Transposed<T> {
+    fn new(s: &Shape, weights: &Weights<T>) -> Self {
+        let layer = |(l, w): (usize, &Vec<&[T]>)| match l {
+            0 if s.shared => vec![],
+            _ => w.iter().map(|w| transposed(w, s.widths[l + 1])).collect(),
+        };
+        let wide = weights.w[0].len() * s.widths[1];
+        Transposed {
+            w: weights.w.iter().enumerate().map(layer).collect(),
+            first: transposed(&weights.first, wide),
+        }
+    }
+}
+
 impl<'a, T: Real> Weights<'a, T> {
     fn new(s: &Shape, x: &[&'a Tensor], members: &[usize]) -> Self {
         let all = |layer: usize, bias: usize| -> Vec<&'a [T]> {
@@ -133,7 +163,7 @@ fn forward_tile<T: Real>(
 /// The members with a gradient, and where a chunk's sums keep those of their parameters.
 struct Active<'a, T> {
     members: Vec<usize>,
-    weights: Weights<'a, T>,
+    weights: Transposed<T>,
     /// Of each layer: first element of the weights' gradients and of the biases'.
     places: Vec<(usize, usize)>,
     sums: usize,
@@ -166,7 +196,7 @@ pub(super) fn backward<T: Real>(
         wanted.push(members.iter().any(asked));
     }
     let active = Active {
-        weights: Weights::<T>::new(s, x, &members),
+        weights: Transposed::new(s, &Weights::<T>::new(s, x, &members)),
         places,
         sums,
         x: members.iter().map(|&e| x[s.source(e)].host()).collect(),
@@ -245,13 +275,13 @@ fn backward_chunk<T: Real>(
                     gemm(x.t(), dz, beta, &mut sums[w_at..w_at + k * wide], wide);
                 }
                 if let Some(dx) = &mut dx[0] {
-                    let w = View::new(&active.weights.first, k, wide, wide);
-                    gemm(dz, w.t(), T::one(), &mut dx[(row - rows.start) * k..][..n * k], k);
+                    let w = View::new(&active.weights.first, wide, k, k);
+                    gemm(dz, w, T::one(), &mut dx[(row - rows.start) * k..][..n * k], k);
                 }
                 continue;
             }
             for (a, &e) in active.members.iter().enumerate() {
-                let (dz, w) = (dz.cols(a * d, d), View::new(active.weights.w[layer][a], k, d, d));
+                let (dz, w) = (dz.cols(a * d, d), View::new(&active.weights.w[layer][a], d, k, k));
                 let input = match layer {
                     0 => View::new(&active.x[a][row * k..], n, k, k),
                     _ => {
@@ -264,7 +294,7 @@ fn backward_chunk<T: Real>(
                 }
                 if let Some(below) = lower.last_mut() {
                     let below = &mut below.as_mut_slice()[a * k..(n - 1) * count * k + (a + 1) * k];
-                    gemm(dz, w.t(), T::zero(), below, count * k);
+                    gemm(dz, w, T::zero(), below, count * k);
                     let stride = s.members * k;
                     vectorized_work(Slope {
                         dz: (below, count * k),
@@ -274,7 +304,7 @@ fn backward_chunk<T: Real>(
                         act: s.hidden,
                     });
                 } else if let Some(dx) = &mut dx[a] {
-                    gemm(dz, w.t(), T::one(), &mut dx[(row - rows.start) * k..][..n * k], k);
+                    gemm(dz, w, T::one(), &mut dx[(row - rows.start) * k..][..n * k], k);
                 }
             }
         }
