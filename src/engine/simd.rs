@@ -5,6 +5,7 @@
 
 use super::parallel;
 use super::real::{DType, Real};
+use super::store::Store;
 
 /// A body to be compiled for each instruction set. `run` and all that it calls are `#[inline(always)]`, without
 /// closures: what is left out of line is compiled for any machine.
@@ -60,25 +61,25 @@ pub fn fma<const ISA: u8, T: Real>(a: T, b: T, c: T) -> T {
     if ISA == ANY { a * b + c } else { a.mul_add(b, c) }
 }
 
-/// Inner product.
+/// Inner product of rows that may be stored in 16 bits.
 #[inline(always)]
-pub fn dot<const ISA: u8, T: Real>(a: &[T], b: &[T]) -> T {
+pub fn dot<const ISA: u8, A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
     #[cfg(target_arch = "x86_64")]
-    if T::DTYPE == DType::F32 && ISA != ANY {
+    if A::DTYPE == DType::F32 && B::DTYPE == DType::F32 && ISA != ANY {
         // Left to the compiler, the reduction makes it cut the whole product into pairs of elements.
         let (a, b): (&[f32], &[f32]) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
         // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
         let dot = unsafe { if ISA == AVX512 { x86::dot_avx512(a, b) } else { x86::dot_avx2(a, b) } };
-        return bytemuck::cast::<[f32; 1], [T; 1]>([dot])[0];
+        return bytemuck::cast::<[f32; 1], [A::Sum; 1]>([dot])[0];
     }
     parallel::dot(a, b)
 }
 
 /// y += alpha x
 #[inline(always)]
-pub fn axpy<const ISA: u8, T: Real>(alpha: T, x: &[T], y: &mut [T]) {
+pub fn axpy<const ISA: u8, S: Store>(alpha: S::Sum, x: &[S], y: &mut [S::Sum]) {
     for (y, &x) in y.iter_mut().zip(x) {
-        *y = fma::<ISA, T>(alpha, x, *y);
+        *y = fma::<ISA, S::Sum>(alpha, x.load(), *y);
     }
 }
 

@@ -115,9 +115,9 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
             let y_c = self.at(self.y, column);
             if let (Some(other), Some((to, inverse))) = (self.other, &mut out.dots) {
                 if !silent {
-                    to[e - first] += dot::<ISA, T>(&y_l[..n], self.at(other, column));
+                    to[e - first] += dot::<ISA, T, T>(&y_l[..n], self.at(other, column));
                 }
-                inverse[e - first] = dot::<ISA, T>(y_c, &other_l[..n]);
+                inverse[e - first] = dot::<ISA, T, T>(y_c, &other_l[..n]);
             }
             axpy::<ISA, T>(own, y_c, &mut sum[..n]);
             if !silent {

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::segment::{Place, Segment};
-use crate::engine::parallel::{axpy, dot, prefetch};
+use crate::engine::parallel::prefetch;
+use crate::engine::simd::{self, LANES, axpy, dot};
 use crate::engine::{Real, Store};
 use crate::graph::Graph;
 
@@ -57,16 +58,16 @@ impl<'a, T: Real, S: Store<Sum = T>, const D: usize> Edges<'a, S, D> {
 
     /// The logit before activation and temperature: t_perp . U_g + o_g.
     #[inline(always)]
-    fn inner(&self, g: usize, t: usize, row: &[S]) -> T {
+    fn inner<const ISA: u8>(&self, g: usize, t: usize, row: &[S]) -> T {
         let query = self.query(g);
-        dot(&row[..query.len()], query) + self.s[t] * self.c[g] + self.o[g]
+        dot::<ISA, _, _>(&row[..query.len()], query) + self.s[t] * self.c[g] + self.o[g]
     }
 
     /// The derivative of the activation at the logit of an edge.
     #[inline(always)]
-    fn slope(&self, g: usize, t: usize, row: &[S]) -> T {
+    fn slope<const ISA: u8>(&self, g: usize, t: usize, row: &[S]) -> T {
         match self.slope {
-            Some(slope) if self.inner(g, t, row) <= T::zero() => slope,
+            Some(slope) if self.inner::<ISA>(g, t, row) <= T::zero() => slope,
             _ => T::one(),
         }
     }
@@ -129,7 +130,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
     }
 
     #[inline(always)]
-    fn piece(&self, _row: usize, range: Range<usize>, sole: bool, place: Place<'_, T>) {
+    fn piece<const ISA: u8>(&self, _row: usize, range: Range<usize>, sole: bool, place: Place<'_, T>) {
         let edges = &self.edges;
         let Place { row, scalars, entries } = place;
         let row = &mut row[..edges.widths().0];
@@ -142,7 +143,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
             for (i, logit) in logits.iter_mut().enumerate() {
                 let e = first + i;
                 edges.prefetch(e + AHEAD);
-                let z = edges.inner(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
+                let z = edges.inner::<ISA>(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
                 *logit = edges.activate(z) * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
                 top = top.max(*logit);
             }
@@ -152,12 +153,14 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
                 scale(by, row);
             }
             max = top;
-            let weight = &mut weight[..logits.len()];
-            weight.copy_from_slice(logits);
-            exponentials(weight, shift(max));
-            for (i, &w) in weight.iter().enumerate() {
+            let by = shift(max);
+            for (w, &logit) in weight.iter_mut().zip(&*logits) {
+                *w = logit - by;
+            }
+            simd::exponentials(&mut weight[..logits.len().next_multiple_of(LANES)]);
+            for (i, &w) in weight[..logits.len()].iter().enumerate() {
                 sum += w;
-                axpy(w, edges.row(first + i), row);
+                axpy::<ISA, _>(w, edges.row(first + i), row);
             }
         }
         scalars.copy_from_slice(&[max, sum]);
@@ -180,7 +183,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
     }
 
     #[inline(always)]
-    fn merge(&self, _row: usize, partial: &[T], partial_scalars: &[T], place: Place<'_, T>) {
+    fn merge<const ISA: u8>(&self, _row: usize, partial: &[T], partial_scalars: &[T], place: Place<'_, T>) {
         let stats = || partial_scalars.chunks_exact(2);
         let max = shift(stats().fold(T::neg_infinity(), |max, s| max.max(s[0])));
         let sum = stats().fold(T::zero(), |sum, s| sum + s[1] * (s[0] - max).fast_exp());
@@ -188,7 +191,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
         place.scalars.copy_from_slice(&[max, sum]);
         place.row.fill(T::zero());
         for (part, s) in partial.chunks_exact(place.row.len().max(1)).zip(stats()) {
-            axpy((s[0] - max).fast_exp() * by, part, place.row);
+            axpy::<ISA, _>((s[0] - max).fast_exp() * by, part, place.row);
         }
         exponentials(place.entries, max);
         scale(by, place.entries);
@@ -213,18 +216,18 @@ pub(super) struct HeadBackward<'a, S: Store, const D: usize> {
 impl<T: Real, S: Store<Sum = T>, const D: usize> HeadBackward<'_, S, D> {
     /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
     #[inline(always)]
-    fn through_projection(&self, group: usize, place: &mut Place<'_, T>) {
+    fn through_projection<const ISA: u8>(&self, group: usize, place: &mut Place<'_, T>) {
         if !place.row.is_empty() && !self.r_p.is_empty() {
             let m = self.edges.widths().1;
             let q = self.graph.groups.relation.host()[group + self.first.0] as usize;
-            axpy(place.scalars[0], &self.r_p[q * m..][..m], place.row);
+            axpy::<ISA, _>(place.scalars[0], &self.r_p[q * m..][..m], place.row);
         }
     }
 }
 
 impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_, S, D> {
     #[inline(always)]
-    fn piece(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
+    fn piece<const ISA: u8>(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
         let (n, _, k) = edges.widths();
         let group = group + self.first.0;
@@ -239,7 +242,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_,
             let x = edges.row(e);
             let mut d = T::zero();
             if let Some(d_agg) = d_agg {
-                d = dot(d_agg, x);
+                d = dot::<ISA, _, _>(d_agg, x);
             }
             if let Some(d_alpha) = self.d_alpha {
                 d += d_alpha[e];
@@ -247,25 +250,31 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_,
             let d = self.alpha[e] * (d - inner) * edges.inverse_temperature;
             *out = d;
             let t = edges.tail[e] as usize;
-            let d = d * edges.slope(group, t, x);
+            let d = d * edges.slope::<ISA>(group, t, x);
             sum_s += d * edges.s[t];
             sum += d;
             if with_row {
-                axpy(d, &x[..k], row);
+                axpy::<ISA, _>(d, &x[..k], row);
             }
         }
         place.scalars.copy_from_slice(&[sum_s, sum]);
         if sole {
-            self.through_projection(group - self.first.0, &mut place);
+            self.through_projection::<ISA>(group - self.first.0, &mut place);
         }
     }
 
     #[inline(always)]
-    fn merge(&self, group: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
-        super::segment::add_rows(partial, place.row);
+    fn merge<const ISA: u8>(
+        &self,
+        group: usize,
+        partial: &[T],
+        partial_scalars: &[T],
+        mut place: Place<'_, T>,
+    ) {
+        super::segment::add_rows::<ISA, T>(partial, place.row);
         place.scalars.fill(T::zero());
-        super::segment::add_rows(partial_scalars, place.scalars);
-        self.through_projection(group, &mut place);
+        super::segment::add_rows::<ISA, T>(partial_scalars, place.scalars);
+        self.through_projection::<ISA>(group, &mut place);
     }
 }
 
@@ -287,10 +296,10 @@ pub(super) struct TailBackward<'a, S: Store, const D: usize> {
 impl<T: Real, S: Store<Sum = T>, const D: usize> TailBackward<'_, S, D> {
     /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
     #[inline(always)]
-    fn through_projection(&self, t: usize, place: &mut Place<'_, T>) {
+    fn through_projection<const ISA: u8>(&self, t: usize, place: &mut Place<'_, T>) {
         if !place.row.is_empty() && !self.p.is_empty() {
             let n = self.edges.widths().0;
-            axpy(place.scalars[0], &self.p[(t + self.first) * n..][..n], place.row);
+            axpy::<ISA, _>(place.scalars[0], &self.p[(t + self.first) * n..][..n], place.row);
         }
     }
 }
@@ -302,7 +311,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for TailBackward<'_,
     }
 
     #[inline(always)]
-    fn piece(&self, t: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
+    fn piece<const ISA: u8>(&self, t: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
         let (n, _, k) = edges.widths();
         let last = self.edge.len() - 1;
@@ -326,26 +335,26 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for TailBackward<'_,
             }
             let e = self.edge[i] as usize;
             let g = edges.group[e] as usize;
-            let d = self.d[e] * edges.slope(g, t + self.first, x);
+            let d = self.d[e] * edges.slope::<ISA>(g, t + self.first, x);
             w += d * edges.c[g];
             if with_row {
-                axpy(d, edges.query(g), &mut row[..k]);
+                axpy::<ISA, _>(d, edges.query(g), &mut row[..k]);
                 if let Some(d_agg) = gradient_row(self.d_agg, self.head[e] as usize, n) {
-                    axpy(self.alpha[e], d_agg, row);
+                    axpy::<ISA, _>(self.alpha[e], d_agg, row);
                 }
             }
         }
         place.scalars[0] = w;
         if sole {
-            self.through_projection(t, &mut place);
+            self.through_projection::<ISA>(t, &mut place);
         }
     }
 
     #[inline(always)]
-    fn merge(&self, t: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
-        super::segment::add_rows(partial, place.row);
+    fn merge<const ISA: u8>(&self, t: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
+        super::segment::add_rows::<ISA, T>(partial, place.row);
         place.scalars.fill(T::zero());
-        super::segment::add_rows(partial_scalars, place.scalars);
-        self.through_projection(t, &mut place);
+        super::segment::add_rows::<ISA, T>(partial_scalars, place.scalars);
+        self.through_projection::<ISA>(t, &mut place);
     }
 }

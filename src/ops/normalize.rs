@@ -47,7 +47,7 @@ impl<T: Real> SimdWork for Forward<'_, T> {
         let cols = self.y.len() / self.norms.len();
         let rows = self.y.chunks_exact_mut(cols).zip(self.x.chunks_exact(cols));
         for ((y, x), norm) in rows.zip(self.norms) {
-            *norm = simd::dot::<ISA, T>(x, x).sqrt();
+            *norm = simd::dot::<ISA, T, T>(x, x).sqrt();
             let by = T::one() / norm.max(self.floor);
             y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * by);
         }
@@ -77,7 +77,7 @@ impl<T: Real> SimdWork for Backward<'_, T> {
             if norm == T::zero() {
                 continue;
             }
-            let inner = if norm > self.floor { simd::dot::<ISA, T>(y, dy) } else { T::zero() };
+            let inner = if norm > self.floor { simd::dot::<ISA, T, T>(y, dy) } else { T::zero() };
             let by = T::one() / norm.max(self.floor);
             for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = simd::fma::<ISA, T>(dy - y * inner, by, *dx);

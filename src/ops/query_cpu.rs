@@ -82,7 +82,7 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Forward<'_, T, W, 
                 continue;
             }
             let x: [T; W] = local(query.head(query.0.x, v));
-            let s_v = dot::<ISA, T>(&x[..n], query.head(query.0.p, v));
+            let s_v = dot::<ISA, T, T>(&x[..n], query.head(query.0.p, v));
             for group in own {
                 let q = relation[group] as usize;
                 let (r, r_p) = (query.relation(query.0.r, q), query.relation(query.0.r_p, q));
@@ -122,7 +122,7 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W,
                 for (inner, (&u, &du)) in inner.iter_mut().zip(u.iter().zip(du)) {
                     *inner = if query.0.tanh { du * (T::one() - u * u) } else { du };
                 }
-                ds += dot::<ISA, T>(&inner[..m], query.relation(query.0.r_p, q));
+                ds += dot::<ISA, T, T>(&inner[..m], query.relation(query.0.r_p, q));
                 axpy::<ISA, T>(T::one(), &inner[..k], &mut sum[..k]);
                 axpy::<ISA, T>(T::one(), &inner[..m], &mut d_r[q * m..][..m]);
                 axpy::<ISA, T>(s[group], &inner[..m], &mut d_r_p[q * m..][..m]);

@@ -9,7 +9,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::engine::Real;
-use crate::engine::parallel::{self, Work, rows_per_chunk, vectorized_work};
+use crate::engine::parallel::rows_per_chunk;
+use crate::engine::simd::{SimdWork, axpy, simd};
 use crate::graph::Pieces;
 
 /// What is written for one piece: a row of the main output, a few scalars of the same row, and one value per
@@ -20,11 +21,11 @@ pub(crate) struct Place<'a, T> {
     pub entries: &'a mut [T],
 }
 
-/// The work. Implementations are `#[inline(always)]`, so that they are compiled for AVX2 where it is there.
+/// The work. Implementations are `#[inline(always)]`, so that they are compiled for each instruction set (`SimdWork`).
 pub(crate) trait Segment<T: Real>: Sync {
     /// Adds the entries `range` of `row` to `place`. `sole`: the row has no other piece and `place` holds the
     /// outputs themselves; else it holds a zeroed partial result.
-    fn piece(&self, row: usize, range: Range<usize>, sole: bool, place: Place<'_, T>);
+    fn piece<const ISA: u8>(&self, row: usize, range: Range<usize>, sole: bool, place: Place<'_, T>);
 
     /// A row without entries, for outputs that are written and not added to.
     #[inline(always)]
@@ -32,17 +33,17 @@ pub(crate) trait Segment<T: Real>: Sync {
 
     /// Merges the partial results of a split row, in piece order, into its outputs.
     #[inline(always)]
-    fn merge(&self, _row: usize, partial: &[T], partial_scalars: &[T], place: Place<'_, T>) {
-        add_rows(partial, place.row);
-        add_rows(partial_scalars, place.scalars);
+    fn merge<const ISA: u8>(&self, _row: usize, partial: &[T], partial_scalars: &[T], place: Place<'_, T>) {
+        add_rows::<ISA, T>(partial, place.row);
+        add_rows::<ISA, T>(partial_scalars, place.scalars);
     }
 }
 
 #[inline(always)]
-pub(crate) fn add_rows<T: Real>(partial: &[T], out: &mut [T]) {
+pub(crate) fn add_rows<const ISA: u8, T: Real>(partial: &[T], out: &mut [T]) {
     if !out.is_empty() {
         for part in partial.chunks_exact(out.len()) {
-            parallel::axpy(T::one(), part, out);
+            axpy::<ISA, T>(T::one(), part, out);
         }
     }
 }
@@ -86,7 +87,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
         }
     }
     tasks.into_par_iter().for_each(|(rows, base, place)| {
-        vectorized_work(SoleRows { pieces, work, rows, base, place, width, count, with_entries })
+        simd(SoleRows { pieces, work, rows, base, place, width, count, with_entries })
     });
     if pieces.split.is_empty() {
         return;
@@ -111,7 +112,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
         });
         let places: Vec<_> = places.collect();
         places.into_par_iter().for_each(|(p, range, place)| {
-            vectorized_work(SplitPiece { work, row: piece_row[p] as usize, range, place })
+            simd(SplitPiece { work, row: piece_row[p] as usize, range, place })
         });
     }
 
@@ -135,7 +136,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
     places.into_par_iter().for_each(|(v, slots, place)| {
         let partial = &partial[slots.start * width..slots.end * width];
         let partial_scalars = &partial_scalars[slots.start * count..slots.end * count];
-        vectorized_work(Merge { work, row: v, partial, partial_scalars, place })
+        simd(Merge { work, row: v, partial, partial_scalars, place })
     });
 }
 
@@ -161,9 +162,9 @@ struct SoleRows<'a, T, S> {
     with_entries: bool,
 }
 
-impl<T: Real, S: Segment<T>> Work for SoleRows<'_, T, S> {
+impl<T: Real, S: Segment<T>> SimdWork for SoleRows<'_, T, S> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let SoleRows { pieces, work, rows, base, place, width, count, with_entries } = self;
         let (of_row, begin, end) = (pieces.of_row.host(), pieces.begin.host(), pieces.end.host());
         for (i, v) in rows.enumerate() {
@@ -175,7 +176,12 @@ impl<T: Real, S: Segment<T>> Work for SoleRows<'_, T, S> {
                     let p = of_row[v] as usize;
                     let range = begin[p] as usize..end[p] as usize;
                     let own = if with_entries { range.start - base..range.end - base } else { 0..0 };
-                    work.piece(v, range, true, Place { row, scalars, entries: &mut place.entries[own] });
+                    work.piece::<ISA>(
+                        v,
+                        range,
+                        true,
+                        Place { row, scalars, entries: &mut place.entries[own] },
+                    );
                 }
                 _ => {}
             }
@@ -191,10 +197,10 @@ struct SplitPiece<'a, T, S> {
     place: Place<'a, T>,
 }
 
-impl<T: Real, S: Segment<T>> Work for SplitPiece<'_, T, S> {
+impl<T: Real, S: Segment<T>> SimdWork for SplitPiece<'_, T, S> {
     #[inline(always)]
-    fn run(self) {
-        self.work.piece(self.row, self.range, false, self.place)
+    fn run<const ISA: u8>(self) {
+        self.work.piece::<ISA>(self.row, self.range, false, self.place)
     }
 }
 
@@ -207,9 +213,9 @@ struct Merge<'a, T, S> {
     place: Place<'a, T>,
 }
 
-impl<T: Real, S: Segment<T>> Work for Merge<'_, T, S> {
+impl<T: Real, S: Segment<T>> SimdWork for Merge<'_, T, S> {
     #[inline(always)]
-    fn run(self) {
-        self.work.merge(self.row, self.partial, self.partial_scalars, self.place)
+    fn run<const ISA: u8>(self) {
+        self.work.merge::<ISA>(self.row, self.partial, self.partial_scalars, self.place)
     }
 }

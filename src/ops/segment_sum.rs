@@ -8,6 +8,7 @@ use super::segment::{self, Outputs, Place, Segment};
 use crate::Result;
 use crate::engine::device::{Grid, kernels};
 use crate::engine::parallel::{self, RowWork, axpy, dot};
+use crate::engine::simd;
 use crate::engine::{Index, Real, Store, Tensor};
 use crate::graph::Pieces;
 use crate::with_store;
@@ -111,7 +112,7 @@ impl<'a, S: Store, const D: usize> Fixed<'a, S, D> {
 
 impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Fixed<'_, S, D> {
     #[inline(always)]
-    fn piece(&self, _row: usize, range: Range<usize>, _sole: bool, place: Place<'_, T>) {
+    fn piece<const ISA: u8>(&self, _row: usize, range: Range<usize>, _sole: bool, place: Place<'_, T>) {
         let out = &mut place.row[..if D > 0 { D } else { self.0.n }];
         let gathers = self.0.entry.is_some() || self.0.column.is_some();
         let last = range.end - 1;
@@ -121,8 +122,8 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Fixed<'_, S, D> 
             }
             let e = at(self.0.entry, i);
             match self.0.weight {
-                Some(weight) => axpy(weight[e], self.row(e), out),
-                None => axpy(T::one(), self.row(e), out),
+                Some(weight) => simd::axpy::<ISA, S>(weight[e], self.row(e), out),
+                None => simd::axpy::<ISA, S>(T::one(), self.row(e), out),
             }
         }
     }

@@ -162,8 +162,8 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             let c = self.column(e).0;
             let (mut t, mut back) = (T::zero(), T::zero());
             if let Some(d_agg) = above.d_agg {
-                t = dot::<ISA, T>(&g_l[..n], self.row_n(self.x_columns, c));
-                back = dot::<ISA, T>(&x_l[..n], self.row_n(d_agg, c + pairs.columns.start));
+                t = dot::<ISA, T, T>(&g_l[..n], self.row_n(self.x_columns, c));
+                back = dot::<ISA, T, T>(&x_l[..n], self.row_n(d_agg, c + pairs.columns.start));
             }
             if let Some(d_alpha) = above.d_alpha {
                 t += d_alpha[e];
@@ -177,7 +177,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         let mut s_l = T::zero();
         if let Some((p, _)) = self.projection {
             self.prefetch_row(p, l, n);
-            s_l = dot::<ISA, T>(self.row_n(p, l), &x_l[..n]);
+            s_l = dot::<ISA, T, T>(self.row_n(p, l), &x_l[..n]);
         }
         let mut d_x = [T::zero(); W];
         let mut w = T::zero();
@@ -186,7 +186,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
             if let Some((_, r_p)) = self.projection {
-                c_g = dot::<ISA, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
+                c_g = dot::<ISA, T, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
             }
             let o_g = self.o[group];
             let mut d_u = [T::zero(); W];

@@ -86,7 +86,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         let mut s_l = T::zero();
         if let Some((p, _)) = self.projection {
             self.prefetch_row(p, l, n);
-            s_l = dot::<ISA, T>(self.row_n(p, l), &x_l[..n]);
+            s_l = dot::<ISA, T, T>(self.row_n(p, l), &x_l[..n]);
             out.s[i] = s_l;
         }
         let mut agg = [T::zero(); W];
@@ -97,7 +97,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
             if let Some((_, r_p)) = self.projection {
-                c_g = dot::<ISA, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
+                c_g = dot::<ISA, T, T>(self.row_m(r_p, relation[group] as usize), &u_g[..m]);
                 out.c[group - first.1] = c_g;
             }
             let o_g = self.o[group];

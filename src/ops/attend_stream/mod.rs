@@ -120,7 +120,7 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
     #[inline(always)]
     pub fn inner<const ISA: u8>(&self, u: &[T], x: &[T], s: T, c: T, o: T) -> T {
         let k = self.widths().2;
-        dot::<ISA, T>(&u[..k], &x[..k]) + s * c + o
+        dot::<ISA, T, T>(&u[..k], &x[..k]) + s * c + o
     }
 
     #[inline(always)]

@@ -33,7 +33,7 @@ impl<T: Real> SimdWork for Products<'_, '_, T> {
                 prefetch(self.x.projection(v));
             }
             let v = self.rows[k];
-            self.out[(v - base) as usize] = dot::<ISA, T>(self.x.projection(v), self.x.entity(v));
+            self.out[(v - base) as usize] = dot::<ISA, T, T>(self.x.projection(v), self.x.entity(v));
         }
     }
 }
@@ -188,8 +188,8 @@ impl<'a, T: Real> All<'a, T> {
         let sign = if code & 1 == 0 { T::one() } else { -T::one() };
         residuals::<ISA, T>(&views, sign, (r, rp), scratch.positive, scratch.negative);
         let (positive, negative) = (&*scratch.positive, &*scratch.negative);
-        let near = distance(positive, dot::<ISA, T>(positive, positive), kind);
-        let far = distance(negative, dot::<ISA, T>(negative, negative), kind);
+        let near = distance(positive, dot::<ISA, T, T>(positive, positive), kind);
+        let far = distance(negative, dot::<ISA, T, T>(negative, negative), kind);
         let (value, weight) = loss.at(near - far);
         let share = T::one() / T::of(self.batch.len() as f64);
         let slopes = Slopes {
@@ -228,8 +228,10 @@ impl<'a, T: Real> All<'a, T> {
         sums: &mut [T],
     ) {
         let Slopes { positive: a, negative: b, sign } = slopes;
-        let (with_positive, with_negative) =
-            (sign * a * dot::<ISA, T>(rp, scratch.positive), sign * b * dot::<ISA, T>(rp, scratch.negative));
+        let (with_positive, with_negative) = (
+            sign * a * dot::<ISA, T, T>(rp, scratch.positive),
+            sign * b * dot::<ISA, T, T>(rp, scratch.negative),
+        );
         *kept_dot += with_positive + with_negative;
         let (c, d) = (
             sign * a * (views[0].product - views[1].product),
@@ -278,22 +280,22 @@ impl<'a, T: Real> All<'a, T> {
         for j in 0..m {
             dr[j] += fma::<ISA, T>(a, positive[j], fma::<ISA, T>(b, negative[j], decay * r[j]));
         }
-        let mut squares = dot::<ISA, T>(r, r);
+        let mut squares = dot::<ISA, T, T>(r, r);
         let shares = [(sign * a, sign * b), (-sign * a, T::zero()), (T::zero(), -sign * b)];
         for (slot, (view, (a, b))) in views.iter().zip(shares).enumerate() {
             y.fill(T::zero());
             view.add_to(T::one(), rp, y);
-            squares += dot::<ISA, T>(y, y);
+            squares += dot::<ISA, T, T>(y, y);
             for j in 0..m {
                 g[j] = fma::<ISA, T>(a, positive[j], fma::<ISA, T>(b, negative[j], decay * y[j]));
             }
             // The part of the gradient along y changes the norm alone, which the scaling takes away.
-            let along = if view.scaled { dot::<ISA, T>(y, g) } else { T::zero() };
+            let along = if view.scaled { dot::<ISA, T, T>(y, g) } else { T::zero() };
             for j in 0..m {
                 g[j] = view.scale * fma::<ISA, T>(-along, y[j], g[j]);
                 drp[j] = fma::<ISA, T>(view.product, g[j], drp[j]);
             }
-            let with_rp = dot::<ISA, T>(rp, g);
+            let with_rp = dot::<ISA, T, T>(rp, g);
             if slot == 0 {
                 axpy::<ISA, T>(T::one(), g, gradient);
                 *kept_dot += with_rp;
