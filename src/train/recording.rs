@@ -81,7 +81,7 @@ impl Stepper {
         }
         let why = match self.recordings.setting {
             CudaGraph::Off => "train.cuda_graph is off",
-            CudaGraph::Auto => match model.varies() {
+            CudaGraph::Auto => match self.balancer.waits().or(model.varies()) {
                 Some(why) => why,
                 None => return Some(gpu),
             },
