@@ -28,8 +28,9 @@ pub(super) fn pcgrad(gram: &Gram, order: impl Fn(usize) -> Vec<usize>) -> Vec<f6
 const SWEEPS: usize = 1000;
 /// Weights that move by less are found.
 const MOVED: f64 = 1e-13;
-/// A combination this much shorter than the longest gradient has no direction.
-const NO_DIRECTION: f64 = 1e-12;
+/// The square of a combination's length, as a share of the sum of its terms' squares, below which its direction is what
+/// rounding has left: gradients have single precision.
+const CANCELLED: f64 = 1e-8;
 
 /// CAGrad (Liu et al. 2021): with g_0 the mean gradient and G_w = sum_i w_i G_i,
 ///
@@ -52,9 +53,9 @@ pub(super) fn cagrad(gram: &Gram, c: f64) -> Vec<f64> {
         return vec![scale; losses];
     }
     let w = worst_served(gram, &with_mean, reach);
-    let length = product(&w, &gram.times(&w)).max(0.0).sqrt();
-    let longest = (0..losses).map(|i| gram.at(i, i)).fold(0.0, f64::max).sqrt();
-    let towards = if length <= NO_DIRECTION * longest { 0.0 } else { count * reach / length };
+    let square = product(&w, &gram.times(&w));
+    let terms: f64 = w.iter().enumerate().map(|(i, w)| w * w * gram.at(i, i)).sum();
+    let towards = if square <= CANCELLED * terms { 0.0 } else { count * reach / square.sqrt() };
     w.iter().map(|w| (1.0 + towards * w) * scale).collect()
 }
 
