@@ -441,7 +441,13 @@ fn a_tiny_set_is_learnt_by_heart() {
 /// The control of the multi-task models learns the target and nothing else.
 #[test]
 fn a_single_task_has_one_loss() {
-    let settings = ["model.name=single-task", "model.layers=[]", "train.lr=0.02", "head.widths=[32, 16]"];
+    let settings = [
+        "model.name=single-task",
+        "model.layers=[]",
+        "train.lr=0.02",
+        "head.widths=[32, 16]",
+        "head.activation=elu",
+    ];
     let losses = overfit(&settings, 300);
     let [(name, first, last)] = &losses[..] else { panic!("{losses:?}") };
     assert_eq!(name, "bce/enrolled");
