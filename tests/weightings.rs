@@ -359,7 +359,8 @@ fn a_restored_rule_goes_on_with_the_same_bits() {
         let mut fresh = restored(&rule);
         for step in 0..11u64 {
             if step % 3 == 0 {
-                (rule.begin_epoch(), fresh.begin_epoch());
+                rule.begin_epoch();
+                fresh.begin_epoch();
             }
             let at = |i: u64| Philox::new(1, 2).uniform_at(4 * step + i) as f64 + 0.1;
             for rule in [&mut rule, &mut fresh] {

@@ -110,8 +110,8 @@ impl Balancer {
         self.losses.is_some() || self.waits().is_some()
     }
 
-    /// What the host gives to the step to come, number `step` of the run: it uploads to the GPU of `device` and does nothing
-    /// else that lasts, and may be done again.
+    /// What the host gives to the step to come, number `step` of the run: it uploads to the GPU of `device` and does
+    /// nothing else that lasts, and may be done again.
     pub fn prepare(&mut self, device: &Device, step: u64) -> Result<()> {
         self.step = step;
         self.weights_on_gpu = match (&self.losses, device) {
@@ -126,8 +126,8 @@ impl Balancer {
         Ok(())
     }
 
-    /// Learns from a step that has run, where the rule does: its losses as they were weighted (unweighted, that is, by this
-    /// rule), its log, and the learning rate of the rule's own numbers.
+    /// Learns from a step that has run, where the rule does: its losses before the rule's weights, its log, and the
+    /// learning rate of the rule's own numbers.
     pub fn observe(&mut self, losses: &[f64], log: &BalanceLog, lr: f64) -> Result<()> {
         match &mut self.losses {
             Some(rule) => rule.observe(losses, &log.norms, lr),

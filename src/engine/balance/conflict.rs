@@ -3,9 +3,9 @@
 
 use super::gram::Gram;
 
-/// PCGrad (Yu et al. 2020): each gradient loses its part against every other, one after the other; the results are added.
-/// `order(i)` are the losses in the order in which gradient i meets them. Returns the weight of each gradient in the sum,
-/// 1 or more.
+/// PCGrad (Yu et al. 2020): each gradient loses its part against every other, one after the other; the results are
+/// added. `order(i)` are the losses in the order in which gradient i meets them. Returns the weight of each gradient in
+/// the sum, 1 or more.
 pub(super) fn pcgrad(gram: &Gram, order: impl Fn(usize) -> Vec<usize>) -> Vec<f64> {
     let mut sum = vec![0.0; gram.losses];
     for i in 0..gram.losses {
@@ -59,9 +59,9 @@ pub(super) fn cagrad(gram: &Gram, c: f64) -> Vec<f64> {
     w.iter().map(|w| (1.0 + towards * w) * scale).collect()
 }
 
-/// argmin over the simplex of <w, b> + reach sqrt(w' M w), from equal weights, by minimising exactly along the line between
-/// each pair of losses in turn. The function is convex and the pairs span the simplex, so the search ends at its minimum;
-/// with two losses after one line.
+/// argmin over the simplex of <w, b> + reach sqrt(w' M w), from equal weights, by minimising exactly along the line
+/// between each pair of losses in turn. The function is convex, and smooth where the combination is not 0, so the search
+/// ends at its minimum; with two losses after one line.
 fn worst_served(gram: &Gram, b: &[f64], reach: f64) -> Vec<f64> {
     let losses = gram.losses;
     let mut w = vec![1.0 / losses as f64; losses];

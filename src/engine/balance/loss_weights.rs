@@ -1,5 +1,5 @@
-//! Rules that weight losses, and that know their weights before a step: they follow from losses and norms of the steps before.
-//! So a step needs not wait for them, and a recorded one reads them where the host has written them.
+//! Rules that weight whole losses (docs/model.md, 17d to 17f). Their weights follow from losses and norms of the steps
+//! before, so no step waits for them, and a recorded one reads them where the host has written them.
 
 use std::collections::BTreeMap;
 
@@ -163,7 +163,7 @@ impl LossWeights {
     }
 }
 
-/// One number for each loss, moved by the run's optimizer: log-variances or weights, in single precision as the parameters.
+/// One number for each loss, moved by the run's optimizer: log-variances or weights, in single precision as parameters.
 struct Learned {
     /// (1, losses); no parameter before the first step.
     params: Params,
