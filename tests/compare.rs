@@ -195,7 +195,7 @@ fn all_models_against_the_best_baseline() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waata"));
     command.args(["compare", "--models", "all", "--data", SAMPLE, "--device", "cpu", "--out", "out"]);
     command
-        .args(["--resamples", "200", "--seeds", "2", "--weightings", "sum,cosine"])
+        .args(["--resamples", "200", "--seeds", "2", "--weightings", "sum,cagrad"])
         .current_dir(folder.path());
     settings.iter().for_each(|s| _ = command.args(["--set", s]));
     let (stdout, stderr) = succeed(&command.output().unwrap());
@@ -210,6 +210,7 @@ fn all_models_against_the_best_baseline() {
         assert!(of(&model).iter().all(|r| r.metrics["ndcg@10"].is_finite()));
     }
     assert_eq!((of("ease").len(), of("bpr-mf").len(), of("waa-ta").len()), (1, 2, 4));
+    assert_eq!(of("single-task").len(), 2, "one loss has one weighting");
     assert_eq!((of("ease")[0].run.as_str(), of("waa-ta1").len()), ("ease-none-none-1", 2));
     let summary = read_summary(&folder.path().join("out/summary.csv")).unwrap();
     let ranked: Vec<_> = summary.iter().filter(|r| r.metric == "ndcg@10").collect();

@@ -425,7 +425,7 @@ fn overfit(settings: &[&str], steps: usize) -> Vec<(String, f64, f64)> {
 fn a_tiny_set_is_learnt_by_heart() {
     // ReLU units can satisfy orthogonality by dying, which ends what they could learn: with them it is left out.
     let heads: [&[&str]; 2] = [&["head.activation=elu"], &["loss.orth_weight=0"]];
-    for combine in ["sum", "metabalance", "metabalance_x_cosine"] {
+    for combine in ["sum", "metabalance", "metabalance_x_cosine", "uncertainty", "pcgrad", "cagrad"] {
         for head in heads {
             let combine = format!("weighting.combine={combine}");
             let mut settings =
@@ -436,6 +436,22 @@ fn a_tiny_set_is_learnt_by_heart() {
             }
         }
     }
+}
+
+/// The control of the multi-task models learns the target and nothing else.
+#[test]
+fn a_single_task_has_one_loss() {
+    let settings = [
+        "model.name=single-task",
+        "model.layers=[]",
+        "train.lr=0.02",
+        "head.widths=[32, 16]",
+        "head.activation=elu",
+    ];
+    let losses = overfit(&settings, 300);
+    let [(name, first, last)] = &losses[..] else { panic!("{losses:?}") };
+    assert_eq!(name, "bce/enrolled");
+    assert!(*last < 0.01, "from {first} to {last}");
 }
 
 #[test]

@@ -168,6 +168,7 @@ impl<'a> Training<'a> {
     fn epoch(&mut self, epoch: u64) -> Vec<[usize; 4]> {
         let sampler = self.sampler();
         self.model.begin_epoch().unwrap();
+        self.stepper.begin_epoch();
         let mut asked = vec![];
         for chosen in sampler.epoch(epoch).chunks(BATCH) {
             let batch = sampler.batch(epoch, chosen);
@@ -202,7 +203,7 @@ impl<'a> Training<'a> {
 
 const REPLAYED: &str = "steps are replayed as one CUDA graph each";
 
-/// Two epochs with triples between them. `off`: kernel by kernel.
+/// Three epochs with triples after the first. `off`: kernel by kernel.
 fn train(data: &Dataset, settings: &[&str], off: bool) -> (Trained, Vec<String>) {
     let mut settings = settings.to_vec();
     if off {
@@ -213,6 +214,7 @@ fn train(data: &Dataset, settings: &[&str], off: bool) -> (Trained, Vec<String>)
     training.epoch(0);
     training.triples();
     training.epoch(1);
+    training.epoch(2);
     let notes = std::mem::take(&mut training.notes);
     (training.end(), notes)
 }
@@ -241,6 +243,15 @@ fn every_optimizer() {
 fn sums_and_weightings() {
     same_bits(&["weighting.combine=sum", "loss.ranking=bpr", "attention.mode=differentiated"]);
     same_bits(&["weighting.granularity=global", "weighting.cosine_granularity=tensor", "loss.ranking=bpr"]);
+}
+
+/// Weights of losses that the host knows before a step are written before its replay.
+#[test]
+fn weights_of_whole_losses() {
+    for rule in ["uncertainty", "dwa", "gradnorm"] {
+        let rule = format!("weighting.combine={rule}");
+        same_bits(&[&rule, "weighting.lr=0.05", "train.schedule=linear"]);
+    }
 }
 
 /// Two optimizers, one of them shared with the triples' phase, and clamped entities.
@@ -295,6 +306,8 @@ fn what_varies_is_launched_and_says_why() {
         (&["model.propagation=history"], "model.propagation"),
         (&["loss.ranking=softmax", "loss.softmax_mask_seen=true"], "loss.softmax_mask_seen"),
         (&["kg.phase=joint"], "kg.phase"),
+        (&["weighting.combine=pcgrad"], "pcgrad"),
+        (&["weighting.combine=cagrad"], "cagrad"),
     ] {
         let config = config(settings);
         let mut training = Training::new(&data, &config);

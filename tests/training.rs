@@ -48,6 +48,11 @@ const CONFIGURATIONS: &[&[&str]] = &[
         "model.course_output=separate",
         "train.optimizer=adagrad",
     ],
+    &["weighting.combine=uncertainty", "weighting.lr=0.05"],
+    &["weighting.combine=dwa"],
+    &["weighting.combine=gradnorm", "train.optimizer=rmsprop", "train.head_lr=0.003"],
+    &["weighting.combine=pcgrad", "loss.ranking=bpr"],
+    &["weighting.combine=cagrad", "loss.ranking=bpr"],
 ];
 
 fn config(settings: &[&str]) -> Config {

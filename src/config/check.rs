@@ -63,6 +63,21 @@ impl Config {
         )?;
         refuse(!(0.0..=1.0).contains(&w.relax), "weighting.relax", "must be in [0, 1]", "try 0.7")?;
         refuse(!(0.0..1.0).contains(&w.beta), "weighting.beta", "must be in [0, 1)", "try 0.9")?;
+        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        refuse(!not_negative(w.lr), "weighting.lr", "must not be negative", "0 means train.lr")?;
+        refuse(
+            !not_negative(w.dwa_temperature) || w.dwa_temperature == 0.0,
+            "weighting.dwa_temperature",
+            "must be positive",
+            "the paper of dwa has 2",
+        )?;
+        refuse(
+            !not_negative(w.gradnorm_alpha),
+            "weighting.gradnorm_alpha",
+            "must not be negative",
+            "try 1.5",
+        )?;
+        refuse(!(0.0..1.0).contains(&w.cagrad_c), "weighting.cagrad_c", "must be in [0, 1)", "try 0.4")?;
         refuse(
             self.eval.k.is_empty() || self.eval.k.contains(&0),
             "eval.k",

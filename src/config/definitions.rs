@@ -62,7 +62,7 @@ pub const DEFINITIONS: &[Definition] = &[
     define_as("esmm", "products of probabilities along the funnel", Vectors, ENTIRE),
     define_as("esm2", "ESMM with an act between enrolment and completion", Vectors, ENTIRE),
     define_as("ctcvr", "one net for the last behaviour of the funnel", Vectors, ENTIRE),
-    define_as("single-task", "a model for each task, nothing shared", Vectors, PLAIN),
+    define_as("single-task", "one network for the target task alone", Vectors, PLAIN),
     define_as("shared-bottom", "one representation, a tower for each task", Vectors, PLAIN),
     define_as(
         "bpr-mf",

@@ -159,6 +159,11 @@ mod tests {
             ("train.lr", "has no `=`"),
             ("attention.edge_bias=recency", "attention.mode=differentiated"),
             ("eval.metric=ndcg@7", "eval.metric"),
+            ("weighting.combine=best", "expected one of"),
+            ("weighting.lr=-1", "weighting.lr"),
+            ("weighting.dwa_temperature=0", "weighting.dwa_temperature"),
+            ("weighting.gradnorm_alpha=-0.5", "weighting.gradnorm_alpha"),
+            ("weighting.cagrad_c=1", "weighting.cagrad_c"),
         ] {
             let error = resolve(&[setting]).unwrap_err();
             assert_eq!(error.exit_code(), 2);

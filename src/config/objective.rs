@@ -168,7 +168,12 @@ choice!(Combine {
     Metabalance,
     Cosine,
     #[default]
-    MetabalanceXCosine
+    MetabalanceXCosine,
+    Uncertainty,
+    Dwa,
+    Gradnorm,
+    Pcgrad,
+    Cagrad
 });
 choice!(Strategy {
     A,
@@ -187,7 +192,8 @@ choice!(CosineKind {
     Unweighted
 });
 
-/// How task gradients meet on the shared parameters: (17), (18) and what the paper claims but does not write.
+/// How task gradients meet on the shared parameters: (17), (18), what the paper claims but does not write, and rules to
+/// compare it with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightingConfig {
@@ -198,6 +204,12 @@ pub struct WeightingConfig {
     pub granularity: Granularity,
     pub cosine: CosineKind,
     pub cosine_granularity: Granularity,
+    /// Learning rate of `uncertainty` and `gradnorm`; 0 means `train.lr`.
+    pub lr: f64,
+    /// T of `dwa`.
+    pub dwa_temperature: f64,
+    pub gradnorm_alpha: f64,
+    pub cagrad_c: f64,
 }
 
 impl Default for WeightingConfig {
@@ -210,6 +222,10 @@ impl Default for WeightingConfig {
             granularity: Default::default(),
             cosine: Default::default(),
             cosine_granularity: Granularity::Global,
+            lr: 0.0,
+            dwa_temperature: 2.0,
+            gradnorm_alpha: 1.5,
+            cagrad_c: 0.4,
         }
     }
 }

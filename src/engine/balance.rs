@@ -1,94 +1,32 @@
-//! How the gradients of several losses meet on shared parameters: MetaBalance (docs/model.md, 17b), cosine similarity
-//! to the target's gradient (17c), or both.
+//! How the gradients of several losses meet on shared parameters (docs/model.md, 17b to 17h). Three kinds of rules:
+//! against the target's gradient, weights of whole losses, and weights from the inner products of all gradients.
 //!
 //! Every loss's gradient is taken apart first; so one pass measures them and a second forms the weighted sum, and
 //! no loss can be lost because another does not reach a tensor.
 
+mod against_target;
+mod conflict;
 mod device;
+mod gram;
+mod loss_weights;
 mod moments;
+mod options;
 
 use std::collections::BTreeMap;
 
 use super::bits;
-use super::device::{Gpu, GpuBuffer};
+use super::device::{Device, Gpu, GpuBuffer};
+use super::random::Philox;
 use super::rows::Gradient;
 use super::sum::Factor;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
+use against_target::cosine;
+use gram::Gram;
+use loss_weights::LossWeights;
 use moments::Moments;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Combine {
-    /// Plain addition, formula (18) as printed.
-    Sum,
-    /// Auxiliary gradients scaled towards the target's length.
-    MetaBalance,
-    /// Auxiliary gradients weighted by their cosine with the target's.
-    Cosine,
-    /// The product of both factors.
-    #[default]
-    MetaBalanceCosine,
-}
-
-/// Which auxiliary gradients MetaBalance scales, by the moving averages m of the gradients' lengths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// Only those that are longer than the target's.
-    A,
-    /// Only those that are shorter.
-    B,
-    /// All.
-    #[default]
-    C,
-}
-
-/// What lengths and cosines are taken of: each parameter tensor alone, or all of them as one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Granularity {
-    #[default]
-    Tensor,
-    Global,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CosineKind {
-    /// max(0, cos)
-    #[default]
-    Weighted,
-    /// 1 where cos >= 0, else 0
-    Unweighted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    pub combine: Combine,
-    pub strategy: Strategy,
-    /// r: 0 leaves lengths as they are, 1 makes them the target's.
-    pub relax: f64,
-    /// Memory of the moving averages.
-    pub beta: f64,
-    /// Added to m_i in m_0 / m_i; public implementations have 1e-5. Not needed: m_i = 0 is guarded.
-    pub eps: f64,
-    pub granularity: Granularity,
-    pub cosine: CosineKind,
-    pub cosine_granularity: Granularity,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            combine: Combine::default(),
-            strategy: Strategy::default(),
-            relax: 0.7,
-            beta: 0.9,
-            eps: 0.0,
-            granularity: Granularity::Tensor,
-            cosine: CosineKind::default(),
-            cosine_granularity: Granularity::Global,
-        }
-    }
-}
+pub use options::{Combine, CosineKind, Granularity, Options, Strategy};
 
 /// Of each loss, over all shared tensors together; loss 0 is the target.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,6 +46,8 @@ pub struct BalanceLog {
 pub struct Weighing {
     /// Factor of loss i on tensor t: `factors[t][i]`. On a GPU it stands there, and the host does not know it yet.
     pub factors: Vec<Vec<Factor>>,
+    /// Factor of loss i on the parameters of one task: 1, unless the rule weights whole losses.
+    pub whole: Vec<Factor>,
     pub report: Report,
 }
 
@@ -137,43 +77,74 @@ pub struct Balancer {
     moving: Vec<f64>,
     /// The same on the GPU that weighs, where recorded work finds it; the host's copy follows with each report.
     moving_on_gpu: Option<GpuBuffer>,
+    /// Of rules that weight whole losses.
+    losses: Option<LossWeights>,
+    /// Their weights in the step to come, (1, losses), on the GPU that weighs.
+    weights_on_gpu: Option<Tensor>,
+    /// Number of the step to come.
+    step: u64,
 }
 
-/// Gradients shorter than this have no direction.
-const NO_DIRECTION: f64 = 1e-12;
-/// A loss whose m_i is smaller than this share of m_0 is left as it is: the ratio would be noise, or infinite.
-const GUARD: f64 = 1e-12;
-
-impl Options {
-    /// MetaBalance's factor of an auxiliary loss.
-    fn balance(&self, m_target: f64, m: f64) -> f64 {
-        let applies = match self.strategy {
-            Strategy::A => m > m_target,
-            Strategy::B => m < m_target,
-            Strategy::C => true,
-        };
-        if !applies || m <= GUARD * m_target {
-            return 1.0;
-        }
-        self.relax * m_target / (m + self.eps) + (1.0 - self.relax)
-    }
-
-    fn similarity(&self, cosine: f64) -> f64 {
-        match self.cosine {
-            CosineKind::Weighted => cosine.max(0.0),
-            CosineKind::Unweighted => (cosine >= 0.0) as u8 as f64,
-        }
-    }
-}
-
-fn cosine(target: &Moments, other: &Moments) -> f64 {
-    let (a, b) = (target.square.sqrt(), other.square.sqrt());
-    if a < NO_DIRECTION || b < NO_DIRECTION { 0.0 } else { (other.inner / a / b).clamp(-1.0, 1.0) }
-}
+/// Of the orders in which PCGrad visits losses.
+const ORDER_STREAM: u64 = 0x6F72_6465_7200_0000;
 
 impl Balancer {
     pub fn new(options: Options) -> Balancer {
-        Balancer { options, moving: vec![], moving_on_gpu: None }
+        let losses = LossWeights::new(&options);
+        Balancer { options, moving: vec![], moving_on_gpu: None, losses, weights_on_gpu: None, step: 0 }
+    }
+
+    /// Why no step can be recorded: the rule makes weights of the gradients on the host, in the middle of a step.
+    pub fn waits(&self) -> Option<&'static str> {
+        match self.options.combine {
+            Combine::PcGrad => {
+                Some("pcgrad projects by inner products that the host reads (weighting.combine)")
+            }
+            Combine::CaGrad => Some("cagrad is solved on the host in each step (weighting.combine)"),
+            _ => None,
+        }
+    }
+
+    /// Whether the target's weight may differ from 1, too.
+    pub fn weights_target(&self) -> bool {
+        self.losses.is_some() || self.waits().is_some()
+    }
+
+    /// What the host gives to the step to come, number `step` of the run: it uploads to the GPU of `device` and does
+    /// nothing else that lasts, and may be done again.
+    pub fn prepare(&mut self, device: &Device, step: u64) -> Result<()> {
+        self.step = step;
+        self.weights_on_gpu = match (&self.losses, device) {
+            (Some(rule), Device::Gpu(_)) => {
+                let weights: Vec<f32> = rule.weights()?.into_iter().map(|w| w as f32).collect();
+                // How many losses there are shows in the first step.
+                let known = !weights.is_empty();
+                known.then(|| Tensor::new(device, 1, weights.len(), &weights)).transpose()?
+            }
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// Learns from a step that has run, where the rule does: its losses before the rule's weights, its log, and the
+    /// learning rate of the rule's own numbers.
+    pub fn observe(&mut self, losses: &[f64], log: &BalanceLog, lr: f64) -> Result<()> {
+        match &mut self.losses {
+            Some(rule) => rule.observe(losses, &log.norms, lr),
+            None => Ok(()),
+        }
+    }
+
+    /// To be called before the first step of each epoch.
+    pub fn begin_epoch(&mut self) {
+        if let Some(rule) = &mut self.losses {
+            rule.begin_epoch();
+        }
+    }
+
+    /// Weights of the losses in the step to come, where the rule knows them before it.
+    pub fn loss_weights(&self) -> Result<Option<Vec<f64>>> {
+        self.losses.as_ref().map(LossWeights::weights).transpose()
     }
 
     /// Weights the gradients and adds them up. Returns the combined gradient of each tensor, `None` where no loss
@@ -212,6 +183,11 @@ impl Balancer {
                 format!("{}", odd.len()),
             ));
         }
+        moments::check(grads)?;
+        let tensors = moments::tensors(grads);
+        if self.waits().is_some() {
+            return self.by_gram(&tensors, losses);
+        }
         if self.moving.is_empty() {
             self.moving = vec![0.0; places * losses];
         }
@@ -220,12 +196,17 @@ impl Balancer {
                 (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
             return Err(Error::shape("gradient weighting", expected, got));
         }
-        moments::check(grads)?;
-        let tensors = moments::tensors(grads);
+        if let Some(rule) = &mut self.losses {
+            rule.expect(losses)?;
+        }
+        let whole = self.whole(&tensors, losses)?;
         if let Some(gpu) = tensors.iter().flatten().flatten().next().and_then(Tensor::gpu) {
             let options = self.options;
-            let (factors, found) = device::weigh(gpu, &options, &tensors, self.moving_on(gpu)?)?;
-            return Ok(Weighing { factors, report: Report(Outcome::OnDevice(found)) });
+            let (mut factors, found) = device::weigh(gpu, &options, &tensors, self.moving_on(gpu)?)?;
+            if self.losses.is_some() {
+                factors.fill(whole.clone());
+            }
+            return Ok(Weighing { factors, whole, report: Report(Outcome::OnDevice(found)) });
         }
         let moments = moments::measure(&tensors);
         let reached: Vec<Vec<bool>> = grads.iter().map(|g| g.iter().map(Option::is_some).collect()).collect();
@@ -239,9 +220,54 @@ impl Balancer {
         if matches!(self.options.combine, Combine::Cosine | Combine::MetaBalanceCosine) {
             self.apply_cosine(&mut weights, (&moments, &reached), (&total, &anywhere));
         }
+        if let Some(of_losses) = self.loss_weights()? {
+            weights.fill(of_losses);
+        }
         let factors = weights.iter().map(|w| w.iter().copied().map(Factor::Known).collect()).collect();
         let log = log_of(&moments, &total, weights);
-        Ok(Weighing { factors, report: Report(Outcome::Known(log)) })
+        Ok(Weighing { factors, whole, report: Report(Outcome::Known(log)) })
+    }
+
+    /// Factors of whole losses, the same on every parameter.
+    fn whole(&mut self, grads: &[Vec<Option<Tensor>>], losses: usize) -> Result<Vec<Factor>> {
+        let Some(weights) = self.loss_weights()? else { return Ok(vec![Factor::Known(1.0); losses]) };
+        let Some(gpu) = grads.iter().flatten().flatten().next().and_then(Tensor::gpu) else {
+            return Ok(weights.into_iter().map(Factor::Known).collect());
+        };
+        let single: Vec<f32> = weights.into_iter().map(|w| w as f32).collect();
+        let list = match self.weights_on_gpu.take().filter(|list| list.len() == losses) {
+            Some(list) => list,
+            None => Tensor::new(&Device::Gpu(gpu.clone()), 1, losses, &single)?,
+        };
+        Ok((0..losses).map(|i| Factor::OnDevice(list.clone(), i)).collect())
+    }
+
+    /// The weights of a rule about the gradients' inner products: the same on every shared tensor.
+    fn by_gram(&self, grads: &[Vec<Option<Tensor>>], losses: usize) -> Result<Weighing> {
+        let gram = Gram::measure(grads)?;
+        let order = |i: usize| {
+            let mut order: Vec<usize> = (0..losses).collect();
+            Philox::new(self.options.seed, ORDER_STREAM ^ (self.step << 24) ^ i as u64).shuffle(&mut order);
+            order
+        };
+        let weights = match self.options.combine {
+            Combine::CaGrad => conflict::cagrad(&gram, self.options.c),
+            _ => conflict::pcgrad(&gram, order),
+        };
+        let moments = |i: usize| Moments { square: gram.at(i, i), inner: gram.at(0, i) };
+        let total: Vec<Moments> = (0..losses).map(moments).collect();
+        let log = BalanceLog {
+            norms: total.iter().map(|m| m.square.sqrt()).collect(),
+            cosines: total.iter().map(|m| cosine(&total[0], m)).collect(),
+            weights: weights.clone(),
+            by_tensor: vec![weights.clone(); grads.len()],
+        };
+        let factors: Vec<Factor> = weights.into_iter().map(Factor::Known).collect();
+        Ok(Weighing {
+            factors: vec![factors; grads.len()],
+            whole: vec![Factor::Known(1.0); losses],
+            report: Report(Outcome::Known(log)),
+        })
     }
 
     /// The log of a weighing; `found` are the values of `Report::on_device`, of the last run of that work.
@@ -254,7 +280,12 @@ impl Balancer {
         self.moving = found.moving;
         let losses = found.moments.first().map_or(0, Vec::len);
         let total: Vec<Moments> = (0..losses).map(|i| found.moments.iter().map(|m| m[i]).sum()).collect();
-        Ok(log_of(&found.moments, &total, found.weights))
+        let weights = match self.loss_weights()? {
+            // Those that the step has had: the rule learns from it afterwards.
+            Some(weights) => vec![weights; found.weights.len()],
+            None => found.weights,
+        };
+        Ok(log_of(&found.moments, &total, weights))
     }
 
     fn moving_on(&mut self, gpu: &Gpu) -> Result<&mut GpuBuffer> {
@@ -265,76 +296,29 @@ impl Balancer {
         Ok(self.moving_on_gpu.insert(buffer))
     }
 
-    /// Updates the moving averages of one place and returns its factors.
-    fn balance(&mut self, place: usize, moments: &[Moments], reached: &[bool]) -> Vec<f64> {
-        let Options { beta, .. } = self.options;
-        let moving = &mut self.moving[place * moments.len()..][..moments.len()];
-        for ((m, moments), &reached) in moving.iter_mut().zip(moments).zip(reached) {
-            let norm = moments.square.sqrt();
-            if reached && norm.is_finite() {
-                *m = beta * *m + (1.0 - beta) * norm;
-            }
-        }
-        let scaled = |i: usize| i > 0 && reached[0] && reached[i];
-        let factor = |i| if scaled(i) { self.options.balance(moving[0], moving[i]) } else { 1.0 };
-        (0..moments.len()).map(factor).collect()
-    }
-
-    fn apply_balance(
-        &mut self,
-        weights: &mut [Vec<f64>],
-        (moments, reached): (&[Vec<Moments>], &[Vec<bool>]),
-        (total, anywhere): (&[Moments], &[bool]),
-    ) {
-        let everywhere = match self.options.granularity {
-            Granularity::Global => Some(self.balance(0, total, anywhere)),
-            Granularity::Tensor => None,
-        };
-        for (t, weights) in weights.iter_mut().enumerate() {
-            let factors = match &everywhere {
-                Some(factors) => factors.clone(),
-                None => self.balance(t, &moments[t], &reached[t]),
-            };
-            weights.iter_mut().zip(factors).for_each(|(w, f)| *w *= f);
-        }
-    }
-
-    fn apply_cosine(
-        &self,
-        weights: &mut [Vec<f64>],
-        (moments, reached): (&[Vec<Moments>], &[Vec<bool>]),
-        (total, anywhere): (&[Moments], &[bool]),
-    ) {
-        for (t, weights) in weights.iter_mut().enumerate() {
-            let (moments, reached) = match self.options.cosine_granularity {
-                Granularity::Global => (total, anywhere),
-                Granularity::Tensor => (&moments[t][..], &reached[t][..]),
-            };
-            if reached.first() != Some(&true) {
-                continue;
-            }
-            for (w, moments_i) in weights.iter_mut().zip(moments).skip(1) {
-                *w *= self.options.similarity(cosine(&moments[0], moments_i));
-            }
-        }
-    }
-
     /// The moving averages m, tensor by tensor (one tensor under `Global`), losses within.
     pub fn moving_norms(&self) -> &[f64] {
         &self.moving
     }
 
-    /// For checkpoints: every bit of the moving averages.
+    /// For checkpoints: every bit of the moving averages, and what rules about losses have learned.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![("moving_norms".into(), bits::store(self.moving.iter().map(|m| m.to_bits()))?)])
+        let mut state = vec![("moving_norms".into(), bits::store(self.moving.iter().map(|m| m.to_bits()))?)];
+        if let Some(rule) = &self.losses {
+            state.extend(rule.state()?);
+        }
+        Ok(state)
     }
 
     /// Puts back what `state` gave.
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let moving = tensors.get("moving_norms").map(bits::load).transpose()?.unwrap_or_default();
         self.moving = moving.into_iter().map(f64::from_bits).collect();
-        self.moving_on_gpu = None;
-        Ok(())
+        (self.moving_on_gpu, self.weights_on_gpu) = (None, None);
+        match &mut self.losses {
+            Some(rule) => rule.restore(tensors),
+            None => Ok(()),
+        }
     }
 }
 

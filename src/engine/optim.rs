@@ -31,6 +31,25 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// sgd, adagrad, rmsprop, adam or adamw, with torch's constants. Fails for another name.
+    pub fn named(name: &str) -> Result<Rule> {
+        Ok(match name {
+            "sgd" => Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false },
+            "adagrad" => Rule::Adagrad { lr_decay: 0.0, initial: 0.0, eps: 1e-10 },
+            "rmsprop" => Rule::RmsProp { alpha: 0.99, eps: 1e-8 },
+            "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+            "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+            _ => {
+                let why = format!("unknown optimizer `{name}`");
+                return Err(Error::config(
+                    "train.optimizer",
+                    why,
+                    "use sgd, adagrad, rmsprop, adam or adamw",
+                ));
+            }
+        })
+    }
+
     /// Names of the state tensors, as in checkpoints.
     fn state_names(self) -> &'static [&'static str] {
         match self {
@@ -66,24 +85,9 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// `name`: sgd, adagrad, rmsprop, adam or adamw, with torch's constants. Fails for another name.
+    /// `name` as of `Rule::named`.
     pub fn new(name: &str, lr: f64, weight_decay: f64) -> Result<Optimizer> {
-        let rule = match name {
-            "sgd" => Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false },
-            "adagrad" => Rule::Adagrad { lr_decay: 0.0, initial: 0.0, eps: 1e-10 },
-            "rmsprop" => Rule::RmsProp { alpha: 0.99, eps: 1e-8 },
-            "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
-            "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
-            _ => {
-                let why = format!("unknown optimizer `{name}`");
-                return Err(Error::config(
-                    "train.optimizer",
-                    why,
-                    "use sgd, adagrad, rmsprop, adam or adamw",
-                ));
-            }
-        };
-        Ok(Optimizer::with_rule(rule, lr, weight_decay))
+        Ok(Optimizer::with_rule(Rule::named(name)?, lr, weight_decay))
     }
 
     pub fn with_rule(rule: Rule, lr: f64, weight_decay: f64) -> Optimizer {

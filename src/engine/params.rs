@@ -13,7 +13,7 @@ use crate::Result;
 pub enum Owner {
     /// Moved by the balanced sum of all losses.
     Shared,
-    /// Belongs to one task: moved by the plain sum.
+    /// Belongs to one task: moved by the plain sum, or that of losses with the weights of a rule about whole losses.
     Task(usize),
 }
 

@@ -17,6 +17,7 @@ mod plan;
 mod ple;
 mod popularity;
 mod shared_bottom;
+mod single_task;
 mod waa_ta;
 
 use crate::config::Config;
@@ -151,6 +152,7 @@ pub const MODELS: &[(&str, Kind)] = &[
     ("esmm", Kind::Neural(|b, c, d, k| Ok(Box::new(esmm::Esmm::new(b, c, d, k)?)))),
     ("esm2", Kind::Neural(|b, c, d, k| Ok(Box::new(esm2::Esm2::new(b, c, d, k)?)))),
     ("ctcvr", Kind::Neural(|b, c, d, k| Ok(Box::new(ctcvr::Ctcvr::new(b, c, d, k)?)))),
+    ("single-task", Kind::Neural(|b, c, d, k| Ok(Box::new(single_task::SingleTask::new(b, c, d, k)?)))),
     ("shared-bottom", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
     ("bpr-mf", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),
     ("lightgcn", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),

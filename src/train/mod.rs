@@ -7,6 +7,7 @@ mod recording;
 mod run;
 mod sampler;
 mod step;
+mod weighting;
 
 pub use meta::Meta;
 pub use run::{Best, EpochLog, Observer, Outcome, Run, RunFiles};

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 pub(super) struct Readings {
     /// Names in the log, with the place of their tensor and the column of it; the mean of all where there is none.
     names: Vec<(String, usize, Option<usize>)>,
-    /// Names of the losses whose gradients are weighted.
-    pub weighted: Vec<String>,
+    /// Names of the losses whose gradients are weighted, with their weights in (16).
+    pub weighted: Vec<(String, f64)>,
     values: Values,
     report: Option<Report>,
 }
@@ -38,7 +38,7 @@ impl Readings {
         let tensors: Vec<&Tensor> = vars.iter().map(|v| tape.value(*v)).collect();
         Ok(Readings {
             names: losses.losses.iter().map(loss).chain(gates).collect(),
-            weighted: weighted(&losses.losses).map(|l| l.name.clone()).collect(),
+            weighted: weighted(&losses.losses).map(|l| (l.name.clone(), l.weight)).collect(),
             values: Values::new(&tensors, report.as_ref())?,
             report,
         })

@@ -1,8 +1,8 @@
 //! Steps that are recorded once and replayed: on a GPU, a CUDA graph of the whole of a step.
 //!
 //! All that differs from step to step stands in memory that the host writes before a replay, in one transfer: the batch,
-//! the counter of dropout, learning rates, bias corrections (`Stepper::prepare`). Weights of gradients are computed where
-//! the gradients are. What the host wants to know it reads after the replay. So the recorded work and the same work
+//! the counter of dropout, learning rates, bias corrections, weights of losses (`Stepper::prepare`). Weights of gradients are
+//! computed where the gradients are. What the host wants to know it reads after the replay. So the recorded work and the same work
 //! kernel by kernel are the same launches with the same arguments, and give the same bits.
 
 use super::readings::Readings;
@@ -81,7 +81,7 @@ impl Stepper {
         }
         let why = match self.recordings.setting {
             CudaGraph::Off => "train.cuda_graph is off",
-            CudaGraph::Auto => match model.varies() {
+            CudaGraph::Auto => match self.balancer.waits().or(model.varies()) {
                 Some(why) => why,
                 None => return Some(gpu),
             },

@@ -253,6 +253,7 @@ impl<'a> Run<'a> {
             let (epoch, started) = (self.progress.epoch, Instant::now());
             if self.progress.step_in_epoch == 0 {
                 self.learned.steps()?.begin_epoch()?;
+                self.stepper.begin_epoch();
                 self.progress.sums.clear();
             }
             let order = sampler.epoch(epoch);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::readings::{Readings, Seeds, weighted};
 use super::recording::Recordings;
-use crate::config::{self, Combine, Config, Granularity, Schedule};
-use crate::engine::balance::{self, Balancer, Report, Weighing};
+use super::weighting;
+use crate::config::{Combine, Config, Schedule};
+use crate::engine::balance::{Balancer, Report, Weighing};
 use crate::engine::optim::Optimizer;
 use crate::engine::{Factor, Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
 use crate::models::{Batch, Loss, Model, Plan, Role, TripleBatch};
@@ -44,36 +45,9 @@ const DROPOUT_STREAM: u64 = 0x6D61_736B;
 impl Stepper {
     pub fn new(config: &Config) -> Result<Stepper> {
         let make = || Optimizer::new(&config.train.optimizer, config.train.lr, config.train.weight_decay);
-        let w = &config.weighting;
-        let granularity = |g: Granularity| match g {
-            Granularity::Tensor => balance::Granularity::Tensor,
-            Granularity::Global => balance::Granularity::Global,
-        };
-        let options = balance::Options {
-            combine: match w.combine {
-                Combine::Sum => balance::Combine::Sum,
-                Combine::Metabalance => balance::Combine::MetaBalance,
-                Combine::Cosine => balance::Combine::Cosine,
-                Combine::MetabalanceXCosine => balance::Combine::MetaBalanceCosine,
-            },
-            strategy: match w.strategy {
-                config::Strategy::A => balance::Strategy::A,
-                config::Strategy::B => balance::Strategy::B,
-                config::Strategy::C => balance::Strategy::C,
-            },
-            relax: w.relax,
-            beta: w.beta,
-            granularity: granularity(w.granularity),
-            cosine_granularity: granularity(w.cosine_granularity),
-            cosine: match w.cosine {
-                config::CosineKind::Weighted => balance::CosineKind::Weighted,
-                config::CosineKind::Unweighted => balance::CosineKind::Unweighted,
-            },
-            ..Default::default()
-        };
         Ok(Stepper {
             config: config.clone(),
-            balancer: Balancer::new(options),
+            balancer: Balancer::new(weighting::options(config)?),
             main: make()?,
             head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
             kg: if config.kg.shared_state { None } else { Some(make()?) },
@@ -99,6 +73,11 @@ impl Stepper {
             .chain(others.into_iter().filter_map(|(name, optimizer)| Some((name, optimizer.as_ref()?))))
     }
 
+    /// To be called before the first step of each epoch: weightings may go by whole epochs.
+    pub fn begin_epoch(&mut self) {
+        self.balancer.begin_epoch();
+    }
+
     /// One step on enrolments. On a GPU, where steps do not vary, it is recorded once and then replayed.
     pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
         let log = match self.device_of_recordings(model) {
@@ -121,8 +100,8 @@ impl Stepper {
         Ok(log)
     }
 
-    /// What the host gives to a step: the batch and its random numbers, learning rates, and what optimizers need to know
-    /// of the step's number. It uploads and does nothing else where steps do not vary, and may be done again.
+    /// What the host gives to a step: the batch and its random numbers, learning rates, what optimizers need to know of
+    /// the step's number, and weights of losses. It uploads and does nothing else where steps do not vary, and may be done again.
     pub(super) fn prepare(&mut self, model: &dyn Model, batch: &Batch) -> Result<Plan> {
         let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
         let plan = model.plan(batch, Some(random))?;
@@ -132,6 +111,9 @@ impl Stepper {
         if let Some(head) = &mut self.head {
             head.set_lr(head_lr);
             head.prepare(model.params())?;
+        }
+        if let Some(param) = model.params().iter().next() {
+            self.balancer.prepare(&param.value.device(), self.step)?;
         }
         Ok(plan)
     }
@@ -175,7 +157,8 @@ impl Stepper {
         model.after_step()
     }
 
-    /// The log of the work that readings belong to, which has run; waits for it. Fails where a value is not finite.
+    /// The log of the work that readings belong to, which has run; waits for it. The weighting learns from it. Fails where a
+    /// value is not finite.
     pub(super) fn log_of(&mut self, readings: &Readings) -> Result<StepLog> {
         let (mut values, balance) = readings.read(&mut self.balancer)?;
         for (name, value) in &values {
@@ -183,21 +166,30 @@ impl Stepper {
                 self.finite(&format!("loss {loss}"), *value)?;
             }
         }
-        for (i, loss) in readings.weighted.iter().enumerate() {
+        let mut weighted = vec![];
+        for (i, (loss, weight)) in readings.weighted.iter().enumerate() {
             let Some(balance) = &balance else { break };
             self.finite(&format!("gradient of {loss}"), balance.norms[i])?;
+            weighted.extend(values.get(&format!("loss/{loss}")).map(|value| value * weight));
             values.insert(format!("norm/{loss}"), balance.norms[i]);
             if i > 0 {
                 values.insert(format!("cosine/{loss}"), balance.cosines[i]);
+            }
+            if i > 0 || self.balancer.weights_target() {
                 values.insert(format!("weight/{loss}"), balance.weights[i]);
             }
+        }
+        if let Some(balance) = &balance {
+            let own = self.config.weighting.lr;
+            let lr = self.scheduled(if own > 0.0 { own } else { self.config.train.lr });
+            self.balancer.observe(&weighted, balance, lr)?;
         }
         values.insert("lr".into(), self.scheduled(self.config.train.lr));
         Ok(StepLog { values })
     }
 
     /// Each weighted loss's own gradient with its weight by the rule of the run; constraints are added as they are.
-    /// Parameters of one task get the plain sum.
+    /// Parameters of one task get the plain sum, unless the rule weights whole losses.
     fn weigh(
         &mut self,
         model: &dyn Model,
@@ -214,20 +206,23 @@ impl Stepper {
         };
         let one = |gradient: Gradient| (Factor::Known(1.0), gradient);
         let mut sums: Vec<Terms> = vec![];
-        let (mut shared, mut shared_grads) = (vec![], vec![]);
+        let (mut shared, mut shared_grads, mut of_tasks) = (vec![], vec![], vec![]);
         for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
             let own: Vec<Option<Gradient>> =
                 by_loss.iter_mut().map(|g| take_gradient(g, (i, *var), rows)).collect();
+            sums.push(vec![]);
             match param.owner {
                 Owner::Shared => {
                     shared.push(i);
                     shared_grads.push(own);
-                    sums.push(vec![]);
                 }
-                Owner::Task(_) => sums.push(own.into_iter().flatten().map(one).collect()),
+                Owner::Task(_) => of_tasks.push((i, own)),
             }
         }
-        let Weighing { factors, report } = self.balancer.begin(&shared_grads)?;
+        let Weighing { factors, whole, report } = self.balancer.begin(&shared_grads)?;
+        for (i, own) in of_tasks {
+            sums[i] = whole.iter().zip(own).filter_map(|(w, g)| Some((w.clone(), g?))).collect();
+        }
         for ((i, grads), factors) in shared.into_iter().zip(shared_grads).zip(factors) {
             let terms = factors.into_iter().zip(grads).filter_map(|(w, g)| Some((w, g?)));
             sums[i] = terms.collect();

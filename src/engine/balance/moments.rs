@@ -22,7 +22,7 @@ impl Sum for Moments {
 }
 
 /// Elements of a partial sum on the CPU: the gradients' chunks stay in the first-level cache while they are paired.
-const CHUNK: usize = 2048;
+pub(super) const CHUNK: usize = 2048;
 /// Auxiliary gradients of a group, beside the target; moments of a group; elements of a piece (balance.cu).
 const AUXILIARIES: usize = 3;
 const SLOTS: usize = 8;
@@ -70,7 +70,7 @@ fn measure_host(grads: &[Option<Tensor>]) -> Vec<Moments> {
 
 /// Inner product in double.
 #[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     let mut lanes = [0f64; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
     let tail: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x.f64() * y.f64()).sum();
