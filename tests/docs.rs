@@ -59,6 +59,21 @@ fn settings_are_documented_with_their_defaults() {
     }
 }
 
+#[test]
+fn presets_and_models_are_listed() {
+    let settings = read("docs/settings.md");
+    for (preset, _) in waata::config::PRESETS {
+        let row = format!("| {preset} | [`data/presets/{preset}.toml`]");
+        assert!(settings.contains(&row), "docs/settings.md does not list the preset {preset}");
+    }
+    for (model, _) in waata::models::MODELS {
+        assert!(
+            settings.contains(&format!("| {model} | ")),
+            "docs/settings.md does not list the model {model}"
+        );
+    }
+}
+
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![PathBuf::from("README.md")];

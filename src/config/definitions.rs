@@ -57,7 +57,7 @@ pub const DEFINITIONS: &[Definition] = &[
         "fdn",
         "pairs of shared and specific experts, kept orthogonal",
         Vectors,
-        &["weighting.combine=sum", "head.fusion=fdn_concat", "head.pairs=2"],
+        &["weighting.combine=sum", "head.fusion=fdn_concat", "head.pairs=2", "head.tower=[]"],
     ),
     define_as("esmm", "products of probabilities along the funnel", Vectors, ENTIRE),
     define_as("esm2", "ESMM with an act between enrolment and completion", Vectors, ENTIRE),
@@ -188,6 +188,21 @@ mod tests {
                 let c = resolve(preset, &[&format!("model.name={}", definition.name)]);
                 assert_eq!(c.model.name, definition.name);
             }
+        }
+    }
+
+    /// Table 2: learning rate, batch, epochs, optimizer, width of an expert, tasks.
+    #[test]
+    fn presets_of_the_paper() {
+        for (preset, second, k) in [
+            ("paper-mooccubex", "completed", &[10, 20, 50][..]),
+            ("paper-edx", "certified", &[1, 3, 5, 10, 20, 50]),
+        ] {
+            let c = resolve(preset, &[]);
+            assert_eq!((c.train.lr, c.train.batch_size, c.train.epochs), (2e-4, 1024, 20));
+            assert_eq!((c.train.optimizer.as_str(), c.head.widths.last()), ("adam", Some(&32)));
+            assert_eq!((&c.loss.tasks[..], &c.eval.k[..]), (&["enrolled", second].map(String::from)[..], k));
+            assert_eq!(c.train.max_steps, 0);
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Base {
 /// Settings that belong together, by name (data/presets).
 pub const PRESETS: &[(&str, &str)] = &[
     ("paper", include_str!("../../data/presets/paper.toml")),
+    ("paper-mooccubex", include_str!("../../data/presets/paper-mooccubex.toml")),
+    ("paper-edx", include_str!("../../data/presets/paper-edx.toml")),
     ("history", include_str!("../../data/presets/history.toml")),
     ("tasks", include_str!("../../data/presets/tasks.toml")),
 ];

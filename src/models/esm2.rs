@@ -3,8 +3,8 @@
 //!   y1 = P(enrol), y2 = P(act | enrol), y3 = P(complete | act), y4 = P(complete | no act)
 //!   p_enrol = y1,  p_act = y1 y2,  p_complete = y1 (y2 y3 + (1 - y2) y4)
 //!
-//! Three tasks in that order. The losses are on the three probabilities over all pairs. With two tasks there is no act
-//! and with one no completion: what is left is ESMM.
+//! Three tasks in that order. The losses are on the three probabilities over all pairs. With fewer there is no act or no
+//! completion, and the model is refused: what would be left is ESMM.
 
 use super::esmm::{nets, ranked};
 use super::head::{Head, HeadOutput, bottom};

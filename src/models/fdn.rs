@@ -1,5 +1,6 @@
 //! FDN (Zhou et al. 2023): several pairs of shared and specific experts for each task; a task reads its own specific
-//! experts and all shared ones, side by side. Losses: cross-entropies, (14) and (15).
+//! experts and all shared ones, side by side, through one linear layer (`head.tower = []`). Losses: cross-entropies, (14)
+//! and (15).
 //!
 //! The authors' code forms (14) from one sample at a time and so penalises norms, not angles: that is
 //! `loss.orth = "fdn_code"`, for comparison. Here it is what (14) says.

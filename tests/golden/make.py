@@ -16,11 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fixed order of summation
 import torch
 
 import attention
+import baselines
 import comparison
 import evaluation
+import funnel
 import heads
 import losses
+import multitask
 import optimisers
+import rankers
 import transd
 import waata
 from common import write
@@ -38,6 +42,10 @@ TOPICS = {
     "comparison": comparison.make,
     "losses": losses.make,
     "gate": heads.make_gate,
+    "multitask": multitask.make,
+    "baselines": baselines.make,
+    "funnel": funnel.make,
+    "rankers": rankers.make,
     "waata_forward": waata.make_forward,
     "waata_gradients": waata.make_gradients,
 }
