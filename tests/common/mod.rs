@@ -5,6 +5,7 @@
 pub mod golden;
 mod host_driver;
 pub mod tiny;
+pub mod whole;
 
 pub use host_driver::{Allocations, Barriers, HostDriver, Order};
 

@@ -55,6 +55,15 @@ pub fn dataset() -> Dataset {
     data
 }
 
+/// The same with an act between enrolment and completion, as every model can be trained on.
+pub fn funnel() -> Dataset {
+    let mut data = dataset();
+    data.labels.insert(0, "acted".into());
+    data.interactions.label_values.insert(0, vec![1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 1, 1, 0]);
+    data.validate().unwrap();
+    data
+}
+
 /// Some dozens of learners and courses with planted preferences, split at random.
 pub fn synthetic() -> Dataset {
     let mut data = synth::generate(40, 24, 320, 5).unwrap();
