@@ -71,7 +71,7 @@ pub(super) fn varies(model: &str) -> Varies {
         // Computed from counts, nothing is drawn or trained.
         "popularity" | "itemknn" | "ease" => Varies { optimizer: false, weighting: false, seed: false },
         // One loss, or, in waa-ta1, a weighting that is the model's definition.
-        "bpr-mf" | "lightgcn" | "ctcvr" | "waa-ta1" => {
+        "bpr-mf" | "lightgcn" | "ctcvr" | "single-task" | "waa-ta1" => {
             Varies { optimizer: true, weighting: false, seed: true }
         }
         _ => Varies { optimizer: true, weighting: true, seed: true },
