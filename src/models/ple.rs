@@ -141,9 +141,11 @@ impl Head for Ple {
                 (at, width) = ranked.bank(&all, &from)?;
                 logits.clear();
                 let gates = gates(j)?;
+                // The shared gate is the last, however many tasks the next level reads.
+                let of_tasks = gates.len() - usize::from(self.levels[j].shared_gate.is_some());
                 for (g, gate) in gates.iter().enumerate() {
-                    let own_stream = if g < tasks(j) { streams[g] } else { shared_stream };
-                    logits.push(ranked.plain(gate, own_stream)?);
+                    let stream = if g < of_tasks { streams[g] } else { shared_stream };
+                    logits.push(ranked.plain(gate, stream)?);
                 }
             }
             for logits in &mut logits {

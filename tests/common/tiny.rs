@@ -55,11 +55,12 @@ pub fn dataset() -> Dataset {
     data
 }
 
-/// The same with an act between enrolment and completion, as every model can be trained on.
+/// The same with an act between enrolment and completion, as every model can be trained on: nobody completes without it,
+/// which ESMM cannot express.
 pub fn funnel() -> Dataset {
     let mut data = dataset();
     data.labels.insert(0, "acted".into());
-    data.interactions.label_values.insert(0, vec![1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 1, 1, 0]);
+    data.interactions.label_values.insert(0, vec![1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0]);
     data.validate().unwrap();
     data
 }
