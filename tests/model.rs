@@ -234,7 +234,7 @@ fn a_single_task_has_one_loss() {
         "head.widths=[32, 16]",
         "head.activation=elu",
     ];
-    let losses = overfit(&settings, 300);
+    let losses = overfit(&config(&settings), &tiny::dataset(), 300);
     let [(name, first, last)] = &losses[..] else { panic!("{losses:?}") };
     assert_eq!(name, "bce/enrolled");
     assert!(*last < 0.01, "from {first} to {last}");
