@@ -213,7 +213,7 @@ impl<T: Real> Elements<T, 1> for ScaledScalars {
 /// long stretches of memory: with tasks of 4,096 elements a step took a tenth longer.
 const CHUNK: usize = 256 * 1024;
 /// A processor that fetches ahead on its own stops at the end of each page of each stream, and here are up to four:
-/// elements that are updated at a time, and how far ahead the next are asked for. A seventh of a step's time (docs/kernels.md).
+/// elements that are updated at a time, and how far ahead the next are asked for. A seventh of the time.
 const BLOCK: usize = 64;
 const DISTANCE: usize = 256;
 const ROWS: usize = 256;
