@@ -151,10 +151,11 @@ impl Real for f32 {
         let p = p * r + 1.666_666_5e-1;
         let p = p * r + 5e-1;
         let y = p * r * r + r + 1.0;
-        // 2^n in two halves: n = 128 has no single-precision 2^n, but e^88.72 is finite.
-        let half = (n * 0.5).floor();
-        let power = |n: f32| f32::from_bits(((n as i32 + 127) << 23) as u32);
-        let y = y * power(half) * power(n - half);
+        // 2^n in two halves: n = 128 has no single-precision 2^n, but e^88.72 is finite. The integer is what the sum with
+        // 1.5 * 2^23 has in its last bits: `n as i32` also minds what no i32 holds, and compilers do so lane by lane.
+        let n = (n + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000) as i32;
+        let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+        let y = y * power(n >> 1) * power(n.wrapping_sub(n >> 1));
         if self < -87.336_54 {
             0.0
         } else if self > 88.722_83 {
