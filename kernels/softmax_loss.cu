@@ -41,14 +41,17 @@ extern "C" __global__ void __launch_bounds__(256)
         }
         most = block_max(most);
         all = block_sum(all);
-        float mass = 0.0f;
-        for (int c = threadIdx.x; c < courses; c += blockDim.x) mass += expf(row[c] - most);
-        mass = block_sum(mass);
+        // Without the target: where that is the largest, the rest is the loss, and beside its 1 it would be lost.
+        float rest = 0.0f;
+        for (int c = threadIdx.x; c < courses; c += blockDim.x)
+            if (c != target) rest += expf(row[c] - most);
+        rest = block_sum(rest);
+        const float own = expf(row[target] - most), mass = rest + own;
         if (threadIdx.x == 0) {
             const float picked = (1.0f - smoothing) * row[target] + (smoothing > 0.0f ? even * all : 0.0f);
-            losses[first + b] = most + logf(mass) - picked;
+            losses[first + b] = most - picked + log1pf(rest + (own - 1.0f));
         }
-        // Thread 0 has read the target's logit before its owner overwrites it.
+        // All threads have read the target's logit before its owner overwrites it.
         __syncthreads();
         for (int c = threadIdx.x; c < courses; c += blockDim.x) {
             const float l = row[c];

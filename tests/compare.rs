@@ -84,7 +84,15 @@ fn assert_same(a: &Path, b: &Path) {
     }
 }
 
-const GRID: &[&str] = &["--optimizers", "adam,sgd", "--weightings", "sum,metabalance", "--seeds", "2"];
+/// Weightings of every kind: those that remember something from step to step, and those that draw numbers.
+const GRID: &[&str] = &[
+    "--optimizers",
+    "adam,sgd",
+    "--weightings",
+    "sum,metabalance,uncertainty,dwa,gradnorm,pcgrad,cagrad",
+    "--seeds",
+    "2",
+];
 
 /// Kills or interrupts the process at random moments, again and again, and lets the last one end.
 fn killed_again_and_again(mut start: impl FnMut() -> Command, seed: u64) {
@@ -119,7 +127,7 @@ fn kills_do_not_change_a_byte() {
     let folder = tempfile::tempdir().unwrap();
     let (stdout, stderr) = succeed(&compare(folder.path(), &[GRID, &["--out", "whole"]].concat()));
     assert!(stdout.contains("metabalance") && stdout.contains("whole: results.csv"), "{stdout}");
-    assert!(stderr.contains("[8/8] waa-ta-") && stderr.contains("ndcg@10"), "{stderr}");
+    assert!(stderr.contains("[28/28] waa-ta-") && stderr.contains("ndcg@10"), "{stderr}");
     let start = || {
         let first = ["compare", "--resamples", "200", "--models", "waa-ta", "--threads", "1"];
         command(folder.path(), &first, &[GRID, &["--out", "killed"]].concat())
@@ -130,14 +138,14 @@ fn kills_do_not_change_a_byte() {
     // Finished: nothing is made again, and the tables stay.
     let before = files(&folder.path().join("killed"));
     let (_, stderr) = succeed(&start().output().unwrap());
-    assert!(stderr.contains("8 done before") && !stderr.contains("[8/8]"), "{stderr}");
+    assert!(stderr.contains("28 done before") && !stderr.contains("[28/28]"), "{stderr}");
     assert!(before == files(&folder.path().join("killed")));
 
     let out = folder.path().join("whole");
     let rows = read_results(&out.join("results.csv")).unwrap();
-    assert_eq!(rows.len(), 8);
+    assert_eq!(rows.len(), 28);
     let names: Vec<&str> = rows.iter().map(|r| r.run.as_str()).collect();
-    assert_eq!(names[..3], ["waa-ta-adam-metabalance-1", "waa-ta-adam-metabalance-2", "waa-ta-adam-sum-1"]);
+    assert_eq!(names[..3], ["waa-ta-adam-cagrad-1", "waa-ta-adam-cagrad-2", "waa-ta-adam-dwa-1"]);
     for row in &rows {
         for metric in
             ["recall@10", "mrr@50", "auc/completed", "logloss/enrolled", "coverage@20", "popularity@10"]
@@ -151,7 +159,7 @@ fn kills_do_not_change_a_byte() {
     }
     assert_ne!(rows[0].metrics, rows[1].metrics, "another seed");
     let summary = read_summary(&out.join("summary.csv")).unwrap();
-    assert_eq!(summary.len(), 4 * rows[0].metrics.len());
+    assert_eq!(summary.len(), 14 * rows[0].metrics.len());
     assert!(summary.iter().all(|r| r.seeds == 2 && r.sd.is_some() && r.baseline.is_none()));
     let slices = read_slices(&out.join("slices.csv")).unwrap();
     assert!(slices.iter().any(|s| s.slice == "5-9" && s.metric == "ndcg@10" && s.learners > 0));
@@ -165,7 +173,7 @@ fn kills_do_not_change_a_byte() {
     let more = ["--seeds", "3", "--optimizers", "adam", "--weightings", "sum", "--out", "whole"];
     let (_, stderr) = succeed(&compare(folder.path(), &more));
     assert!(stderr.contains("[3/3] waa-ta-adam-sum-3"), "{stderr}");
-    assert_eq!(read_results(&out.join("results.csv")).unwrap().len(), 9);
+    assert_eq!(read_results(&out.join("results.csv")).unwrap().len(), 29);
     let again = |arguments: &[&str]| compare(folder.path(), &[GRID, &["--out", "whole"], arguments].concat());
     refused(&again(&["--set", "train.lr=0.5"]), 3, &["waa-ta-adam-sum-1", "other settings", "--out"]);
     refused(&again(&["--set", "eval.k=[10]"]), 3, &["evaluated differently", "--out"]);

@@ -96,8 +96,8 @@ impl<T: Real> Work for Rows<'_, T> {
                 let e = (-z.abs()).fast_exp();
                 let (tail, large) = (e.fast_ln_1p(), one / (one + e));
                 let small = e * large;
-                let negative = z.max(T::zero()) + tail;
-                let positive = negative - *z;
+                // softplus(-z) is not softplus(z) - z, which takes a small loss from two large numbers.
+                let (negative, positive) = (z.max(T::zero()) + tail, (-*z).max(T::zero()) + tail);
                 let (up, down) = if *z >= T::zero() { (large, small) } else { (small, large) };
                 let (pos, neg) = (p * *y, one - *y);
                 *y = w * (pos * positive + neg * negative);

@@ -244,6 +244,16 @@ impl SoftmaxLoss {
             *l = (*l - most).fast_exp();
         }
         let mass = sum(row);
+        // The sum of all but the largest. Where that is the target, this is the loss, and beside its 1 it would be lost.
+        let rest = match row[target] == T::one() {
+            true => {
+                row[target] = T::zero();
+                let rest = sum(row);
+                row[target] = T::one();
+                rest
+            }
+            false => mass - T::one(),
+        };
         let inverse = share / mass;
         for p in row.iter_mut() {
             *p = *p * inverse - even * share;
@@ -252,7 +262,7 @@ impl SoftmaxLoss {
             row[c as usize] = T::zero();
         }
         row[target] -= (T::one() - smoothing) * share;
-        most.f64() + mass.f64().ln() - picked.f64()
+        most.f64() - picked.f64() + rest.f64().ln_1p()
     }
 
     fn forward_gpu(&self, gpu: &Gpu, x: &[&Tensor], saved: &mut Saved) -> Result<Tensor> {

@@ -1,6 +1,7 @@
-use waata::engine::Philox;
+use waata::engine::{DType, Device, Gpu, Op, Philox, Tensor};
 use waata::ops::BceLoss;
 
+use crate::common::{HostDriver, Order};
 use crate::harness::Case;
 
 fn bits(stream: u64, n: usize) -> Vec<f64> {
@@ -44,3 +45,25 @@ pub fn cases() -> Vec<Case> {
 }
 
 crate::op_tests!(cases);
+
+/// The loss of a label that is certain and right is e^-|z|, however small; of a label between the two it is |z| times
+/// what is missing, and the same.
+#[test]
+fn small_losses_keep_their_digits() {
+    let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
+    let sides =
+        [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
+    for (device, dtype, tolerance) in sides {
+        for z in [-60.0, -30.0, -20.0, -10.0, -1.0, 0.0, 1.0, 10.0, 20.0, 30.0, 60.0f64] {
+            let right = if z > 0.0 { 1.0 } else { 0.0 };
+            for y in [right, 0.25, 1.0 - right] {
+                let tensor = |x: f64| Tensor::from_f64(device, dtype, 1, 1, &[x]).unwrap();
+                let mut op = BceLoss::new();
+                let got = op.forward(&[&tensor(z), &tensor(y)]).unwrap().remove(0).to_f64().unwrap()[0];
+                let want = z.abs() * (y - right).abs() + (-z.abs()).exp().ln_1p();
+                let off = (got - want).abs();
+                assert!(off <= tolerance * want, "{dtype:?}, logit {z}, label {y}: {got}, want {want}");
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
-use waata::engine::{Device, Op, Tensor};
+use waata::engine::{DType, Device, Gpu, Op, Tensor};
 use waata::ops::{SoftmaxLoss, SoftmaxOptions};
 
+use crate::common::{HostDriver, Order};
 use crate::harness::Case;
 
 pub fn cases() -> Vec<Case> {
@@ -50,4 +51,30 @@ fn by_hand_and_refusals() {
     assert!(new(vec![0], Some((&[0], &[])), SoftmaxOptions::default()).is_err());
     assert!(new(vec![0], Some((&[0, 1], &[3])), SoftmaxOptions::default()).is_err());
     assert!(new(vec![0], None, SoftmaxOptions { scale: 1.0, label_smoothing: 1.0 }).is_err());
+}
+
+/// Of a course that is certain and right the loss is what all others hold, however little; next to the largest logit's
+/// own share of 1 it would vanish.
+#[test]
+fn small_losses_keep_their_digits() {
+    let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
+    let sides =
+        [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
+    for (device, dtype, tolerance) in sides {
+        for lead in [-20.0, -1.0, 0.0, 1.0, 10.0, 20.0, 30.0, 60.0f64] {
+            // The target has `lead`, two others 0 and -1, and one that is excluded more than all.
+            let tensor = |rows, cols, x: &[f64]| Tensor::from_f64(device, dtype, rows, cols, x).unwrap();
+            let bias = tensor(1, 4, &[0.0, lead, 90.0, -1.0]);
+            let excluded = Some((&[0u64, 1][..], &[2u32][..]));
+            let mut op = SoftmaxLoss::new(device, vec![1], 4, excluded, SoftmaxOptions::default()).unwrap();
+            let x = [&tensor(1, 1, &[1.0]), &tensor(4, 1, &[0.0; 4]), &bias];
+            let got = op.forward(&x).unwrap().remove(0).to_f64().unwrap()[0];
+            let others = 1.0 + (-1f64).exp();
+            let want = match lead > 0.0 {
+                true => ((-lead).exp() * others).ln_1p(),
+                false => -lead + (lead.exp() + (others - 1.0)).ln_1p(),
+            };
+            assert!((got - want).abs() <= tolerance * want, "{dtype:?}, ahead by {lead}: {got}, want {want}");
+        }
+    }
 }
