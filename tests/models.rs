@@ -105,7 +105,8 @@ fn kernels_agree_with_the_cpu() {
     });
 }
 
-/// ReLU units can satisfy orthogonality by dying, which ends what they could learn: hence ELU.
+/// ReLU units can satisfy orthogonality by dying, which ends what they could learn, and all units of a narrow layer can be
+/// off for some pairs, which have one logit between them from then on: hence ELU.
 #[test]
 fn a_tiny_set_is_learnt_by_heart() {
     let data = tiny::funnel();
