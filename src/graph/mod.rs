@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::engine::{Device, Index};
 use crate::{Error, Result};
 use pairs::Sorted;
+use pieces::Cut;
 
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
@@ -128,40 +129,44 @@ impl Graph {
         offsets: Vec<u64>,
         edges: &[Edge],
     ) -> Result<Graph> {
-        // Sampled steps build a graph per hop: the two halves of the work go side by side.
-        let (runs, (tail_offsets, by_tail)) = rayon::join(
-            || HeadGroups::new(heads, &offsets, edges),
-            || sorted_by(tails, edges.len(), |i| edges[i].tail),
+        // A sampled step builds a graph for each hop: the two halves of the work go side by side.
+        let (
+            (runs, (of_relation, by_relation), [head_pieces, pieces, pieces_of_head, relation_pieces]),
+            ((tail_offsets, by_tail), tail_pieces, [tail, head, bucket]),
+        ) = rayon::join(
+            || {
+                let runs = HeadGroups::new(heads, &offsets, edges);
+                let by_relation = sorted_by(relations, runs.head.len(), |g| runs.relation[g]);
+                let cut = [&offsets, &runs.offsets, &runs.of_head, &by_relation.0].map(|of| Cut::new(of));
+                (runs, by_relation, cut)
+            },
+            || {
+                let by_tail = sorted_by(tails, edges.len(), |i| edges[i].tail);
+                let cut = Cut::new(&by_tail.0);
+                let column = |of: fn(&Edge) -> u32| edges.iter().map(of).collect::<Vec<u32>>();
+                (by_tail, cut, [column(|e| e.tail), column(|e| e.head), column(|e| e.bucket)])
+            },
         );
-        let HeadGroups {
-            offsets: group_offsets,
-            head: group_head,
-            relation: group_relation,
-            of_edge,
-            of_head,
-        } = runs;
-        let count = group_head.len();
-        let (of_relation, by_relation) = sorted_by(relations, count, |g| group_relation[g]);
         let mut graph = Graph {
             heads,
             tails,
             relations,
-            buckets: edges.iter().map(|e| e.bucket as usize + 1).max().unwrap_or(0),
-            head_pieces: Pieces::new(device, &offsets)?,
-            tail_pieces: Pieces::new(device, &tail_offsets)?,
-            tail: Index::new(device, edges.iter().map(|e| e.tail).collect())?,
-            head: Index::new(device, edges.iter().map(|e| e.head).collect())?,
-            bucket: Index::new(device, edges.iter().map(|e| e.bucket).collect())?,
-            group: Index::new(device, of_edge)?,
+            buckets: bucket.iter().max().map_or(0, |&most| most as usize + 1),
+            head_pieces: head_pieces.on(device)?,
+            tail_pieces: tail_pieces.on(device)?,
+            tail: Index::new(device, tail)?,
+            head: Index::new(device, head)?,
+            bucket: Index::new(device, bucket)?,
+            group: Index::new(device, runs.of_edge)?,
             groups: Groups {
-                count,
-                pieces: Pieces::new(device, &group_offsets)?,
-                head_pieces: Pieces::new(device, &of_head)?,
-                relation_pieces: Pieces::new(device, &of_relation)?,
-                offsets: Index::new(device, group_offsets)?,
-                head: Index::new(device, group_head)?,
-                relation: Index::new(device, group_relation)?,
-                of_head: Index::new(device, of_head)?,
+                count: runs.head.len(),
+                pieces: pieces.on(device)?,
+                head_pieces: pieces_of_head.on(device)?,
+                relation_pieces: relation_pieces.on(device)?,
+                offsets: Index::new(device, runs.offsets)?,
+                head: Index::new(device, runs.head)?,
+                relation: Index::new(device, runs.relation)?,
+                of_head: Index::new(device, runs.of_head)?,
                 by_relation: Index::new(device, by_relation)?,
                 of_relation: Index::new(device, of_relation)?,
             },
@@ -244,7 +249,11 @@ struct HeadGroups {
 impl HeadGroups {
     fn new(heads: usize, offsets: &[u64], edges: &[Edge]) -> HeadGroups {
         let mut runs = HeadGroups { of_edge: Vec::with_capacity(edges.len()), ..HeadGroups::default() };
+        // Often a group for each head.
         runs.of_head.reserve(heads + 1);
+        runs.offsets.reserve(heads + 1);
+        runs.head.reserve(heads);
+        runs.relation.reserve(heads);
         for v in 0..heads {
             runs.of_head.push(runs.head.len() as u64);
             let mut last = None;

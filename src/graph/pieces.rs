@@ -57,18 +57,29 @@ struct Order {
     slot: Index<u32>,
 }
 
+/// `Pieces` of rows that are launched in their own order, before they are on a device.
+pub(super) struct Cut {
+    row: Vec<u32>,
+    begin: Vec<u64>,
+    end: Vec<u64>,
+    of_row: Vec<u64>,
+    split_rows: Vec<u32>,
+    split: Vec<u32>,
+    slot: Vec<u32>,
+}
+
 /// `Pieces::slot` of a piece that is its row's only one.
 pub const SOLE: u32 = u32::MAX;
 
 impl Pieces {
     /// `offsets` (rows + 1): where each row's entries begin.
     pub fn new(device: &Device, offsets: &[u64]) -> Result<Pieces> {
-        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])), None)
+        Cut::new(offsets).on(device)
     }
 
     /// The entries of each row are the union of its ranges; all of them ascend and are disjoint, with gaps or without.
     pub fn of_ranges(device: &Device, rows: &[Vec<Range<u64>>]) -> Result<Pieces> {
-        Pieces::cut(device, rows.iter().map(|ranges| ranges.iter().cloned()), None)
+        Cut::of(rows.iter().map(|ranges| ranges.iter().cloned()), None).on(device)
     }
 
     /// As `new`, where entry i gathers row `gathered(i)` of a table that is worked on by blocks of `block` rows. Rows of
@@ -81,72 +92,21 @@ impl Pieces {
         gathered: impl Fn(u64) -> u32,
     ) -> Result<Pieces> {
         let block_of = |i: u64| gathered(i) / block.max(1) as u32;
-        Pieces::cut(device, offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])), Some(&block_of))
-    }
-
-    fn cut<R: Iterator<Item = Range<u64>>>(
-        device: &Device,
-        ranges: impl ExactSizeIterator<Item = R>,
-        block_of: Option<&dyn Fn(u64) -> u32>,
-    ) -> Result<Pieces> {
-        let rows = ranges.len();
-        let (mut row, mut begin, mut end) = (vec![], vec![], vec![]);
-        let mut of_row = Vec::with_capacity(rows + 1);
-        for (v, ranges) in ranges.enumerate() {
-            of_row.push(row.len() as u64);
-            for range in ranges {
-                let is_long = range.end - range.start > PIECE;
-                let mut at = range.start;
-                while at < range.end {
-                    let most = (at + PIECE).min(range.end);
-                    let passes = |of: &dyn Fn(u64) -> u32| (at + SHORT..most).find(|&i| of(i) != of(i - 1));
-                    let stop = block_of.filter(|_| is_long).and_then(passes).unwrap_or(most);
-                    row.push(v as u32);
-                    begin.push(at);
-                    end.push(stop);
-                    at = stop;
-                }
-            }
+        let rows = offsets.windows(2).map(|own| std::iter::once(own[0]..own[1]));
+        let cut = Cut::of(rows, Some(&block_of));
+        let block: Vec<u32> = cut.begin.iter().map(|&i| block_of(i)).collect();
+        let blocks = block.iter().max().map_or(0, |&last| last as usize + 1);
+        let order = super::sorted_by(blocks, block.len(), |p| block[p]).1;
+        fn taken<T: Copy>(of: &[T], order: &[u32]) -> Vec<T> {
+            order.iter().map(|&p| of[p as usize]).collect()
         }
-        of_row.push(row.len() as u64);
-        let (mut split_rows, mut split, mut slot) = (vec![], vec![], vec![SOLE; row.len()]);
-        for v in 0..rows {
-            let own = of_row[v] as u32..of_row[v + 1] as u32;
-            if own.len() > 1 {
-                split_rows.push(v as u32);
-                for p in own {
-                    slot[p as usize] = split.len() as u32;
-                    split.push(p);
-                }
-            }
-        }
-        let by_block = match block_of {
-            Some(block_of) => {
-                let block: Vec<u32> = begin.iter().map(|&i| block_of(i)).collect();
-                let blocks = block.iter().max().map_or(0, |&last| last as usize + 1);
-                let order = super::sorted_by(blocks, block.len(), |p| block[p]).1;
-                fn taken<T: Copy>(of: &[T], order: &[u32]) -> Vec<T> {
-                    order.iter().map(|&p| of[p as usize]).collect()
-                }
-                Some(Box::new(Order {
-                    row: Index::new(device, taken(&row, &order))?,
-                    begin: Index::new(device, taken(&begin, &order))?,
-                    end: Index::new(device, taken(&end, &order))?,
-                    slot: Index::new(device, taken(&slot, &order))?,
-                }))
-            }
-            None => None,
+        let order = Order {
+            row: Index::new(device, taken(&cut.row, &order))?,
+            begin: Index::new(device, taken(&cut.begin, &order))?,
+            end: Index::new(device, taken(&cut.end, &order))?,
+            slot: Index::new(device, taken(&cut.slot, &order))?,
         };
-        Ok(Pieces {
-            split_rows: Index::new(device, split_rows)?,
-            split: Index::new(device, split)?,
-            slot: Index::new(device, slot)?,
-            row: Index::new(device, row)?,
-            begin: Index::new(device, begin)?,
-            end: Index::new(device, end)?,
-            of_row: Index::new(device, of_row)?,
-            by_block,
-        })
+        Ok(Pieces { by_block: Some(Box::new(order)), ..cut.on(device)? })
     }
 
     /// Adds what a kernel reads of each piece, in the order in which pieces are to be launched: row, begin, end, slot
@@ -176,6 +136,65 @@ impl Pieces {
     pub fn of(&self, v: usize) -> Range<usize> {
         let of_row = self.of_row.host();
         of_row[v] as usize..of_row[v + 1] as usize
+    }
+}
+
+impl Cut {
+    /// `offsets` (rows + 1): where each row's entries begin.
+    pub fn new(offsets: &[u64]) -> Cut {
+        Cut::of(offsets.windows(2).map(|own| std::iter::once(own[0]..own[1])), None)
+    }
+
+    /// With `block_of` long rows are also cut where it changes from one entry to the next.
+    fn of<R: Iterator<Item = Range<u64>>>(
+        ranges: impl ExactSizeIterator<Item = R>,
+        block_of: Option<&dyn Fn(u64) -> u32>,
+    ) -> Cut {
+        let rows = ranges.len();
+        let [mut begin, mut end] = [(); 2].map(|()| Vec::with_capacity(rows));
+        let (mut row, mut of_row) = (Vec::with_capacity(rows), Vec::with_capacity(rows + 1));
+        for (v, ranges) in ranges.enumerate() {
+            of_row.push(row.len() as u64);
+            for range in ranges {
+                let is_long = range.end - range.start > PIECE;
+                let mut at = range.start;
+                while at < range.end {
+                    let most = (at + PIECE).min(range.end);
+                    let passes = |of: &dyn Fn(u64) -> u32| (at + SHORT..most).find(|&i| of(i) != of(i - 1));
+                    let stop = block_of.filter(|_| is_long).and_then(passes).unwrap_or(most);
+                    row.push(v as u32);
+                    begin.push(at);
+                    end.push(stop);
+                    at = stop;
+                }
+            }
+        }
+        of_row.push(row.len() as u64);
+        let (mut split_rows, mut split, mut slot) = (vec![], vec![], vec![SOLE; row.len()]);
+        for v in 0..rows {
+            let own = of_row[v] as u32..of_row[v + 1] as u32;
+            if own.len() > 1 {
+                split_rows.push(v as u32);
+                for p in own {
+                    slot[p as usize] = split.len() as u32;
+                    split.push(p);
+                }
+            }
+        }
+        Cut { row, begin, end, of_row, split_rows, split, slot }
+    }
+
+    pub fn on(self, device: &Device) -> Result<Pieces> {
+        Ok(Pieces {
+            split_rows: Index::new(device, self.split_rows)?,
+            split: Index::new(device, self.split)?,
+            slot: Index::new(device, self.slot)?,
+            row: Index::new(device, self.row)?,
+            begin: Index::new(device, self.begin)?,
+            end: Index::new(device, self.end)?,
+            of_row: Index::new(device, self.of_row)?,
+            by_block: None,
+        })
     }
 }
 
