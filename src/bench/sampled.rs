@@ -109,13 +109,13 @@ fn residual(inputs: &Inputs) -> Result<Case> {
                 let own = pass.tape.apply(Gather::new(rows), &[raw[raw.len() - 1]])?;
                 raw.push(own);
                 let graph = &blocks.blocks[h].graph;
-                let (p_own, p, none) =
-                    (pass.zeros(heads.len(), d)?, pass.zeros(tails.len(), d)?, pass.zeros(1, d)?);
+                // Nothing is projected: the query takes vectors of zero for that, attention none at all.
+                let (p, r_p) = (pass.zeros(heads.len(), d)?, pass.zeros(1, d)?);
                 let query = Query::new(graph.clone(), LogitKind::Tanh);
-                let query = pass.tape.apply_all(query, &[own, p_own, pass.param(relation), none])?;
-                let bias = pass.zeros(1, 1)?;
+                let query = pass.tape.apply_all(query, &[own, p, pass.param(relation), r_p])?;
+                let (none, bias) = (pass.zeros(0, d)?, pass.zeros(1, 1)?);
                 let attend = Attend::new(graph.clone(), LogitKind::Tanh, 1.0);
-                let heard = pass.tape.apply_all(attend, &[query[0], query[1], x, p, none, bias])?;
+                let heard = pass.tape.apply_all(attend, &[query[0], query[1], x, none, none, bias])?;
                 x = pass.tape.apply(Combine::sum(2), &[own, heard[0]])?;
             }
             Ok(x)
