@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 """PyTorch (eager and compiled), PyG and DGL beside `waata bench`, on the same graph and ids, in one run.
 
-    PYTHON=venv/bin/python scripts/peers/peers.py                     # everything on the CPU, about ten minutes on two cores
+    PYTHON=venv/bin/python scripts/peers/peers.py                     # everything on the CPU, half an hour on two cores
     scripts/peers/peers.py attention adam --allocators tuned          # two families, the tuned allocator alone
     scripts/peers/peers.py --device cuda --out record.json
 
-Family by family: waata, then the peers with the tuned allocator, then those with the stock one, then waata once more, so
-that all meet the same machine. Needs what requirements.txt lists and, for the tuned allocator, libjemalloc2. A ratio is the
-best peer's median over waata's; waata's is the slower of its two runs. Peers that do less work are measured beside them.
+Family by family: waata, the peers with the tuned allocator, those with the stock one, waata again, and so on for some
+rounds, so that all meet the same machine: the memory of a rented one may be half again as fast from one minute to the next.
+After the first round the peers within three tenths of the best go on. A time is the median of the rounds' medians, a best
+time the least of all repetitions, and a ratio the best peer's over waata's. Peers that do less work are measured beside
+them. Needs what requirements.txt lists and, for the tuned allocator, libjemalloc2.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -44,6 +48,7 @@ def arguments():
     p.add_argument("--seconds", type=float, default=5.0, help="for the repetitions of one peer")
     p.add_argument("--waata-seconds", type=float, default=2.0, help="for the repetitions of one case of waata")
     p.add_argument("--sizes", default="", help="further flags of waata bench, such as '--learners 30000 --dim 32'")
+    p.add_argument("--rounds", type=int, default=3, help="of waata and its peers by turns, for each family")
     p.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     p.add_argument("--match", default="", help="regular expression: only peers whose case and name match")
     p.add_argument("--out", type=Path, help="record to write (JSON)")
@@ -77,14 +82,26 @@ def allocator(name):
     return environment(LD_PRELOAD=library, **TUNED) if library else None
 
 
-def peers(given, family, sizes, inputs, name, record):
+def of_allocator(record, name):
+    """What was measured with an allocator and does the same work as waata."""
+    return [p for p in record["peers"] if p["allocator"] == name and "less work" not in p["peer"]]
+
+
+def contenders(measured):
+    """A regular expression of the peers worth another round: within three tenths of their case's best."""
+    best = {case: min(p["ms"] for p in of_case) for case, of_case in by_key((p["case"], p) for p in measured).items()}
+    near = {f"{p['case']} {p['peer']}" for p in measured if p["ms"] <= 1.3 * best[p["case"]]}
+    return f"^({'|'.join(map(re.escape, sorted(near)))})$"
+
+
+def peers(given, family, sizes, inputs, name, record, match):
     env = allocator(name)
     if env is None:
         return record["problems"].append("no libjemalloc.so.2: the peers run with the stock allocator only")
     # The stock allocator is there to be named: three repetitions.
     seconds = given.seconds if name == "tuned" or given.device == "cuda" else 0.0
     command = [given.python, "-W", "ignore", HERE / "worker.py", family, "--sizes", json.dumps(sizes), "--inputs", inputs]
-    command += ["--device", given.device, "--threads", given.threads, "--seconds", seconds, "--match", given.match]
+    command += ["--device", given.device, "--threads", given.threads, "--seconds", seconds, "--match", match]
     command += ["--no-compile"] if given.no_compile else []
     worker = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True, env=env)
     for line in worker.stdout:
@@ -106,33 +123,51 @@ def peers(given, family, sizes, inputs, name, record):
 
 def ratios(record):
     """For each case of waata that a peer has: the best tuned peer and the best stock one over waata."""
-    runs = {}
-    for report in record["waata"]:
-        for case in report["cases"]:
-            runs.setdefault(case["name"], []).append(case)
     rows = []
-    for name, cases in runs.items():
-        of_case = [p for p in record["peers"] if p["case"] == name and "less work" not in p["peer"]]
-        if not of_case:
-            continue
-        slower = max(cases, key=lambda c: c["ms"])
-        row = {"case": name, "waata_ms": slower["ms"], "share_of_limit": slower["share_of_limit"]}
+    for name, runs in by_key((case["name"], case) for report in record["waata"] for case in report["cases"]).items():
+        row = {"case": name, "waata_ms": median(runs), "waata_best_ms": least(runs)}
+        row["share_of_limit"] = statistics.median(run["share_of_limit"] for run in runs)
         for kind in ("tuned", "stock"):
-            best = min((p for p in of_case if p["allocator"] == kind), key=lambda p: p["ms"], default=None)
-            row[kind] = best and {"peer": best["peer"], "ms": best["ms"], "ratio": best["ms"] / slower["ms"]}
-        rows.append(row)
+            measured = by_key((p["peer"], p) for p in of_allocator(record, kind) if p["case"] == name)
+            if not measured:
+                row[kind] = None
+                continue
+            peer, of_peer = min(measured.items(), key=lambda item: median(item[1]))
+            row[kind] = {
+                "peer": peer,
+                "ms": median(of_peer),
+                "ratio": median(of_peer) / median(runs),
+                "best_ratio": min(map(least, measured.values())) / least(runs),
+            }
+        if row["tuned"] or row["stock"]:
+            rows.append(row)
     return rows
 
 
+def by_key(pairs):
+    groups = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+def median(runs):
+    return statistics.median(run["ms"] for run in runs)
+
+
+def least(runs):
+    return min(run["min_ms"] for run in runs)
+
+
 def table(rows):
-    lines = [f"{'case':<34}{'waata ms':>10}{'tuned ms':>10}{'ratio':>7}{'stock ms':>10}{'ratio':>7}  best tuned peer"]
+    """`best`: the ratio of the least times."""
+    lines = [f"{'case':<34}{'waata ms':>10}{'best':>10}{'tuned ms':>10}{'ratio':>7}{'best':>7}{'stock ms':>10}{'ratio':>7}  best peer"]
     for row in rows:
-        text = f"{row['case']:<34}{row['waata_ms']:>10.3f}"
-        for kind in ("tuned", "stock"):
-            best = row[kind]
-            text += f"{best['ms']:>10.2f}{best['ratio']:>7.1f}" if best else f"{'-':>10}{'-':>7}"
-        best = row["tuned"] or row["stock"]
-        lines.append(f"{text}  {best['peer']}")
+        text = f"{row['case']:<34}{row['waata_ms']:>10.3f}{row['waata_best_ms']:>10.3f}"
+        tuned, stock = row["tuned"], row["stock"]
+        text += f"{tuned['ms']:>10.2f}{tuned['ratio']:>7.1f}{tuned['best_ratio']:>7.1f}" if tuned else f"{'-':>10}{'-':>7}{'-':>7}"
+        text += f"{stock['ms']:>10.2f}{stock['ratio']:>7.1f}" if stock else f"{'-':>10}{'-':>7}"
+        lines.append(f"{text}  {(tuned or stock)['peer']}")
     return "\n".join(lines)
 
 
@@ -163,6 +198,7 @@ def main():
         "command": " ".join(Path(part).name for part in sys.argv),
         "machine": machine(),
         "threads": given.threads,
+        "rounds": given.rounds,
         "waata": [],
         "peers": [],
         "problems": [],
@@ -174,9 +210,13 @@ def main():
             print(f"{family}:", file=sys.stderr, flush=True)
             first = waata(given, family)
             record["waata"].append(first)
-            for name in given.allocators.split(","):
-                peers(given, family, first["sizes"], inputs, name, record)
-            record["waata"].append(waata(given, family))
+            for turn in range(given.rounds):
+                for name in given.allocators.split(","):
+                    cases = {case["name"] for case in first["cases"]}
+                    measured = [p for p in of_allocator(record, name) if p["case"] in cases]
+                    match = contenders(measured) if turn and measured else given.match
+                    peers(given, family, first["sizes"], inputs, name, record, match)
+                record["waata"].append(waata(given, family))
     record["ratios"] = ratios(record)
     print(table(record["ratios"]))
     if given.out:
