@@ -44,6 +44,7 @@ pub struct SoftmaxLoss {
     excluded: Option<IdSets>,
     courses: usize,
     options: SoftmaxOptions,
+    most_logits: usize,
     saved: Option<Saved>,
 }
 
@@ -88,7 +89,15 @@ impl SoftmaxLoss {
                 Some(IdSets::new(device, rows, courses)?)
             }
         };
-        Ok(SoftmaxLoss { targets: Index::new(device, targets)?, excluded, courses, options, saved: None })
+        let most_logits = if matches!(device, Device::Gpu(_)) { GPU_LOGITS } else { CPU_LOGITS };
+        let targets = Index::new(device, targets)?;
+        Ok(SoftmaxLoss { targets, excluded, courses, options, most_logits, saved: None })
+    }
+
+    /// With at most this many logits at a time, but those of 32 rows, where memory is short.
+    pub fn with_most_logits(mut self, most: usize) -> SoftmaxLoss {
+        self.most_logits = most;
+        self
     }
 }
 
@@ -157,7 +166,7 @@ impl SoftmaxLoss {
         let du = saved.du.host_mut::<T>();
         let ditems = saved.ditems.host_mut::<T>();
         let dbias = saved.dbias.host_mut::<T>();
-        let block = block_rows(CPU_LOGITS, courses).min(ROWS);
+        let block = block_rows(self.most_logits, courses).min(ROWS);
         let mut logits = x[0].empty_like(block.min(rows), courses)?;
         let logits = logits.host_mut::<T>();
         let mut total = 0.0;
@@ -268,7 +277,7 @@ impl SoftmaxLoss {
     fn forward_gpu(&self, gpu: &Gpu, x: &[&Tensor], saved: &mut Saved) -> Result<Tensor> {
         let (rows, d, courses) = (x[0].rows(), x[0].cols(), self.courses);
         let (items, bias) = (x[1], x[2]);
-        let block = block_rows(GPU_LOGITS, courses);
+        let block = block_rows(self.most_logits, courses);
         let mut losses = items.empty_like(rows, 1)?;
         let copy = |to: &mut Tensor, from: &Tensor, at: [usize; 2], n: usize| {
             if n == 0 {
