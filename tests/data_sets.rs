@@ -83,3 +83,16 @@ fn xuetangx_activity() {
     assert_eq!(counts.labels.len(), 2);
     assert!(report.source.notes.is_empty());
 }
+
+#[test]
+fn edx_course_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(source) = sample("edx-course-report") else { return };
+    // It has three copies of the report, whose columns are named in two ways.
+    for file in ["", "appendix.csv", "appendix_ishant952.csv", "harvardMIT.csv"] {
+        let options =
+            PrepareOptions { source: source.join(file), out: dir.path().join("out"), ..Default::default() };
+        let error = prepare(&options).unwrap_err();
+        assert!(error.exit_code() == 3 && error.to_string().contains("no learners"), "{file}: {error}");
+    }
+}
