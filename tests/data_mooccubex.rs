@@ -26,7 +26,7 @@ const COURSES: &str = r#"{"id":"C_584313","name":"《资治通鉴》导读","fie
 /// 24 watched the shared video twice and one that no course has; 7 only looked at broken segments; 30 watched both
 /// videos of 584313; 99 is nobody.
 const WATCHED: &str = r#"{"user_id":"U_24","seq":[{"video_id":"V_849","segment":[{"start_point":0.0,"end_point":12.5,"speed":1.25,"local_start_time":1580000000},{"start_point":12,"end_point":20,"speed":1,"local_start_time":1580000001}]},{"video_id":"V_849","segment":[{"start_point":1,"end_point":2}]},{"video_id":"V_12345","segment":[{"start_point":1,"end_point":2}]}]}
-{"user_id":"U_7","seq":[{"video_id":"V_849","segment":[{"start_point":10,"end_point":9.5},{"start_point":0,"end_point":50000.5},{"start_point":null,"end_point":3}]},{"video_id":"V_850","segment":[]}]}
+{"user_id":"U_7","seq":[{"video_id":"V_849","segment":[{"start_point":10,"end_point":9.5},{"start_point":0,"end_point":50000.5},{"start_point":NaN,"end_point":3}]},{"video_id":"V_850","segment":[]}]}
 {"user_id":"U_30","seq":[{"video_id":"V_849","segment":[{"start_point":0,"end_point":50000}]}]}
 {"user_id":"U_30","seq":[{"video_id":"V_850","segment":[{"start_point":3,"end_point":3}]},{"video_id":"ccid","segment":[{"start_point":3,"end_point":3}]}]}
 {"user_id":"U_99","seq":[{"video_id":"V_850","segment":[{"start_point":3,"end_point":4}]}]}
@@ -346,9 +346,9 @@ fn malformed_lines_of_every_other_file() {
         ("relations/course-field.json", "{\"course_id\":\"C_1\",\"field\":[]}", "expected u64"),
         ("relations/course-school.txt", "C_1 S_1", "not two columns separated by a tab"),
         ("relations/course-school.txt", "C_1\tS_1\tS_2", "not two columns"),
-        ("relations/course-teacher.txt", "T_1\tC_1", "is not C_ and a number, a tab and T_"),
+        ("relations/course-teacher.txt", "T_1\tC_1", "is not an id C_..., a tab and T_..."),
         // No header: one of the columns is an id.
-        ("relations/concept-course.txt", "K_a\tcourse", "is not K_, a tab and C_ and a number"),
+        ("relations/concept-course.txt", "K_a\tcourse", "is not an id K_..., a tab and C_..."),
         (
             "relations/exercise-problem.txt",
             "Ex_1\tproblem",

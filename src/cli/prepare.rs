@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     map: Option<PathBuf>,
     /// Share of a course's videos watched, or of its problems answered, from which an enrolment has the label
-    /// `completed` (mooccubex; 0.5 where absent)
+    /// `completed` (mooccubex and mooccube; 0.5 where absent)
     #[arg(long)]
     completed_share: Option<f64>,
     /// Refuse a raw file with a larger share of malformed lines
@@ -68,6 +68,8 @@ enum FormatName {
     Table,
     /// entities/ and relations/ of MOOCCubeX
     Mooccubex,
+    /// entities/ and relations/ of MOOCCube
+    Mooccube,
     /// HMXPC13_DI_v2 or HXPC13_DI_v3 of HarvardX and MITx
     PersonCourse,
     /// appendix.csv of HarvardX and MITx: has no learners, so it is refused
@@ -92,6 +94,7 @@ pub fn run(args: Args) -> Result<()> {
             FormatName::Kgat => Format::Kgat,
             FormatName::Table => Format::Table,
             FormatName::Mooccubex => Format::MoocCubeX,
+            FormatName::Mooccube => Format::MoocCube,
             FormatName::PersonCourse => Format::PersonCourse,
             FormatName::EdxReport => Format::EdxReport,
         },

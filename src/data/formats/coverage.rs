@@ -92,6 +92,10 @@ impl<'a> Coverage<'a> {
         reached
     }
 
+    pub fn courses_with_items(&self) -> usize {
+        self.items.courses()
+    }
+
     /// The share of the course's items that the enrolment of a row has reached, from 0 to 1; 0 for a course without
     /// items.
     pub fn share(&self, row: usize) -> f64 {

@@ -1,13 +1,16 @@
 //! One file per format that a data set can be read from; docs/data.md documents them.
 
+mod completed;
 mod coverage;
 mod edx;
 pub mod interchange;
 pub mod kgat;
 mod lists;
 mod map;
+mod mooccube;
 mod mooccubex;
 pub mod raw;
+mod relations;
 pub mod table;
 pub(crate) mod text;
 pub(crate) mod time;
@@ -61,6 +64,8 @@ pub enum Format {
     Kgat,
     /// MOOCCubeX as published.
     MoocCubeX,
+    /// MOOCCube as published.
+    MoocCube,
     /// The learners of HarvardX and MITx, HMXPC13_DI_v2 and HXPC13_DI_v3.
     PersonCourse,
     /// The courses of HarvardX and MITx, which have no learners: recognised so that the refusal can say so.
@@ -83,8 +88,9 @@ pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &Ra
         (Format::Auto, None) => detect(folder)?,
         (chosen, _) => chosen,
     };
-    if options.completed_share.is_some() && format != Format::MoocCubeX {
-        let why = "belongs to --format mooccubex: other sources say themselves what was completed";
+    if options.completed_share.is_some() && !matches!(format, Format::MoocCubeX | Format::MoocCube) {
+        let why =
+            "belongs to --format mooccubex and mooccube: other sources say themselves what was completed";
         return Err(Error::config("--completed-share", why, "leave it out"));
     }
     match (format, map) {
@@ -99,6 +105,7 @@ pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &Ra
         }
         (Format::Kgat, None) => kgat::read(folder),
         (Format::MoocCubeX, None) => mooccubex::read(folder, options),
+        (Format::MoocCube, None) => mooccube::read(folder, options),
         (Format::PersonCourse, None) => edx::person_course::read(folder, options),
         (Format::EdxReport, None) => Err(edx::report::refuse(folder)),
         (Format::Interchange | Format::Auto, None) => interchange::read(folder),
@@ -115,6 +122,8 @@ pub fn detect(folder: &Path) -> Result<Format> {
         Ok(Format::Interchange)
     } else if folder.join(kgat::TRAIN).is_file() {
         Ok(Format::Kgat)
+    } else if raw::locate(folder, mooccube::MARK).is_some() {
+        Ok(Format::MoocCube)
     } else if raw::locate(folder, mooccubex::USERS).is_some() {
         Ok(Format::MoocCubeX)
     } else if edx::person_course::find(folder)?.is_some() {

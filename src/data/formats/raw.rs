@@ -2,6 +2,7 @@
 //! share, ids with a prefix, and counts beside the published ones.
 
 use super::text::{Lines, lossy};
+use super::time::{TimeKind, parse_time};
 use super::{SourceReport, require_folder};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -129,7 +130,13 @@ impl<'a> RawFolder<'a> {
         let mut first = None;
         while lines.advance()? {
             total += 1;
-            let Err(why) = take(lines.number, lines.line()) else { continue };
+            let Err(mut why) = take(lines.number, lines.line()) else { continue };
+            if let Some(repaired) = without_nan(lines.line()) {
+                match take(lines.number, &repaired) {
+                    Ok(()) => continue,
+                    Err(again) => why = again,
+                }
+            }
             if self.options.strict {
                 return Err(lines.fail(why, "repair the line, or leave out --strict to pass over it"));
             }
@@ -177,6 +184,33 @@ pub(crate) fn json<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> 
     })
 }
 
+/// A line of JSON with null for every NaN and Infinity outside its strings: Python writes them, although JSON has
+/// neither. None where the line has none, or is no JSON object.
+fn without_nan(line: &[u8]) -> Option<Vec<u8>> {
+    const NONE: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    if !line.starts_with(b"{") {
+        return None;
+    }
+    let mut out = Vec::with_capacity(line.len());
+    let (mut at, mut quoted, mut changed) = (0, false, false);
+    while let Some(&byte) = line.get(at) {
+        if !quoted && let Some(word) = NONE.iter().find(|word| line[at..].starts_with(word)) {
+            out.extend_from_slice(b"null");
+            at += word.len();
+            changed = true;
+            continue;
+        }
+        if byte == b'"' {
+            quoted = !quoted;
+        }
+        // What a backslash escapes in a string does not end it.
+        let taken = if quoted && byte == b'\\' { 2 } else { 1 };
+        out.extend(line[at..].iter().take(taken));
+        at += taken;
+    }
+    changed.then_some(out)
+}
+
 /// The two columns of a line, separated by a tab. Err: why they cannot be used.
 pub(crate) fn pair(line: &[u8]) -> Result<[&str; 2], String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not valid UTF-8".to_string())?;
@@ -200,6 +234,22 @@ pub(crate) fn require_number(id: &str, prefix: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("the id '{}' is not {prefix} and a number", lossy(id.as_bytes())))
 }
 
+/// The dates of a learner's enrolments, in seconds since 1970, as the only content of `out`. Err: why they do not fit
+/// the number of courses, or are none.
+pub(crate) fn enrolment_times(courses: usize, texts: &[&str], out: &mut Vec<f64>) -> Result<(), String> {
+    out.clear();
+    if courses != texts.len() {
+        return Err(format!("course_order has {courses} values, enroll_time {}", texts.len()));
+    }
+    for text in texts {
+        match parse_time(text) {
+            Some((seconds, TimeKind::Date)) => out.push(seconds),
+            _ => return Err(format!("the enroll_time '{}' is no date", lossy(text.as_bytes()))),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +263,18 @@ mod tests {
         assert_eq!(pair(b"K_a b_c\tC_1\r"), Ok(["K_a b_c", "C_1"]));
         for bad in [&b"a"[..], b"a\t", b"\tb", b"a\tb\tc", b"\xff\tb", b""] {
             assert!(pair(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nan_is_null_outside_strings() {
+        let repaired = |line: &str| without_nan(line.as_bytes()).map(|l| String::from_utf8(l).unwrap());
+        assert_eq!(
+            repaired(r#"{"a":[NaN,-Infinity, Infinity],"b":"NaN \" NaN","c":NaN}"#).unwrap(),
+            r#"{"a":[null,null, null],"b":"NaN \" NaN","c":null}"#
+        );
+        for same in [r#"{"a":"NaN"}"#, "NaN", "", r#"{"a":"\"#] {
+            assert_eq!(repaired(same), None, "{same}");
         }
     }
 

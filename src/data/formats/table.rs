@@ -250,6 +250,10 @@ impl Numbering {
         }
     }
 
+    pub fn get(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
     pub fn of(&mut self, text: &str) -> u32 {
         if let Some(&number) = self.numbers.get(text) {
             return number;

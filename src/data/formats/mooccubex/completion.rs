@@ -3,10 +3,9 @@
 use super::courses::Courses;
 use crate::Result;
 use crate::data::Interactions;
-use crate::data::formats::coverage::{Coverage, Items, Reached};
-use crate::data::formats::raw::{
-    COMPLETED_SHARE, RawFolder, RawOptions, json, number, pair, percent, require_number,
-};
+use crate::data::formats::completed::{Completed, Tally};
+use crate::data::formats::coverage::{Coverage, Items};
+use crate::data::formats::raw::{RawFolder, RawOptions, json, number, pair, require_number};
 use crate::data::formats::text::lossy;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -26,17 +25,10 @@ pub(super) fn read(
     learners: &HashMap<u64, u32>,
     interactions: &Interactions,
 ) -> Result<Option<Vec<u8>>> {
-    let threshold = options.completed_share.unwrap_or(COMPLETED_SHARE);
-    let mut completed = vec![0u8; interactions.course.len()];
-    let watched = watched(raw, courses, learners, interactions, threshold, &mut completed)?;
-    let answered = answered(raw, courses, learners, interactions, threshold, &mut completed)?;
-    if !watched && !answered {
-        raw.note(
-            "no label: what learners watched or answered is missing, or the courses' resources are".into(),
-        );
-        return Ok(None);
-    }
-    Ok(Some(completed))
+    let mut completed = Completed::new(options, interactions);
+    read_watched(raw, courses, learners, interactions, &mut completed)?;
+    read_answered(raw, courses, learners, interactions, &mut completed)?;
+    Ok(completed.finish(raw))
 }
 
 #[derive(Deserialize)]
@@ -65,19 +57,18 @@ impl Segment {
     }
 }
 
-/// Marks enrolments by the videos watched. False where that cannot be known.
-fn watched(
+/// Marks enrolments by the videos watched.
+fn read_watched(
     raw: &mut RawFolder,
     courses: &Courses,
     learners: &HashMap<u64, u32>,
     interactions: &Interactions,
-    threshold: f64,
-    completed: &mut [u8],
-) -> Result<bool> {
+    completed: &mut Completed,
+) -> Result<()> {
     let videos = Items::new(courses.videos.clone(), courses.len());
-    let Some(path) = raw.find(WATCHED) else { return Ok(false) };
+    let Some(path) = raw.find(WATCHED) else { return Ok(()) };
     if videos.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let mut coverage = Coverage::new(&videos, interactions);
     let mut tally = Tally::default();
@@ -90,7 +81,7 @@ fn watched(
             segments += video.segment.len() as u64;
             unsound += (video.segment.len() - sound) as u64;
             if sound > 0 {
-                tally.reach(&mut coverage, learner, number(video.video_id, "V_"));
+                tally.reach(&mut coverage, learner.copied(), number(video.video_id, "V_"));
             }
         }
         Ok(())
@@ -102,8 +93,8 @@ fn watched(
         ));
     }
     tally.note(raw, WATCHED, "videos watched");
-    mark(raw, &coverage, threshold, completed, "videos", videos.courses());
-    Ok(true)
+    completed.mark(raw, &coverage, "videos");
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -112,28 +103,27 @@ struct AnswerLine<'a> {
     problem_id: &'a str,
 }
 
-/// Marks enrolments by the problems answered, right or wrong. False where that cannot be known.
-fn answered(
+/// Marks enrolments by the problems answered, right or wrong.
+fn read_answered(
     raw: &mut RawFolder,
     courses: &Courses,
     learners: &HashMap<u64, u32>,
     interactions: &Interactions,
-    threshold: f64,
-    completed: &mut [u8],
-) -> Result<bool> {
+    completed: &mut Completed,
+) -> Result<()> {
     let (path, problems) = (raw.find(ANSWERED), problems(raw, courses)?);
-    let (Some(path), false) = (path, problems.is_empty()) else { return Ok(false) };
+    let (Some(path), false) = (path, problems.is_empty()) else { return Ok(()) };
     let mut coverage = Coverage::new(&problems, interactions);
     let mut tally = Tally::default();
     raw.lines(&path, |_, line| {
         let line: AnswerLine = json(line)?;
         let learner = learners.get(&require_number(line.user_id, "U_")?);
-        tally.reach(&mut coverage, learner, number(line.problem_id, "Pm_"));
+        tally.reach(&mut coverage, learner.copied(), number(line.problem_id, "Pm_"));
         Ok(())
     })?;
     tally.note(raw, ANSWERED, "answers");
-    mark(raw, &coverage, threshold, completed, "problems", problems.courses());
-    Ok(true)
+    completed.mark(raw, &coverage, "problems");
+    Ok(())
 }
 
 /// The problems of every course, by the exercises among its resources.
@@ -157,62 +147,4 @@ fn problems(raw: &mut RawFolder, courses: &Courses) -> Result<Items> {
         })?;
     }
     Ok(Items::new(pairs, courses.len()))
-}
-
-/// What did not lead to an enrolment.
-#[derive(Default)]
-struct Tally {
-    all: u64,
-    /// By learners without an enrolment, or who are not in user.json.
-    strangers: u64,
-    /// Of no course.
-    unknown: u64,
-    /// Of courses that the learner is not enrolled in.
-    not_enrolled: u64,
-}
-
-impl Tally {
-    fn reach(&mut self, coverage: &mut Coverage, learner: Option<&u32>, item: Option<u64>) {
-        self.all += 1;
-        let Some(&learner) = learner else {
-            self.strangers += 1;
-            return;
-        };
-        match item.map_or(Reached::Unknown, |item| coverage.reach(learner, item)) {
-            Reached::Counted => {}
-            Reached::NotEnrolled => self.not_enrolled += 1,
-            Reached::Unknown => self.unknown += 1,
-        }
-    }
-
-    fn note(&self, raw: &mut RawFolder, file: &str, what: &str) {
-        let Tally { all, strangers, unknown, not_enrolled } = self;
-        if strangers + unknown + not_enrolled > 0 {
-            raw.note(format!(
-                "{file}: of {all} {what}, {not_enrolled} belong to courses that the learner is not enrolled in, \
-                 {unknown} to no course, and {strangers} to learners without an enrolment"
-            ));
-        }
-    }
-}
-
-fn mark(
-    raw: &mut RawFolder,
-    coverage: &Coverage,
-    threshold: f64,
-    completed: &mut [u8],
-    what: &str,
-    courses: usize,
-) {
-    let mut marked = 0u64;
-    for (row, value) in completed.iter_mut().enumerate() {
-        let reached = coverage.share(row) >= threshold;
-        *value |= reached as u8;
-        marked += reached as u64;
-    }
-    raw.note(format!(
-        "completed: {marked} of {} enrolments reach {} of the course's {what} ({courses} courses have any)",
-        completed.len(),
-        percent(threshold)
-    ));
 }

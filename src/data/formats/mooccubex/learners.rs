@@ -5,9 +5,7 @@ use super::USERS;
 use super::courses::Courses;
 use crate::Result;
 use crate::data::assemble::Rows;
-use crate::data::formats::raw::{RawFolder, json, require_number};
-use crate::data::formats::text::lossy;
-use crate::data::formats::time::{TimeKind, parse_time};
+use crate::data::formats::raw::{RawFolder, enrolment_times, json, require_number};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -37,17 +35,7 @@ pub(super) fn read(raw: &mut RawFolder, path: &Path, courses: &mut Courses) -> R
     let lines = raw.lines(path, |_, line| {
         let line: Line = json(line)?;
         let number = require_number(line.id, "U_")?;
-        if line.course_order.len() != line.enroll_time.len() {
-            let (courses, times) = (line.course_order.len(), line.enroll_time.len());
-            return Err(format!("course_order has {courses} values, enroll_time {times}"));
-        }
-        times.clear();
-        for text in &line.enroll_time {
-            match parse_time(text) {
-                Some((seconds, TimeKind::Date)) => times.push(seconds),
-                _ => return Err(format!("the enroll_time '{}' is no date", lossy(text.as_bytes()))),
-            }
-        }
+        enrolment_times(line.course_order.len(), &line.enroll_time, &mut times)?;
         if times.is_empty() {
             idle += 1;
             return Ok(());
