@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use waata::Error;
-use waata::data::formats::Format;
+use waata::data::formats::raw::RawOptions;
+use waata::data::formats::{Format, read_with};
 use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use waata::data::split::{Ratios, SplitPolicy};
 
@@ -253,7 +254,7 @@ fn what_is_tolerated_is_reported() {
 #[test]
 fn damaged_files_never_panic() {
     let kg: (&str, &[u8]) = ("kg_final.txt", b"0 0 3\n1 0 4\n");
-    let sources: [Vec<(&str, &[u8])>; 3] = [
+    let sources: [Vec<(&str, &[u8])>; 6] = [
         vec![
             (
                 "interactions.csv",
@@ -264,12 +265,43 @@ fn damaged_files_never_panic() {
         ],
         vec![("train.txt", b"0 0 1\n1 2\n"), ("test.txt", b"0 2\n"), kg],
         vec![("log.tsv", b"who\twhat\na\tb\nc\td\n"), ("map.toml", MAP.as_bytes())],
+        vec![
+            ("user.json", br#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#),
+            (
+                "course.json",
+                br#"{"id":"C_5","name":"a","field":["f"],"resource":[{"resource_id":"V_1"},{"resource_id":"Ex_1"}]}"#,
+            ),
+            ("course-field.json", br#"{"course_id":5,"field":["g"]}"#),
+            ("course-school.txt", b"C_5\tS_1\n"),
+            ("school.json", br#"{"id":"S_1","name":"s"}"#),
+            (
+                "user-video.json",
+                br#"{"user_id":"U_1","seq":[{"video_id":"V_1","segment":[{"start_point":1,"end_point":2.5}]}]}"#,
+            ),
+            ("exercise-problem.txt", b"Ex_1\tPm_1\n"),
+            ("user-problem.json", br#"{"log_id":"1_1","problem_id":"Pm_1","user_id":"U_1"}"#),
+        ],
+        vec![
+            ("user-course.json", b"U_1\tC_a\n"),
+            ("user.json", br#"{"id":"U_1","course_order":["C_a"],"enroll_time":["2020-01-01 00:00:00"]}"#),
+            ("course.json", br#"{"id":"C_a","name":"a","video_order":["V_a"]}"#),
+            ("school-course.json", b"S_1\tC_a\n"),
+            ("user-video.json", b"U_1\tV_a\n"),
+            ("user_video_act.json", br#"{"id":"U_1","activity":[{"video_id":"V_a"}]}"#),
+        ],
+        vec![(
+            "person.csv",
+            b"course_id,userid_DI,viewed,explored,certified,start_time_DI\nX/a/1,\"u\",1,0,0,12/19/12\n",
+        )],
     ];
+    let tolerant = RawOptions { malformed_share: 1.0, ..Default::default() };
     for files in sources {
         let case = Case::new(&files);
         let read = || {
             let map = case.options().map;
-            waata::data::formats::read(&case.options().source, Format::Auto, map.as_deref())
+            let source = case.options().source;
+            _ = read_with(&source, Format::Auto, map.as_deref(), &RawOptions::default());
+            read_with(&source, Format::Auto, map.as_deref(), &tolerant)
         };
         read().unwrap();
         for (file, good) in &files {

@@ -83,3 +83,54 @@ fn xuetangx_activity() {
     assert_eq!(counts.labels.len(), 2);
     assert!(report.source.notes.is_empty());
 }
+
+#[test]
+fn edx_course_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(source) = sample("edx-course-report") else { return };
+    // It has three copies of the report, whose columns are named in two ways.
+    for file in ["", "appendix.csv", "appendix_ishant952.csv", "harvardMIT.csv"] {
+        let options =
+            PrepareOptions { source: source.join(file), out: dir.path().join("out"), ..Default::default() };
+        let error = prepare(&options).unwrap_err();
+        assert!(error.exit_code() == 3 && error.to_string().contains("no learners"), "{file}: {error}");
+    }
+}
+
+/// The records of ten learners, which one extract wraps in JSON arrays: unwrapped they are the published lines.
+#[test]
+fn mooccube_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(source) = sample("mooccube-raw-sample") else { return };
+    for (from, to) in [
+        ("user_nonames.json", "user.json"),
+        ("course.json", "course.json"),
+        ("user_video_act.json", "user_video_act.json"),
+    ] {
+        let text = std::fs::read_to_string(source.join(from)).unwrap();
+        // Every brace stands on a line of its own. The values hold NaN, as the published ones do.
+        let (mut lines, mut depth) = (String::new(), 0);
+        for line in text.lines() {
+            depth += (line == "{") as i32;
+            if depth > 0 {
+                lines.push_str(if depth == 1 && line == "}," { "}" } else { line });
+            }
+            depth -= line.starts_with('}') as i32;
+            if depth == 0 {
+                lines.push('\n');
+            }
+        }
+        std::fs::write(dir.path().join(to), lines).unwrap();
+    }
+    let options = PrepareOptions {
+        source: dir.path().into(),
+        format: Format::MoocCube,
+        out: dir.path().join("store"),
+        ..Default::default()
+    };
+    let report = prepare(&options).unwrap();
+    let counts = &report.counts;
+    assert_eq!((counts.learners, counts.courses, counts.enrolments), (10, 46, 64));
+    assert_eq!((report.source.malformed, counts.labels[0].name.as_str()), (0, "completed"));
+    assert_eq!((counts.has_time, counts.labels[0].positives), (true, 6));
+}

@@ -1,5 +1,6 @@
 //! From the files of a source to a prepared data set in one call, and what a prepared data set consists of.
 
+use super::formats::raw::RawOptions;
 use super::formats::{self, Format, SourceReport};
 use super::split::{self, Ratios, SplitPolicy};
 use super::stats::Counts;
@@ -16,6 +17,7 @@ pub struct PrepareOptions {
     pub format: Format,
     /// The map file of [`Format::Table`].
     pub map: Option<PathBuf>,
+    pub raw: RawOptions,
     /// The folder to write.
     pub out: PathBuf,
     /// None: as the source says, and random 60/20/20 where it says nothing.
@@ -67,6 +69,10 @@ impl PrepareReport {
                 counts.learners_without_train, counts.learners
             ));
         }
+        if self.source.malformed > 0 {
+            warnings.push(format!("{} malformed lines were passed over; the first:", self.source.malformed));
+            warnings.extend(self.source.malformed_first.iter().map(|line| format!("  {line}")));
+        }
         warnings.extend(self.source.notes.iter().cloned());
         warnings
     }
@@ -78,7 +84,7 @@ impl PrepareReport {
 pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
     store::check_output(&options.out, options.force, store::MANIFEST)?;
     refuse_source_as_output(&options.source, &options.out)?;
-    let loaded = formats::read(&options.source, options.format, options.map.as_deref())?;
+    let loaded = formats::read_with(&options.source, options.format, options.map.as_deref(), &options.raw)?;
     let (mut dataset, source) = (loaded.dataset, loaded.report);
     if let Some(name) = &options.name {
         dataset.name = name.clone();

@@ -1,9 +1,16 @@
 //! One file per format that a data set can be read from; docs/data.md documents them.
 
+mod completed;
+mod coverage;
+mod edx;
 pub mod interchange;
 pub mod kgat;
 mod lists;
 mod map;
+mod mooccube;
+mod mooccubex;
+pub mod raw;
+mod relations;
 pub mod table;
 pub(crate) mod text;
 pub(crate) mod time;
@@ -14,6 +21,7 @@ pub use write::write;
 use super::Dataset;
 use super::assemble::{Rows, assemble};
 use crate::{Error, Result};
+use raw::{RawOptions, SourceCount};
 use serde::Serialize;
 use std::path::Path;
 
@@ -27,6 +35,12 @@ pub struct SourceReport {
     pub missing: Vec<String>,
     /// Rows that named a (learner, course) pair again and were merged into the first.
     pub duplicates: u64,
+    /// Malformed lines of raw files, which were passed over.
+    pub malformed: u64,
+    /// The first of them: file, line and reason.
+    pub malformed_first: Vec<String>,
+    /// What raw files consist of, beside what their publishers say.
+    pub counts: Vec<SourceCount>,
     /// Anything else worth a line.
     pub notes: Vec<String>,
     /// Whether the source says which rows are train, valid and test.
@@ -43,23 +57,42 @@ pub struct Loaded {
 /// Which reader to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// Whichever of interchange and kgat the files of the folder belong to.
+    /// Whichever the files of the folder belong to.
     #[default]
     Auto,
     Interchange,
     Kgat,
+    /// MOOCCubeX as published.
+    MoocCubeX,
+    /// MOOCCube as published.
+    MoocCube,
+    /// The learners of HarvardX and MITx, HMXPC13_DI_v2 and HXPC13_DI_v3.
+    PersonCourse,
+    /// The courses of HarvardX and MITx, which have no learners: recognised so that the refusal can say so.
+    EdxReport,
     /// Any tables, described by a map file.
     Table,
 }
 
-/// Reads a folder. `map` is the map file of [`Format::Table`]. Errors: `Error::Data` for content that cannot be
-/// used, with file and line; `Error::Config` for a format and a map that do not belong together.
+/// [`read_with`] the default options.
 pub fn read(folder: &Path, format: Format, map: Option<&Path>) -> Result<Loaded> {
+    read_with(folder, format, map, &RawOptions::default())
+}
+
+/// Reads a folder. `map` is the map file of [`Format::Table`]. Errors: `Error::Data` for content that cannot be
+/// used, with file and line; `Error::Config` for a format and options that do not belong together.
+pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
+    options.check()?;
     let format = match (format, map) {
         (Format::Auto, Some(_)) => Format::Table,
         (Format::Auto, None) => detect(folder)?,
         (chosen, _) => chosen,
     };
+    if options.completed_share.is_some() && !matches!(format, Format::MoocCubeX | Format::MoocCube) {
+        let why =
+            "belongs to --format mooccubex and mooccube: other sources say themselves what was completed";
+        return Err(Error::config("--completed-share", why, "leave it out"));
+    }
     match (format, map) {
         (Format::Table, Some(map)) => table::read(folder, map),
         (Format::Table, None) => Err(Error::config(
@@ -71,22 +104,42 @@ pub fn read(folder: &Path, format: Format, map: Option<&Path>) -> Result<Loaded>
             Err(Error::config("--map", "belongs to --format table", "leave out --map, or set the format"))
         }
         (Format::Kgat, None) => kgat::read(folder),
-        (_, None) => interchange::read(folder),
+        (Format::MoocCubeX, None) => mooccubex::read(folder, options),
+        (Format::MoocCube, None) => mooccube::read(folder, options),
+        (Format::PersonCourse, None) => edx::person_course::read(folder, options),
+        (Format::EdxReport, None) => Err(edx::report::refuse(folder)),
+        (Format::Interchange | Format::Auto, None) => interchange::read(folder),
     }
 }
 
 /// Recognises the format of a folder by its files.
 pub fn detect(folder: &Path) -> Result<Format> {
-    require_folder(folder)?;
+    // A single csv file is enough where its header tells what it is.
+    if !folder.is_file() {
+        require_folder(folder)?;
+    }
     if folder.join(interchange::INTERACTIONS).is_file() {
         Ok(Format::Interchange)
     } else if folder.join(kgat::TRAIN).is_file() {
         Ok(Format::Kgat)
+    } else if raw::locate(folder, mooccube::MARK).is_some() {
+        Ok(Format::MoocCube)
+    } else if raw::locate(folder, mooccubex::USERS).is_some() {
+        Ok(Format::MoocCubeX)
+    } else if edx::person_course::find(folder)?.is_some() {
+        Ok(Format::PersonCourse)
+    } else if edx::report::find(folder)?.is_some() {
+        Ok(Format::EdxReport)
     } else {
+        require_folder(folder)?;
         Err(Error::data(
             folder,
             None,
-            format!("has neither {} (interchange) nor {} (KGAT)", interchange::INTERACTIONS, kgat::TRAIN),
+            format!(
+                "has neither {} (interchange) nor {} (KGAT) nor the files of a published data set",
+                interchange::INTERACTIONS,
+                kgat::TRAIN
+            ),
             "name the folder that has one of them, or describe its tables: --format table --map FILE.toml",
         ))
     }
@@ -146,6 +199,10 @@ pub(crate) fn finish(
     let (interactions, duplicates) = assemble(rows, dataset.learners(), dataset.courses);
     dataset.interactions = interactions;
     report.duplicates = duplicates;
+    checked(folder, dataset, report)
+}
+
+fn checked(folder: &Path, dataset: Dataset, report: SourceReport) -> Result<Loaded> {
     // The readers check every id where they can name the line; what this finds would be their mistake.
     dataset.validate().map_err(|why| Error::data(folder, None, why, "check the ids of the source files"))?;
     Ok(Loaded { dataset, report })

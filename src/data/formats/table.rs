@@ -237,9 +237,9 @@ fn evaluate(table: &Table, name: &str, column: usize, condition: &Condition) -> 
 
 /// Numbers for texts, in the order of first appearance.
 #[derive(Default)]
-struct Numbering {
+pub(super) struct Numbering {
     numbers: HashMap<String, u32>,
-    names: Vec<String>,
+    pub names: Vec<String>,
 }
 
 impl Numbering {
@@ -250,7 +250,11 @@ impl Numbering {
         }
     }
 
-    fn of(&mut self, text: &str) -> u32 {
+    pub fn get(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
+    pub fn of(&mut self, text: &str) -> u32 {
         if let Some(&number) = self.numbers.get(text) {
             return number;
         }
@@ -263,7 +267,7 @@ impl Numbering {
 
 /// Adds one relation per group of the pattern, and for every course that matches a triple to the entity
 /// "group:value". Returns how many courses do not match.
-fn add_attributes(dataset: &mut Dataset, pattern: &regex::Regex, groups: &[String]) -> usize {
+pub(super) fn add_attributes(dataset: &mut Dataset, pattern: &regex::Regex, groups: &[String]) -> usize {
     let first_relation = dataset.relation_names.len() as u32;
     dataset.relation_names.extend_from_slice(groups);
     let mut values = Numbering::default();

@@ -237,6 +237,9 @@ pub(crate) fn lossy(field: &[u8]) -> String {
     if field.len() > 60 { text + "..." } else { text }
 }
 
+/// Bytes of the longest line: a file without line ends must not fill the memory.
+const LONGEST_LINE: u64 = 1 << 28;
+
 /// Lines of a text file as bytes without their line ends, numbered from 1.
 pub(crate) struct Lines {
     path: PathBuf,
@@ -261,9 +264,13 @@ impl Lines {
         loop {
             self.buffer.clear();
             self.number += 1;
-            let read = self.reader.read_until(b'\n', &mut self.buffer);
-            if read.map_err(Error::io(&self.path, "reading"))? == 0 {
-                return Ok(false);
+            let read = (&mut self.reader).take(LONGEST_LINE).read_until(b'\n', &mut self.buffer);
+            match read.map_err(Error::io(&self.path, "reading"))? as u64 {
+                0 => return Ok(false),
+                LONGEST_LINE => {
+                    return Err(self.fail("the line is longer than 256 MiB", "check the format of the file"));
+                }
+                _ => {}
             }
             if self.number == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
                 self.buffer.drain(..3);

@@ -1,0 +1,140 @@
+//! Which share of a course's items, such as its videos, each enrolment has reached.
+//!
+//! The logs of learners are far larger than memory and come in any order, possibly with repetitions. A bit per item
+//! for each enrolment that has any is exact all the same, and costs a few dozen bytes per enrolment.
+
+use crate::data::Interactions;
+
+/// The items of every course. An item of several courses counts in each.
+pub(super) struct Items {
+    /// (item, course, position among the course's items), sorted.
+    places: Vec<(u64, u32, u32)>,
+    /// Items of each course.
+    totals: Vec<u32>,
+}
+
+impl Items {
+    /// From (item, course) pairs in any order; pairs may repeat. The courses are `0..courses`.
+    pub fn new(mut pairs: Vec<(u64, u32)>, courses: usize) -> Items {
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut totals = vec![0u32; courses];
+        let places = (pairs.into_iter())
+            .map(|(item, course)| {
+                let total = &mut totals[course as usize];
+                *total += 1;
+                (item, course, *total - 1)
+            })
+            .collect();
+        Items { places, totals }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Courses that have at least one item.
+    pub fn courses(&self) -> usize {
+        self.totals.iter().filter(|&&n| n > 0).count()
+    }
+
+    fn places_of(&self, item: u64) -> &[(u64, u32, u32)] {
+        let start = self.places.partition_point(|&(i, ..)| i < item);
+        let rest = &self.places[start..];
+        &rest[..rest.iter().take_while(|&&(i, ..)| i == item).count()]
+    }
+}
+
+/// What became of an item in a learner's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It belongs to a course that the learner is enrolled in.
+    Counted,
+    /// It belongs to other courses only.
+    NotEnrolled,
+    /// No course has it.
+    Unknown,
+}
+
+/// The items that each enrolment has reached.
+pub(super) struct Coverage<'a> {
+    items: &'a Items,
+    interactions: &'a Interactions,
+    /// Where the bits of each row begin in `bits`, in words; [`NONE`] for rows that have reached nothing.
+    start: Vec<usize>,
+    bits: Vec<u64>,
+}
+
+const NONE: usize = usize::MAX;
+
+impl<'a> Coverage<'a> {
+    pub fn new(items: &'a Items, interactions: &'a Interactions) -> Self {
+        Coverage { items, interactions, start: vec![NONE; interactions.course.len()], bits: Vec::new() }
+    }
+
+    /// The learner has watched, answered or otherwise reached the item.
+    pub fn reach(&mut self, learner: u32, item: u64) -> Reached {
+        let places = self.items.places_of(item);
+        let offsets = &self.interactions.offsets;
+        let rows = offsets[learner as usize] as usize..offsets[learner as usize + 1] as usize;
+        let mut reached = if places.is_empty() { Reached::Unknown } else { Reached::NotEnrolled };
+        for &(_, course, position) in places {
+            let found = self.interactions.course[rows.clone()].iter().position(|&c| c == course);
+            let Some(row) = found.map(|at| rows.start + at) else { continue };
+            if self.start[row] == NONE {
+                self.start[row] = self.bits.len();
+                let words = self.items.totals[course as usize].div_ceil(64) as usize;
+                self.bits.resize(self.bits.len() + words, 0);
+            }
+            self.bits[self.start[row] + position as usize / 64] |= 1 << (position % 64);
+            reached = Reached::Counted;
+        }
+        reached
+    }
+
+    pub fn courses_with_items(&self) -> usize {
+        self.items.courses()
+    }
+
+    /// The share of the course's items that the enrolment of a row has reached, from 0 to 1; 0 for a course without
+    /// items.
+    pub fn share(&self, row: usize) -> f64 {
+        if self.start[row] == NONE {
+            return 0.0;
+        }
+        let total = self.items.totals[self.interactions.course[row] as usize];
+        let words = &self.bits[self.start[row]..][..total.div_ceil(64) as usize];
+        words.iter().map(|w| w.count_ones()).sum::<u32>() as f64 / total as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Split;
+
+    #[test]
+    fn shares_of_shared_and_repeated_items() {
+        // Course 0 has items 0..100, course 1 only 99, course 2 nothing.
+        let pairs = (0..100).map(|item| (item, 0)).chain([(99, 1), (99, 1), (5, 0)]);
+        let items = Items::new(pairs.collect(), 3);
+        assert_eq!((items.courses(), items.is_empty()), (2, false));
+        let interactions = Interactions {
+            offsets: vec![0, 3, 4],
+            course: vec![2, 1, 0, 0],
+            label_values: Vec::new(),
+            split: vec![Split::Train; 4],
+            has_time: true,
+        };
+        let mut coverage = Coverage::new(&items, &interactions);
+        assert_eq!(coverage.reach(0, 99), Reached::Counted);
+        assert_eq!(coverage.reach(0, 100), Reached::Unknown);
+        for item in [0, 64, 64, 99] {
+            assert_eq!(coverage.reach(1, item), Reached::Counted);
+        }
+        let shares: Vec<f64> = (0..4).map(|row| coverage.share(row)).collect();
+        assert_eq!(shares, [0.0, 1.0, 0.01, 0.03]);
+        let nobody = Interactions { offsets: vec![0, 0, 4], ..interactions };
+        assert_eq!(Coverage::new(&items, &nobody).reach(0, 5), Reached::NotEnrolled);
+    }
+}

@@ -1,0 +1,150 @@
+//! MOOCCube as published, in small: JSON lines of entities, and tables in files that are named *.json.
+
+use std::fs;
+use std::path::PathBuf;
+use waata::data::Dataset;
+use waata::data::formats::raw::RawOptions;
+use waata::data::formats::{Format, detect};
+use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
+use waata::{Error, Result};
+
+const FILES: [(&str, &str); 11] = [
+    (
+        "entities/user.json",
+        r#"{"id":"U_5","name":"SECRET","course_order":["C_course-v1:X+1+sp","C_course-v1:Y+2"],"enroll_time":["2018-07-01 00:00:00","2018-06-30 16:35:49"]}
+{"id":"U_6","name":"SECRET","course_order":["C_course-v1:X+1+sp"],"enroll_time":["2019-04-05 21:32:42"]}
+{"id":"U_7","name":"SECRET","course_order":[],"enroll_time":[]}
+"#,
+    ),
+    (
+        "entities/course.json",
+        r#"{"id":"C_course-v1:X+1+sp","name":"文物","prerequisites":"无","about":"<p>","core_id":"C_course-v1:X+1+sp","video_order":["V_a","V_b"],"display_name":["1","2"],"chapter":["1","1"]}
+"#,
+    ),
+    ("relations/user-course.json", "U_5\tC_course-v1:X+1+sp\n"),
+    ("relations/user-video.json", "U_5\tV_a\r\nU_5\tV_a\r\nU_5\tV_x\r\nU_9\tV_a\r\n"),
+    (
+        "additional_information/user_video_act.json",
+        r#"{"id":"U_6","activity":[{"course_id":"C_course-v1:X+1+sp","video_id":"V_a","watching_count":3,"video_duration":351.0},{"course_id":"C_course-v1:X+1+sp","video_id":"V_b","watching_count":1,"video_duration":3.5}]}
+"#,
+    ),
+    ("relations/school-course.json", "S_X\tC_course-v1:X+1+sp\nS_X\tC_course-v1:Z+9\n"),
+    ("relations/teacher-course.json", "T_1\tC_course-v1:X+1+sp\n"),
+    ("relations/course-concept.json", "C_course-v1:Y+2\tK_考古_历史学\n"),
+    ("entities/school.json", "{\"id\":\"S_X\",\"name\":\"X大学\",\"about\":\"\"}\n"),
+    ("entities/teacher.json", "{\"id\":\"T_1\",\"name\":\"Wang\",\"about\":\"\"}\n"),
+    (
+        "entities/concept.json",
+        "{\"id\":\"K_考古_历史学\",\"name\":\"考古\",\"en\":\"\",\"explanation\":\"\"}\n",
+    ),
+];
+
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(files: &[(&str, &str)]) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            let path = dir.path().join("raw").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Case { dir }
+    }
+
+    fn raw(&self) -> PathBuf {
+        self.dir.path().join("raw")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    fn prepare(&self, completed_share: Option<f64>) -> Result<PrepareReport> {
+        let raw = RawOptions { completed_share, ..Default::default() };
+        let format = Format::MoocCube;
+        prepare(&PrepareOptions {
+            source: self.raw(),
+            out: self.out(),
+            format,
+            raw,
+            force: true,
+            ..Default::default()
+        })
+    }
+}
+
+#[test]
+fn enrolments_label_and_graph() {
+    let case = Case::new(&FILES);
+    assert_eq!(detect(&case.raw()).unwrap(), Format::MoocCube);
+    for (threshold, labels) in [(None, [0, 1, 1]), (Some(0.6), [0, 0, 1])] {
+        let report = case.prepare(threshold).unwrap();
+        assert_eq!((report.source.format.as_str(), report.source.missing.len()), ("mooccube", 0));
+        let data = Dataset::open(&case.out()).unwrap();
+        assert_eq!(data.learner_names, ["U_5", "U_6"]);
+        let names = ["C_course-v1:X+1+sp 文物", "C_course-v1:Y+2", "S_X X大学", "T_1 Wang", "K_考古_历史学"];
+        assert_eq!((data.courses, data.entity_names.as_slice()), (2, names.map(String::from).as_slice()));
+        assert_eq!(data.interactions.course, [1, 0, 0]);
+        assert_eq!(data.interactions.label_values, [labels]);
+        assert_eq!(data.relation_names, ["school", "teacher", "concept"]);
+        assert_eq!(data.triples, [[0, 0, 2], [0, 1, 3], [1, 2, 4]]);
+        let notes = report.source.notes.join("\n");
+        for words in [
+            "1 learners have no enrolment",
+            "1 courses have enrolments but no line in course.json",
+            "school-course.json: 1 lines name a course that neither",
+            "of 4 videos watched, 0 belong to courses that the learner is not enrolled in, 1 to no course, and 1 to",
+        ] {
+            assert!(notes.contains(words), "{notes}");
+        }
+    }
+}
+
+#[test]
+fn nothing_personal_is_kept() {
+    let case = Case::new(&FILES);
+    case.prepare(None).unwrap();
+    for entry in fs::read_dir(case.out()).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(6).any(|w| w == b"SECRET"));
+    }
+}
+
+#[test]
+fn the_least_and_what_is_malformed() {
+    let users = FILES[0];
+    let case = Case::new(&[users]);
+    let report = case.prepare(None).unwrap();
+    assert_eq!((report.counts.courses, report.counts.labels.len(), report.counts.triples), (2, 0, 0));
+    let bad = [
+        (
+            "entities/user.json",
+            "{\"id\":\"U_1\",\"course_order\":[597214],\"enroll_time\":[\"x\"]}",
+            "expected a string",
+        ),
+        (
+            "entities/user.json",
+            "{\"id\":\"U_1\",\"course_order\":[\"C_a\"],\"enroll_time\":[]}",
+            "enroll_time 0",
+        ),
+        (
+            "entities/user.json",
+            "{\"id\":\"U_1\",\"course_order\":[\"a\"],\"enroll_time\":[\"2018-06-30\"]}",
+            "'a' does not begin with C_",
+        ),
+        ("entities/course.json", "{\"id\":\"C_a\"}\n{\"id\":\"C_a\"}", "C_a is listed twice"),
+        ("relations/user-video.json", "V_a\tU_5", "'V_a' does not begin with U_"),
+        ("relations/course-concept.json", "{\"id\":\"K_a\"}", "not two columns separated by a tab"),
+        ("additional_information/user_video_act.json", "{\"id\":\"U_5\"}", "missing field `activity`"),
+    ];
+    for (file, text, words) in bad {
+        let case = Case::new(&FILES);
+        fs::write(case.raw().join(file), text).unwrap();
+        let error = case.prepare(None).unwrap_err();
+        assert!(matches!(&error, Error::Data { path, line: Some(_), .. } if path.ends_with(file)), "{error}");
+        assert!(error.to_string().contains(words), "'{error}' does not say '{words}'");
+    }
+}
