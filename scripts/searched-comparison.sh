@@ -24,7 +24,11 @@ for model in ${models//,/ }; do
     case $model in
     popularity) continue ;;
     waa-ta[123])
-        [ -f "$out/search/waa-ta/best.toml" ] && found+=(--settings-for "$model=$out/search/waa-ta/best.toml")
+        # Given settings are above what a model's name implies: without the constraint means without its weight.
+        [ -f "$out/search/waa-ta/best.toml" ] || continue
+        sed '/^"\?\(loss\.\)\?orth_weight"\? *=/d' "$out/search/waa-ta/best.toml" >"$out/search/ablations.toml"
+        [ "$model" = waa-ta3 ] && from=ablations.toml || from=waa-ta/best.toml
+        found+=(--settings-for "$model=$out/search/$from")
         continue
         ;;
     esac
