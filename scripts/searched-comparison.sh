@@ -24,10 +24,10 @@ for model in ${models//,/ }; do
     case $model in
     popularity) continue ;;
     waa-ta[123])
-        # Given settings are above what a model's name implies: without the constraint means without its weight.
+        # What was found for waa-ta has a weight for the constraint that waa-ta3 is without, and waa-ta2, too.
         [ -f "$out/search/waa-ta/best.toml" ] || continue
         sed '/^"\?\(loss\.\)\?orth_weight"\? *=/d' "$out/search/waa-ta/best.toml" >"$out/search/ablations.toml"
-        [ "$model" = waa-ta3 ] && from=ablations.toml || from=waa-ta/best.toml
+        [ "$model" = waa-ta1 ] && from=waa-ta/best.toml || from=ablations.toml
         found+=(--settings-for "$model=$out/search/$from")
         continue
         ;;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::config::{Base, Config};
+use crate::config::{Base, Config, DEFINITIONS};
 use crate::models::MODELS;
 use crate::train::Stepper;
 use crate::{Error, Result};
@@ -94,6 +94,7 @@ impl Plan {
             let why = format!("`{model}` is not among the models");
             return Err(Error::config("--settings-for", why, format!("models: {}", models.join(", "))));
         }
+        request.settings_for.iter().try_for_each(|(model, settings)| keeps_ablation(model, settings))?;
         let mut runs = vec![];
         for model in &models {
             let varies = varies(model);
@@ -179,6 +180,25 @@ fn resolve(
     })
 }
 
+/// Refuses a file for an ablation of WAA-TA that puts back what the ablation leaves out, as the settings that were
+/// found for WAA-TA itself do: its rows would be WAA-TA's under another name.
+fn keeps_ablation(model: &str, settings: &[String]) -> Result<()> {
+    let ablation = DEFINITIONS.iter().find(|d| d.name == model && model.starts_with("waa-ta"));
+    for implied in ablation.iter().flat_map(|d| d.settings) {
+        let Some((key, value)) = implied.split_once('=') else { continue };
+        let given = settings.iter().filter_map(|s| s.split_once('=')).rfind(|(k, _)| k.trim() == key);
+        if let Some((_, given)) = given.filter(|(_, v)| v.trim().trim_matches('"') != value) {
+            let why = format!("{model} is by definition {key} = {value}, its file says {given}");
+            return Err(Error::config(
+                "--settings-for",
+                why,
+                format!("take {key} out of the file of {model}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The word of a setting's value.
 fn word(value: &impl Serialize) -> String {
     match toml::Value::try_from(value) {
@@ -245,6 +265,24 @@ mod tests {
                 (&run.config.train.optimizer, word(&run.config.weighting.combine)),
                 (&run.optimizer, run.weighting.clone())
             );
+        }
+    }
+
+    #[test]
+    fn files_keep_what_an_ablation_leaves_out() {
+        let with = |model: &str, setting: &str| {
+            let settings_for = [(model.to_string(), vec![setting.to_string()])].into();
+            Plan::new(&Request { settings_for, ..request(&[model]) }).map(|plan| plan.runs.len())
+        };
+        assert_eq!(with("waa-ta", "loss.orth_weight=0.5").unwrap(), 1);
+        assert_eq!(with("waa-ta1", "loss.orth_weight=0.5").unwrap(), 1);
+        assert_eq!(with("waa-ta3", "loss.orth_weight=0.0").unwrap(), 1);
+        assert_eq!(with("waa-ta1", "weighting.combine=\"sum\"").unwrap(), 1);
+        for (model, setting) in
+            [("waa-ta3", "loss.orth_weight=0.5"), ("waa-ta1", "weighting.combine=\"pcgrad\"")]
+        {
+            let error = with(model, setting).unwrap_err().to_string();
+            assert!(error.contains(model) && error.contains("by definition"), "{error}");
         }
     }
 
