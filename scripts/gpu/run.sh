@@ -136,7 +136,7 @@ if [ "$CARD" != null ] || [ $REHEARSE -eq 1 ]; then
         skip "peers: torch finds no card"
     else
         say "peers"
-        python3 peers/peers.py --waata ./waata --device $DEVICE --sizes "${SIZES[*]}" --out "$WORK/peers" || FAILED=1
+        python3 peers/peers.py --waata ./waata --device $DEVICE --rounds 1 --sizes "${SIZES[*]}" --out "$WORK/peers" || FAILED=1
     fi
 fi
 

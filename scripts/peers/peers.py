@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch (eager and compiled), PyG and DGL beside `waata bench`, on the same graph and ids, in one run.
 
-    PYTHON=venv/bin/python scripts/peers/peers.py                     # everything on the CPU, half an hour on two cores
+    PYTHON=venv/bin/python scripts/peers/peers.py                     # everything on the CPU
     scripts/peers/peers.py attention adam --allocators tuned          # two families, the tuned allocator alone
     scripts/peers/peers.py --device cuda --out record.json
 
