@@ -190,7 +190,8 @@ impl Search<'_> {
     fn point(&self, trial: usize, base: &Config) -> Result<(BTreeMap<String, Value>, Config)> {
         if trial == 0 {
             let table: Table = base.to_toml().parse().unwrap_or_default();
-            let stands = self.space.ranges.keys().filter_map(|key| Some((key.clone(), lookup(&table, key)?)));
+            let keys = self.space.keys().into_iter();
+            let stands = keys.filter_map(|key| lookup(&table, &key).map(|value| (key, value)));
             return Ok((stands.collect(), base.clone()));
         }
         let mut refused = None;

@@ -1,6 +1,6 @@
 //! Declared ranges of settings, and points drawn from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,8 @@ pub enum Range {
     Uniform([f64; 2]),
     Integer([i64; 2]),
     Choice(Vec<Value>),
+    /// Settings that are drawn together, under a name that is no setting: an objective, and what it ranks by.
+    Together(Vec<BTreeMap<String, Value>>),
 }
 
 /// The settings of a search by their keys.
@@ -57,6 +59,7 @@ impl Space {
                 Range::Uniform([low, high]) => low.is_finite() && low <= high && high.is_finite(),
                 Range::Integer([low, high]) => low <= high,
                 Range::Choice(values) => !values.is_empty(),
+                Range::Together(points) => points.iter().any(|point| !point.is_empty()),
             };
             if !sound {
                 let why = format!("{source}: the range {range:?} is empty or not a range");
@@ -70,21 +73,34 @@ impl Space {
     pub fn without(mut self, settings: &[String]) -> Space {
         let set =
             |key: &String| settings.iter().any(|s| s.split_once('=').is_some_and(|(k, _)| k.trim() == key));
-        self.ranges.retain(|key, _| !set(key));
+        self.ranges.retain(|key, range| match range {
+            // One of them decided leaves nothing that fits together.
+            Range::Together(points) => !points.iter().flat_map(BTreeMap::keys).any(set),
+            _ => !set(key),
+        });
         self
+    }
+
+    /// The settings that a point has, ascending.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let keys = self.ranges.iter().flat_map(|(key, range)| match range {
+            Range::Together(points) => points.iter().flat_map(BTreeMap::keys).cloned().collect(),
+            _ => vec![key.clone()],
+        });
+        keys.collect()
     }
 
     /// A point of the space. Each setting depends on (seed, trial, attempt) and its own key alone, so that another
     /// setting more or less leaves it as it is.
     pub fn sample(&self, seed: u64, trial: u64, attempt: u64) -> BTreeMap<String, Value> {
-        let draw = |key: &str, range: &Range| {
+        let draw = |key: &String, range: &Range| -> Vec<(String, Value)> {
             let hash = Sha256::digest(key);
             let stream = hash.iter().take(8).fold(0u64, |all, byte| all << 8 | *byte as u64);
             let at = trial << 16 | attempt;
             let random = Philox::new(seed, stream);
             let [a, b, ..] = random.block(at);
             let unit = ((a as u64) << 21 | b as u64 >> 11) as f64 / (1u64 << 53) as f64;
-            match range {
+            let value = match range {
                 Range::Log([low, high]) => {
                     let value = (low.ln() + unit * (high / low).ln()).exp();
                     Value::Float(three_digits(value).clamp(*low, *high))
@@ -97,9 +113,13 @@ impl Space {
                     Value::Integer((*low + (unit * size) as i64).min(*high))
                 }
                 Range::Choice(values) => values[(unit * values.len() as f64) as usize].clone(),
-            }
+                Range::Together(points) => {
+                    return points[(unit * points.len() as f64) as usize].clone().into_iter().collect();
+                }
+            };
+            vec![(key.clone(), value)]
         };
-        self.ranges.iter().map(|(key, range)| (key.clone(), draw(key, range))).collect()
+        self.ranges.iter().flat_map(|(key, range)| draw(key, range)).collect()
     }
 }
 
@@ -168,15 +188,53 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_drawn_together_or_decided_together() {
+        let text = r#"
+            [trained]
+            "train.lr" = { log = [1e-4, 1e-1] }
+            objective = { together = [
+                { "loss.ranking" = "bce", "eval.rank_by" = "head" },
+                { "loss.ranking" = "softmax", "eval.rank_by" = "inner" },
+            ] }
+        "#;
+        let space = Space::of("mmoe", Some((text, "text"))).unwrap();
+        assert_eq!(Vec::from_iter(space.keys()), ["eval.rank_by", "loss.ranking", "train.lr"]);
+        let mut softmax = 0;
+        for trial in 0..100 {
+            let point = space.sample(1, trial, 0);
+            assert_eq!(point.len(), 3);
+            let of = |key: &str| point[key].as_str().unwrap();
+            assert_eq!(of("loss.ranking") == "softmax", of("eval.rank_by") == "inner");
+            softmax += (of("loss.ranking") == "softmax") as usize;
+        }
+        assert!((30..=70).contains(&softmax), "{softmax}");
+        let decided = space.without(&["loss.ranking=\"bpr\"".into()]);
+        assert_eq!(Vec::from_iter(decided.keys()), ["train.lr"]);
+        let empty = "[trained]\nobjective = { together = [{}] }";
+        assert_eq!(Space::of("mmoe", Some((empty, "text"))).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
     fn the_declared_ranges_are_settings_that_models_take() {
+        let files = [
+            ("tasks", DEFAULT),
+            ("tasks", include_str!("../../data/search-tasks.toml")),
+            ("history", include_str!("../../data/search-history.toml")),
+        ];
+        for (preset, text) in files {
+            are_settings_that_models_take(preset, text);
+        }
+    }
+
+    fn are_settings_that_models_take(preset: &str, text: &str) {
         let resolve = |model: &str, point: &BTreeMap<String, Value>| {
             let mut settings: Vec<String> =
                 point.iter().map(|(key, value)| format!("{key}={value}")).collect();
             settings.push(format!("model.name=\"{model}\""));
-            Config::resolve(Base::Preset("tasks".into()), &settings)
+            Config::resolve(Base::Preset(preset.into()), &settings)
         };
         for model in model_names() {
-            let space = Space::of(&model, None).unwrap();
+            let space = Space::of(&model, Some((text, "text"))).unwrap();
             let mut taken = 0;
             for trial in 0..40 {
                 match resolve(&model, &space.sample(1, trial, 0)) {
@@ -184,9 +242,9 @@ mod tests {
                     Err(error) => assert!(!error.to_string().contains("no such setting"), "{model}: {error}"),
                 }
             }
-            assert!(taken > 4, "{model}: {taken} of 40 points can be used");
+            assert!(taken > 4, "{preset}, {model}: {taken} of 40 points can be used");
         }
-        let keys: Table = DEFAULT.parse().unwrap();
+        let keys: Table = text.parse().unwrap();
         for model in keys["models"].as_table().unwrap().keys() {
             assert!(model_names().contains(model), "there is no model {model}");
         }
