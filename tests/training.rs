@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use waata::config::Config;
+use waata::config::{Base, Config};
+use waata::data::split::{self, Ratios, SplitPolicy};
+use waata::data::synth::generate;
 use waata::data::{Dataset, Split};
 use waata::engine::Device;
 use waata::eval::Evaluation;
@@ -301,6 +303,26 @@ fn damage_is_noticed() {
     assert!(load().is_err());
     fs::remove_file(&manifest).unwrap();
     assert_eq!(load().unwrap_err().exit_code(), 3);
+}
+
+/// A learner has few enrolments: a vector drawn at random for each must not outweigh them. Ranking by how often a course was
+/// taken is the least that matrix factorisation has to learn.
+#[test]
+fn vectors_of_learners_rank_better_than_popularity() {
+    let mut data = generate(500, 60, 5000, 1).unwrap();
+    let policy = SplitPolicy::Random { ratios: Ratios::default(), per_learner: false };
+    split::assign(&mut data, policy, false, 1).unwrap();
+    let ndcg = |settings: &[&str]| {
+        let common = ["train.batch_size=128", "train.epochs=15", "train.lr=0.005", "eval.k=[10]"];
+        let all: Vec<String> = common.iter().chain(settings).map(|s| s.to_string()).collect();
+        let config = Config::resolve(Base::Preset("tasks".into()), &all).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::new(&data, &config, &Device::Cpu, folder.path()).unwrap();
+        run.train(&mut Watcher::default()).unwrap();
+        run.evaluate(Split::Test, None, &mut |_, _| {}).unwrap().metrics["ndcg@10"]
+    };
+    let (factorised, popular) = (ndcg(&["model.name=bpr-mf"]), ndcg(&["model.name=popularity"]));
+    assert!(factorised > 1.3 * popular, "{factorised} against {popular}");
 }
 
 #[test]

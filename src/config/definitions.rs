@@ -114,9 +114,11 @@ pub const DEFINITIONS: &[Definition] = &[
     define_as("ease", "linear item-item weights in closed form", Encoder::None, RANKS),
 ];
 
-/// What a table of vectors implies.
+/// What a table of vectors implies. They begin near 0, as in torch-rechub and DeepCTR-Torch (1e-4): a learner has few
+/// enrolments, so a vector of length 1 drawn at random would outweigh all that is learned of him or her.
 const TABLE: &[&str] = &[
     "model.encoder=table",
+    "model.init_std=0.0001",
     "model.propagation=full",
     "model.learner=free",
     "model.course_output=tied",
