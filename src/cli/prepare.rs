@@ -70,6 +70,8 @@ enum FormatName {
     Mooccubex,
     /// entities/ and relations/ of MOOCCube
     Mooccube,
+    /// studentInfo.csv and the other tables of OULAD
+    Oulad,
     /// HMXPC13_DI_v2 or HXPC13_DI_v3 of HarvardX and MITx
     PersonCourse,
     /// appendix.csv of HarvardX and MITx: has no learners, so it is refused
@@ -95,6 +97,7 @@ pub fn run(args: Args) -> Result<()> {
             FormatName::Table => Format::Table,
             FormatName::Mooccubex => Format::MoocCubeX,
             FormatName::Mooccube => Format::MoocCube,
+            FormatName::Oulad => Format::Oulad,
             FormatName::PersonCourse => Format::PersonCourse,
             FormatName::EdxReport => Format::EdxReport,
         },

@@ -99,6 +99,7 @@ fn read_interactions(
         let why = format!("column {} of the header has no name", label_columns[i] + 1);
         return Err(table.fail(why, "name the column, or delete it"));
     }
+    let whats: Vec<String> = labels.iter().map(|name| format!("label '{name}'")).collect();
     let known: Option<HashSet<u32>> = learners.map(|list| list.iter().map(|(id, _)| *id).collect());
     let mut rows = Rows { labels: vec![Vec::new(); labels.len()], ..Default::default() };
     let mut time_kind = None;
@@ -118,8 +119,8 @@ fn read_interactions(
         if let Some(column) = split {
             rows.split.push(read_split(&table, column)?);
         }
-        for ((column, name), values) in label_columns.iter().zip(&labels).zip(&mut rows.labels) {
-            values.push(table.label(*column, name)?);
+        for ((column, what), values) in label_columns.iter().zip(&whats).zip(&mut rows.labels) {
+            values.push(table.label(*column, what)?);
         }
     }
     if rows.len() == 0 {

@@ -36,6 +36,9 @@ pub(super) struct InteractionsMap {
     pub time_missing: MissingTime,
     /// A column with train, valid or test.
     pub split: Option<Column>,
+    /// Which rows are enrolments; without it all are.
+    #[serde(rename = "where")]
+    only: Option<String>,
     #[serde(default)]
     pub labels: Vec<LabelMap>,
 }
@@ -120,7 +123,7 @@ pub(super) struct AttributesMap {
     pattern: String,
 }
 
-/// A label's condition on a row.
+/// A condition on a row.
 #[derive(Debug)]
 pub(super) struct Condition {
     pub column: Column,
@@ -207,6 +210,11 @@ impl InteractionsMap {
         }
     }
 
+    /// The condition on enrolments, if there is one.
+    pub fn only(&self, map: &Path, header: bool) -> Result<Option<Condition>> {
+        self.only.as_ref().map(|when| Condition::read(when, "where", map, header)).transpose()
+    }
+
     pub fn has_split(&self) -> bool {
         self.split.is_some() || matches!(self.files, Files::PerSplit(_))
     }
@@ -254,9 +262,16 @@ impl LabelMap {
             LabelMap::Column(name) => name,
             LabelMap::Rule(rule) => &rule.when,
         };
+        Condition::read(when, &format!("label '{}'", self.name()), map, header)
+    }
+}
+
+impl Condition {
+    /// `what` has the condition `when`. Errors: `Error::Data` for text that is none.
+    fn read(when: &str, what: &str, map: &Path, header: bool) -> Result<Condition> {
         let bad = |why: String| {
             let remedy = "write a column of 0 and 1, or a comparison such as \"hours >= 2.5\"";
-            Error::data(map, None, format!("label '{}': {why}", self.name()), remedy)
+            Error::data(map, None, format!("{what}: {why}"), remedy)
         };
         let split = Comparison::SYMBOLS.iter().find_map(|(s, c)| when.split_once(s).map(|(l, r)| (l, *c, r)));
         let (column, test) = match split {

@@ -9,7 +9,9 @@ mod lists;
 mod map;
 mod mooccube;
 mod mooccubex;
+mod oulad;
 pub mod raw;
+mod raw_rows;
 mod relations;
 pub mod table;
 pub(crate) mod text;
@@ -66,6 +68,8 @@ pub enum Format {
     MoocCubeX,
     /// MOOCCube as published.
     MoocCube,
+    /// OULAD as published.
+    Oulad,
     /// The learners of HarvardX and MITx, HMXPC13_DI_v2 and HXPC13_DI_v3.
     PersonCourse,
     /// The courses of HarvardX and MITx, which have no learners: recognised so that the refusal can say so.
@@ -106,6 +110,7 @@ pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &Ra
         (Format::Kgat, None) => kgat::read(folder),
         (Format::MoocCubeX, None) => mooccubex::read(folder, options),
         (Format::MoocCube, None) => mooccube::read(folder, options),
+        (Format::Oulad, None) => oulad::read(folder, options),
         (Format::PersonCourse, None) => edx::person_course::read(folder, options),
         (Format::EdxReport, None) => Err(edx::report::refuse(folder)),
         (Format::Interchange | Format::Auto, None) => interchange::read(folder),
@@ -126,6 +131,8 @@ pub fn detect(folder: &Path) -> Result<Format> {
         Ok(Format::MoocCube)
     } else if raw::locate(folder, mooccubex::USERS).is_some() {
         Ok(Format::MoocCubeX)
+    } else if raw::locate(folder, oulad::STUDENTS).is_some() {
+        Ok(Format::Oulad)
     } else if edx::person_course::find(folder)?.is_some() {
         Ok(Format::PersonCourse)
     } else if edx::report::find(folder)?.is_some() {

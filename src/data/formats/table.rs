@@ -192,11 +192,21 @@ impl Reader<'_> {
             let conditions = (map.labels.iter())
                 .map(|label| {
                     let condition = label.condition(self.map_path, dialect.header)?;
-                    Ok((label.name(), condition.column.find(&table)?, condition))
+                    let what = format!("label '{}'", label.name());
+                    Ok((what, condition.column.find(&table)?, condition))
                 })
                 .collect::<Result<Vec<_>>>()?;
+            let only = match map.only(self.map_path, dialect.header)? {
+                Some(condition) => Some((condition.column.find(&table)?, condition)),
+                None => None,
+            };
             let before = rows.len();
             while table.advance()? {
+                if let Some((column, condition)) = &only
+                    && evaluate(&table, "where", *column, condition)? == 0
+                {
+                    continue;
+                }
                 let (u, c) = ids(&table, learner, course)?;
                 rows.learner.push(u);
                 rows.course.push(c);
@@ -210,26 +220,26 @@ impl Reader<'_> {
                 if let Some(split) = split.map(Ok).or(split_column.map(|c| read_split(&table, c))) {
                     rows.split.push(split?);
                 }
-                for ((name, column, condition), values) in conditions.iter().zip(&mut rows.labels) {
-                    values.push(evaluate(&table, name, *column, condition)?);
+                for ((what, column, condition), values) in conditions.iter().zip(&mut rows.labels) {
+                    values.push(evaluate(&table, what, *column, condition)?);
                 }
             }
             if rows.len() == before {
-                return Err(table.fail_file("the file has no rows", "write one row per enrolment"));
+                let why = if only.is_some() { "no row is as `where` says" } else { "the file has no rows" };
+                return Err(table.fail_file(why, "write one row per enrolment"));
             }
         }
         Ok(rows)
     }
 }
 
-/// Whether the current row has a label.
-fn evaluate(table: &Table, name: &str, column: usize, condition: &Condition) -> Result<u8> {
-    let Some((comparison, limit)) = condition.test else { return table.label(column, name) };
+/// Whether the current row is as the condition of `what` says.
+fn evaluate(table: &Table, what: &str, column: usize, condition: &Condition) -> Result<u8> {
+    let Some((comparison, limit)) = condition.test else { return table.label(column, what) };
     match table.text(column)?.parse::<f64>() {
         Ok(value) if !value.is_nan() => Ok(comparison.holds(value, limit) as u8),
         _ => {
-            let why =
-                format!("label '{name}' compares '{}', which is not a number", lossy(table.field(column)));
+            let why = format!("{what} compares '{}', which is not a number", lossy(table.field(column)));
             Err(table.fail(why, "correct the value, or choose another column in the map"))
         }
     }

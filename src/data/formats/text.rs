@@ -113,13 +113,13 @@ impl Table {
         })
     }
 
-    /// A field as a label: 0 or 1.
-    pub fn label(&self, column: usize, name: &str) -> Result<u8> {
+    /// A field of 0 or 1. `what` names it in the complaint.
+    pub fn label(&self, column: usize, what: &str) -> Result<u8> {
         match self.field(column) {
             b"0" => Ok(0),
             b"1" => Ok(1),
             other => Err(self.fail(
-                format!("label '{name}' is '{}', neither 0 nor 1", lossy(other)),
+                format!("{what} is '{}', neither 0 nor 1", lossy(other)),
                 "write labels as 0 or 1, or delete the column",
             )),
         }

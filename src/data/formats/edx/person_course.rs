@@ -1,12 +1,12 @@
 //! The person-course data of HarvardX and MITx, academic year 2013: HMXPC13_DI_v2 and HXPC13_DI_v3, a row per
 //! enrolment. Country, education, year of birth and gender stand in the same rows and are never kept.
 
-use super::{fields, find_by_header};
 use crate::data::Dataset;
 use crate::data::assemble::Rows;
 use crate::data::formats::raw::{RawFolder, RawOptions};
+use crate::data::formats::raw_rows::{find_by_header, id, label};
 use crate::data::formats::table::{Numbering, add_attributes};
-use crate::data::formats::text::{Lines, lossy};
+use crate::data::formats::text::lossy;
 use crate::data::formats::time::{TimeKind, parse_time};
 use crate::data::formats::{Loaded, finish};
 use crate::{Error, Result};
@@ -93,66 +93,18 @@ struct Source {
     skipping: u64,
 }
 
-/// Where the columns stand.
-struct Columns {
-    count: usize,
-    course: usize,
-    learner: usize,
-    time: usize,
-    labels: [usize; 3],
-    flag: Option<usize>,
-}
-
-impl Columns {
-    fn read(path: &Path) -> Result<Columns> {
-        let mut lines = Lines::open(path)?;
-        lines.advance()?;
-        let header = fields(lines.line());
-        let position = |name: &str| header.iter().position(|h| h == name);
-        let require = |name: &str| {
-            position(name).ok_or_else(|| {
-                lines.fail(format!("the column '{name}' is missing"), "copy the file again, with its header")
-            })
-        };
-        Ok(Columns {
-            count: header.len(),
-            course: require(COURSE)?,
-            learner: require(LEARNER)?,
-            time: require(TIME)?,
-            labels: [require(LABELS[0])?, require(LABELS[1])?, require(LABELS[2])?],
-            flag: FLAGS.iter().find_map(|flag| position(flag)),
-        })
-    }
-}
-
 fn read_rows(raw: &mut RawFolder, path: &Path, out: &mut Source) -> Result<()> {
-    let columns = Columns::read(path)?;
     out.rows.labels = vec![Vec::new(); LABELS.len()];
-    let mut header = true;
-    raw.lines(path, |_, line| {
-        if std::mem::take(&mut header) {
-            return Ok(());
-        }
-        let row = fields(line);
-        if row.len() != columns.count {
-            return Err(format!("the row has {} fields, the header {}", row.len(), columns.count));
-        }
-        let (learner, course) = (&row[columns.learner], &row[columns.course]);
-        if learner.is_empty() || course.is_empty() {
-            return Err(format!("{} is empty", if learner.is_empty() { LEARNER } else { COURSE }));
-        }
-        if learner.contains('\u{FFFD}') || course.contains('\u{FFFD}') {
-            return Err("an id is not valid UTF-8".into());
-        }
+    let [viewed, explored, certified] = LABELS;
+    let required = [COURSE, LEARNER, TIME, viewed, explored, certified];
+    raw.rows(path, required, FLAGS, |[course, learner, start, values @ ..], flags| {
+        let (learner, course) = (id(learner, LEARNER)?, id(course, COURSE)?);
+        let values: [&str; 3] = values;
         let mut labels = [0u8; 3];
-        for (name, (value, column)) in LABELS.iter().zip(labels.iter_mut().zip(columns.labels)) {
-            *value = match row[column].as_str() {
-                "0" => 0,
-                "1" => 1,
-                other => return Err(format!("{name} is '{}', neither 0 nor 1", lossy(other.as_bytes()))),
-            };
+        for ((label_value, text), name) in labels.iter_mut().zip(values).zip(LABELS) {
+            *label_value = label(text, name)?;
         }
-        let time = match row[columns.time].as_str() {
+        let time = match start {
             "" => None,
             text => Some(parse_date(text).ok_or_else(|| {
                 format!("{TIME} '{}' is neither 2012-12-19 nor 12/19/12", lossy(text.as_bytes()))
@@ -165,7 +117,7 @@ fn read_rows(raw: &mut RawFolder, path: &Path, out: &mut Source) -> Result<()> {
         labels.iter().zip(&mut out.rows.labels).for_each(|(&value, column)| column.push(value));
         out.without_time += time.is_none() as u64;
         out.skipping += labels.windows(2).any(|pair| pair[0] < pair[1]) as u64;
-        out.flagged += columns.flag.is_some_and(|flag| row[flag] == "1") as u64;
+        out.flagged += flags.contains(&"1") as u64;
         Ok(())
     })?;
     Ok(())

@@ -1,6 +1,6 @@
 //! The course report of HarvardX and MITx, 2012 to 2016 (appendix.csv): a row per course and no learners.
 
-use super::find_by_header;
+use crate::data::formats::raw_rows::find_by_header;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
