@@ -109,7 +109,7 @@ impl Shape {
                     concept_links: of(406_777) as u64,
                 }),
                 // 1,201 of 3,781 courses say what should be known before.
-                ..like(fields(82), of(428), of(17_018), 0.318, 20.0)
+                ..like(fields(82), of(428), of(17_018), 1_201.0 / 3_781.0, 20.0)
             },
             Some(Preset::Edx) => like(fields(31), of(64), of(1_600), 0.2, 8.0),
         }

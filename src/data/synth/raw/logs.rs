@@ -166,7 +166,7 @@ impl Log<'_> {
         for video in run(&videos, deed.videos) {
             let bits = draws.bits();
             let segments = [1, 1, 2, 3][bits[0] as usize % 4];
-            self.video("V_", video, segments, bits[1] % 40 == 0, deed.time, draws);
+            self.video("V_", video, segments, bits[1].is_multiple_of(40), deed.time, draws);
             self.count("videos_watched", 1);
         }
         // One that was not watched: it has no segment, or only errors of the player.
