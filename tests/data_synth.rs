@@ -1,10 +1,11 @@
 //! Synthetic data: exact sizes, the same for every thread count, and something in it to find.
 
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use waata::data::split::{SplitPolicy, assign};
-use waata::data::synth::{self, generate};
+use waata::data::synth::{Expected, Preset, Recipe, generate};
 use waata::data::{Dataset, Split, formats};
 
 #[test]
@@ -29,6 +30,26 @@ fn impossible_sizes_are_refused() {
         [(0, 1, 0), (1, 0, 1), (10, 5, 9), (10, 5, 51), (usize::MAX, 5, 51)]
     {
         assert_eq!(generate(learners, courses, enrolments, 1).unwrap_err().exit_code(), 2);
+    }
+}
+
+#[test]
+fn presets_are_scaled_and_keep_their_sizes() {
+    let small =
+        Recipe { learners: 2_000, courses: 300, enrolments: 9_000, ..Recipe::preset(Preset::MoocCubeX, 2) };
+    for recipe in [small.clone(), Recipe { preset: Some(Preset::Edx), courses: 7, ..small.clone() }] {
+        let data = recipe.generate().unwrap();
+        data.validate().unwrap();
+        assert_eq!((data.learners(), data.courses, data.enrolments()), (2_000, recipe.courses, 9_000));
+        let completed = data.interactions.label_values[0].iter().filter(|&&v| v == 1).count();
+        assert!((100..900).contains(&completed), "{completed}");
+    }
+    // Without logs nobody is known to have completed anything; the enrolments do not depend on it.
+    let unlogged = Recipe { log_share: 0.0, ..small.clone() }.generate().unwrap();
+    assert!(unlogged.interactions.label_values[0].iter().all(|&v| v == 0));
+    assert_eq!(unlogged.interactions.course, small.generate().unwrap().interactions.course);
+    for bad in [Recipe { log_share: 1.5, ..small.clone() }, Recipe { courses: 2_000_000, ..small }] {
+        assert_eq!(bad.generate().unwrap_err().exit_code(), 2);
     }
 }
 
@@ -171,7 +192,7 @@ fn interchange_round_trip() {
 fn the_committed_sample_is_what_the_generator_makes() {
     let dir = tempfile::tempdir().unwrap();
     let fresh = dir.path().join("sample");
-    synth::generate_folder(1_000, 200, 12_000, 1, &fresh, false).unwrap();
+    Recipe::new(1_000, 200, 12_000, 1).write_interchange(&fresh, false).unwrap();
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
     let mut bytes = 0;
     for entry in fs::read_dir(&fresh).unwrap() {
@@ -183,5 +204,142 @@ fn the_committed_sample_is_what_the_generator_makes() {
     assert!(bytes < 400_000);
     // Beside the generated files lies the run.toml that `waata train` starts from.
     assert_eq!(fs::read_dir(&fresh).unwrap().count() + 1, fs::read_dir(&committed).unwrap().count());
-    assert_eq!(synth::generate_folder(9, 9, 9, 1, &fresh, false).unwrap_err().exit_code(), 3);
+    assert_eq!(Recipe::new(9, 9, 9, 1).write_interchange(&fresh, false).unwrap_err().exit_code(), 3);
+}
+
+/// Every file below a folder, by its path in it.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name().into_string().unwrap())).unwrap();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+        } else {
+            found.push((name, fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Raw files of a small preset with some logs, read back: what was found, and what was to be found.
+fn raw(recipe: &Recipe) -> (Expected, formats::Loaded) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("raw");
+    let expected = recipe.write_mooccubex(&out, false).unwrap();
+    let bytes: u64 =
+        files(&out).iter().filter(|(f, _)| f != "expected.json").map(|(_, b)| b.len() as u64).sum();
+    assert_eq!(bytes, expected.bytes());
+    let loaded = formats::read(&out, formats::Format::Auto, None).unwrap();
+    assert_eq!(recipe.write_mooccubex(&out, false).unwrap_err().exit_code(), 3);
+    (expected, loaded)
+}
+
+fn rows_sha256(data: &Dataset) -> String {
+    let (mut hash, completed) = (Sha256::new(), &data.interactions.label_values[0]);
+    for learner in 0..data.learners() {
+        for row in data.rows(learner) {
+            let course = data.entity_names[data.interactions.course[row] as usize].split(' ').next().unwrap();
+            hash.update(format!("{},{course},{}\n", data.learner_names[learner], completed[row]));
+        }
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn check_raw(recipe: &Recipe, quirks: &[&str]) {
+    let (expected, formats::Loaded { dataset: data, report }) = raw(recipe);
+    assert_eq!(report.format, "mooccubex");
+    let counts = &expected.counts;
+    assert_eq!((data.learners() as u64, recipe.learners as u64), (counts.learners, counts.learners));
+    assert_eq!((data.enrolments() as u64, recipe.enrolments), (counts.enrolments, counts.enrolments));
+    assert_eq!((data.courses as u64, data.entities() as u64), (counts.courses, counts.entities));
+    assert_eq!((data.relations() as u64, data.triples.len() as u64), (counts.relations, counts.triples));
+    for (number, name) in data.relation_names.iter().enumerate() {
+        let found = data.triples.iter().filter(|t| t[1] as usize == number).count() as u64;
+        assert_eq!(found, counts.triples_by_relation[name.as_str()], "{name}");
+    }
+    let completed: u64 = data.interactions.label_values[0].iter().map(|&v| v as u64).sum();
+    assert_eq!(completed, counts.completed);
+    assert!(completed > 0 && completed < counts.enrolments / 2);
+    assert_eq!(rows_sha256(&data), expected.rows_sha256);
+    assert_eq!((report.duplicates, report.malformed), (expected.duplicates, expected.malformed));
+    for count in &report.counts {
+        assert_eq!(count.found, expected.found[count.what.as_str()], "{}", count.what);
+    }
+    assert_eq!(report.counts.len(), expected.found.len());
+    let quirk = |name: &str| expected.quirks.get(name).copied().unwrap_or(0);
+    for name in quirks {
+        assert!(quirk(name) > 0, "{name}: {expected:#?}");
+    }
+    let log = |file: &str, kind: &str| {
+        let [not, none, strangers] =
+            ["not_enrolled", "of_no_course", "of_strangers"].map(|what| quirk(&format!("{kind}_{what}")));
+        let all = quirk(if kind == "videos" { "videos_watched" } else { "answers" });
+        let what = if kind == "videos" { "videos watched" } else { "answers" };
+        format!(
+            "{file}: of {all} {what}, {not} belong to courses that the learner is not enrolled in, {none} to no \
+             course, and {strangers} to learners without an enrolment"
+        )
+    };
+    let unknown = |file: &str, kind: &str| {
+        format!("relations/{file}: {} lines name a course", quirk(&format!("{kind}_of_unknown_courses")))
+    };
+    for words in [
+        format!("{} learners have no enrolment", quirk("learners_without_enrolment")),
+        format!("{} courses have enrolments but no line", quirk("courses_only_in_enrolments")),
+        format!("{} of {} segments end before", quirk("segments_unsound"), quirk("segments")),
+        log("relations/user-video.json", "videos"),
+        log("relations/user-problem.json", "answers"),
+        unknown("course-field.json", "fields"),
+        unknown("course-school.txt", "schools"),
+        "concept-course.txt: the first line is a header".into(),
+    ] {
+        assert!(report.notes.iter().any(|note| note.contains(&words)), "{words}: {:#?}", report.notes);
+    }
+}
+
+#[test]
+fn raw_files_read_back_as_they_were_meant() {
+    let small = Recipe {
+        learners: 300,
+        courses: 120,
+        enrolments: 2_100,
+        log_share: 0.4,
+        ..Recipe::preset(Preset::MoocCubeX, 1)
+    };
+    let always = ["courses_without_resources", "resources_repeated", "nan_scores", "nan_start_points"];
+    check_raw(&small, &always);
+    // Long enough for malformed lines in user.json, and for learners with two lines.
+    let larger = Recipe { learners: 3_100, courses: 40, enrolments: 9_000, log_share: 0.05, ..small };
+    check_raw(&larger, &["learners_repeated", "learners_out_of_order", "nan_years_of_birth"]);
+    check_raw(
+        &Recipe { preset: None, learners: 200, enrolments: 900, log_share: 0.5, ..larger.clone() },
+        &[],
+    );
+    check_raw(&Recipe { preset: Some(Preset::Edx), enrolments: 5_000, log_share: 0.1, ..larger }, &[]);
+}
+
+#[test]
+fn raw_files_do_not_depend_on_the_threads() {
+    let recipe = Recipe {
+        learners: 1_000,
+        courses: 60,
+        enrolments: 4_000,
+        log_share: 0.05,
+        ..Recipe::preset(Preset::MoocCubeX, 3)
+    };
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        pool.install(|| recipe.write_mooccubex(&dir.path().join("raw"), false).unwrap());
+        files(dir.path())
+    };
+    let one = on(1);
+    assert_eq!(one.len(), 13);
+    assert!(one == on(2));
+    // What lies there is replaced only where this command wrote it.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("entities")).unwrap();
+    fs::write(dir.path().join("entities/user.json"), "{}").unwrap();
+    assert_eq!(recipe.write_mooccubex(dir.path(), true).unwrap_err().exit_code(), 3);
 }

@@ -2,21 +2,36 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::show;
 use crate::Result;
-use crate::data::synth;
+use crate::data::synth::{Preset, Recipe};
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, default_value_t = 1000)]
-    learners: usize,
-    #[arg(long, default_value_t = 200)]
-    courses: usize,
-    #[arg(long, default_value_t = 12_000)]
-    enrolments: u64,
+    /// What the data set is like, in its size and proportions; the numbers below override its own
+    #[arg(long, value_enum)]
+    preset: Option<PresetName>,
+    /// Learners, each with at least one enrolment; 1000 without a preset
+    #[arg(long)]
+    learners: Option<usize>,
+    /// Courses; 200 without a preset
+    #[arg(long)]
+    courses: Option<usize>,
+    /// Enrolments; 12000 without a preset
+    #[arg(long)]
+    enrolments: Option<u64>,
+    /// Share of learners whose behaviour was logged: the others complete nothing, and raw logs grow with it;
+    /// 1 without a preset
+    #[arg(long)]
+    log_share: Option<f64>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder to write (interchange csv)
+    /// What to write
+    #[arg(long, value_enum, default_value = "interchange")]
+    format: FormatName,
+    /// Folder to write
     #[arg(short, long)]
     out: PathBuf,
     /// Replace an existing folder
@@ -24,21 +39,56 @@ pub struct Args {
     force: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum PresetName {
+    /// 3,330,294 learners, 4,216 courses, 23,615,324 enrolments
+    Mooccubex,
+    /// 4,500,000 learners, 756 courses, 7,588,365 enrolments
+    Edx,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    /// csv files
+    Interchange,
+    /// Raw files as MOOCCubeX is published, with their quirks, and expected.json: what reading them must find
+    Mooccubex,
+}
+
 pub fn run(args: Args) -> Result<()> {
-    let counts = synth::generate_folder(
-        args.learners,
-        args.courses,
-        args.enrolments,
-        args.seed,
-        &args.out,
-        args.force,
-    )?;
-    show::line(&format!(
-        "{}: {} learners, {} courses, {} enrolments, {} triples",
-        args.out.display(),
-        counts.learners,
-        counts.courses,
-        counts.enrolments,
-        counts.triples
-    ))
+    let base = match args.preset {
+        Some(PresetName::Mooccubex) => Recipe::preset(Preset::MoocCubeX, args.seed),
+        Some(PresetName::Edx) => Recipe::preset(Preset::Edx, args.seed),
+        None => Recipe::new(1_000, 200, 12_000, args.seed),
+    };
+    let recipe = Recipe {
+        learners: args.learners.unwrap_or(base.learners),
+        courses: args.courses.unwrap_or(base.courses),
+        enrolments: args.enrolments.unwrap_or(base.enrolments),
+        log_share: args.log_share.unwrap_or(base.log_share),
+        ..base
+    };
+    let out = args.out.display();
+    match args.format {
+        FormatName::Interchange => {
+            let counts = recipe.write_interchange(&args.out, args.force)?;
+            show::line(&format!(
+                "{out}: {} learners, {} courses, {} enrolments, {} triples",
+                counts.learners, counts.courses, counts.enrolments, counts.triples
+            ))
+        }
+        FormatName::Mooccubex => {
+            let expected = recipe.write_mooccubex(&args.out, args.force)?;
+            let counts = &expected.counts;
+            show::line(&format!(
+                "{out}: {} learners, {} courses, {} enrolments, {} triples; {:.1} MB, {} malformed lines",
+                counts.learners,
+                counts.courses,
+                counts.enrolments,
+                counts.triples,
+                expected.bytes() as f64 / 1e6,
+                expected.malformed
+            ))
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! The courses of a synthetic data set and what connects them.
 
 use super::Draws;
+use super::degrees::{apportion, pareto};
+use super::shape::{Links, Shape};
 
 const WORLD: u64 = 1;
+const LINKS: u64 = 4;
 
 /// Indices 0..n drawn with fixed weights, by binary search over running sums.
 pub(super) struct Weighted {
@@ -30,9 +33,14 @@ impl Weighted {
 pub(super) struct World {
     pub field: Vec<u32>,
     pub school: Vec<u32>,
-    teachers: Vec<Vec<u32>>,
-    /// Ascending.
+    pub teachers: Vec<Vec<u32>>,
+    /// Those that draw learners from course to course; ascending.
     concepts: Vec<Vec<u32>>,
+    /// Further ones, which only the graph has.
+    more_concepts: Vec<Vec<u32>>,
+    /// Whether the graph has the course's field, and its school.
+    pub shows_field: Vec<bool>,
+    pub shows_school: Vec<bool>,
     /// The course that should be taken before.
     pub prerequisite: Vec<Option<u32>>,
     /// In 0..1.
@@ -43,14 +51,17 @@ pub(super) struct World {
     /// The courses of each field, elementary ones first.
     pub field_courses: Vec<Vec<u32>>,
     field_popular: Vec<Weighted>,
-    counts: Counts,
+    pub counts: Counts,
 }
 
 /// Numbers of what is no course.
-struct Counts {
-    teachers: usize,
-    schools: usize,
-    concepts: usize,
+pub(super) struct Counts {
+    pub teachers: usize,
+    pub schools: usize,
+    pub concepts: usize,
+    /// Where the concepts of each field begin; further ones follow all of these, `pool` for each field.
+    first_concept: Vec<u32>,
+    pool: usize,
 }
 
 pub(super) struct Graph {
@@ -61,14 +72,12 @@ pub(super) struct Graph {
 
 impl World {
     /// `courses` > 0.
-    pub fn new(courses: usize, seed: u64) -> World {
+    pub fn new(courses: usize, shape: &Shape, seed: u64) -> World {
         let mut draws = Draws::new(seed, WORLD, 0);
-        let fields = (courses / 12).clamp(1, 200);
-        let schools = (courses / 12).clamp(1, 500);
-        let teachers = (courses / 2).clamp(1, 20_000).max(fields);
+        let Shape { fields, schools, teachers, .. } = *shape;
 
-        // Zipf over a random order of the courses; the offset keeps the first few from taking everything.
-        let mut popularity: Vec<f64> = (0..courses).map(|rank| 1.0 / (rank as f64 + 4.0)).collect();
+        // Zipf over a random order of the courses.
+        let mut popularity: Vec<f64> = (0..courses).map(|rank| 1.0 / (rank as f64 + shape.head)).collect();
         for i in (1..courses).rev() {
             popularity.swap(i, draws.below(i + 1));
         }
@@ -85,6 +94,9 @@ impl World {
             school: vec![0; courses],
             teachers: vec![Vec::new(); courses],
             concepts: vec![Vec::new(); courses],
+            more_concepts: vec![Vec::new(); courses],
+            shows_field: vec![true; courses],
+            shows_school: vec![true; courses],
             prerequisite: vec![None; courses],
             difficulty: vec![0.0; courses],
             popular: Weighted::new(popularity.iter().copied()),
@@ -93,23 +105,27 @@ impl World {
                 .map(|list| Weighted::new(list.iter().map(|&c| popularity[c as usize])))
                 .collect(),
             field_courses,
-            counts: Counts { teachers, schools, concepts: 0 },
+            counts: Counts { teachers, schools, concepts: 0, first_concept: Vec::new(), pool: 0 },
         };
         let school_of_teacher: Vec<u32> = (0..teachers).map(|_| draws.below(schools) as u32).collect();
         for field in 0..fields {
-            world.fill_field(field, &school_of_teacher, &mut draws);
+            world.fill_field(field, &school_of_teacher, shape.prerequisites, &mut draws);
+        }
+        if let Some(links) = &shape.links {
+            world.link(links, Draws::new(seed, LINKS, 0));
         }
         world
     }
 
     /// Teachers, schools, concepts, prerequisites and difficulties of one field's courses.
-    fn fill_field(&mut self, field: usize, school_of_teacher: &[u32], draws: &mut Draws) {
+    fn fill_field(&mut self, field: usize, school_of_teacher: &[u32], prerequisites: f64, draws: &mut Draws) {
         let list = self.field_courses[field].clone();
         let fields = self.field_courses.len();
         // Teacher t teaches field t mod fields.
-        let own_teachers = (self.counts.teachers - field).div_ceil(fields);
+        let own_teachers = self.teachers_of(field);
         let concepts = list.len() / 2 + 4;
         let first_concept = self.counts.concepts as u32;
+        self.counts.first_concept.push(first_concept);
         self.counts.concepts += concepts;
         for (level, &course) in list.iter().enumerate() {
             let c = course as usize;
@@ -128,10 +144,75 @@ impl World {
             own.sort_unstable();
             own.dedup();
             self.concepts[c] = own;
-            if level > 0 && draws.uniform() < 0.5 {
+            if level > 0 && draws.uniform() < prerequisites {
                 self.prerequisite[c] = Some(list[level - 1 - draws.below(level.min(2))]);
             }
             self.difficulty[c] = 0.4 * share + 0.6 * draws.uniform();
+        }
+    }
+
+    /// Hides fields and schools, and adds teachers and concepts, until the graph has as much of each as `links` says.
+    fn link(&mut self, links: &Links, mut draws: Draws) {
+        for (shown, count) in [(&mut self.shows_field, links.fields), (&mut self.shows_school, links.schools)]
+        {
+            shown.iter_mut().enumerate().for_each(|(k, shows)| *shows = k < count);
+            for i in (1..shown.len()).rev() {
+                shown.swap(i, draws.below(i + 1));
+            }
+        }
+        let (courses, fields) = (self.courses(), self.field_courses.len());
+        let mut shares = |wanted: u64, have: &[Vec<u32>], most: usize| {
+            let weights: Vec<f64> = (0..courses).map(|_| pareto(draws.uniform(), 0.6)).collect();
+            let missing = wanted.saturating_sub(have.iter().map(|list| list.len() as u64).sum());
+            let missing = missing.min(courses as u64 * most as u64);
+            apportion(&weights, missing, most as u64, |_| 0.0)
+        };
+        // No course has more than two teachers yet, so what is added fits the smallest field.
+        let most = self.teachers_of(fields - 1).saturating_sub(2);
+        let teachers = shares(links.teachers, &self.teachers, most);
+        let core = self.counts.concepts;
+        self.counts.pool = links.concepts.saturating_sub(core) / fields;
+        // Steps of 1 to 3 through the pool meet no concept twice.
+        let concepts = shares(links.concept_links, &self.concepts, self.counts.pool / 3);
+        self.counts.concepts += self.counts.pool * fields;
+        for field in 0..fields {
+            let own_teachers = self.teachers_of(field);
+            let list = self.field_courses[field].clone();
+            for (level, &course) in list.iter().enumerate() {
+                let c = course as usize;
+                let first = draws.below(own_teachers);
+                let more = (0..own_teachers)
+                    .map(|k| ((first + k) % own_teachers * fields + field) as u32)
+                    .filter(|teacher| !self.teachers[c].contains(teacher));
+                let more: Vec<u32> = more.take(teachers[c] as usize).collect();
+                self.teachers[c].extend(more);
+                // Courses of neighbouring levels share most of theirs.
+                let mut at = level * self.counts.pool / list.len();
+                for _ in 0..concepts[c] {
+                    at += 1 + draws.below(3);
+                    let concept = core + field * self.counts.pool + at % self.counts.pool;
+                    self.more_concepts[c].push(concept as u32);
+                }
+            }
+        }
+    }
+
+    /// Teachers of a field.
+    fn teachers_of(&self, field: usize) -> usize {
+        (self.counts.teachers - field).div_ceil(self.field_courses.len())
+    }
+
+    /// All concepts of a course.
+    pub fn concepts_of(&self, course: usize) -> impl Iterator<Item = u32> {
+        self.concepts[course].iter().chain(&self.more_concepts[course]).copied()
+    }
+
+    pub fn field_of_concept(&self, concept: u32) -> usize {
+        let Counts { concepts, first_concept, pool, .. } = &self.counts;
+        let core = concepts - pool * first_concept.len();
+        match (concept as usize).checked_sub(core) {
+            Some(further) => further / pool,
+            None => first_concept.partition_point(|&first| first <= concept) - 1,
         }
     }
 
@@ -151,7 +232,8 @@ impl World {
         self.concepts[a].iter().filter(|c| self.concepts[b].contains(c)).count()
     }
 
-    /// Everything as entities and triples: courses first, then fields, teachers, schools and concepts.
+    /// Everything as entities and triples: courses first, then fields, teachers, schools and concepts. Where the
+    /// links are those of a publisher, only entities with a link are there.
     pub fn graph(&self) -> Graph {
         let kinds = [
             ("course", self.courses()),
@@ -168,20 +250,39 @@ impl World {
         let mut triples = Vec::new();
         for c in 0..self.courses() {
             let head = c as u32;
-            triples.push([head, 0, fields + self.field[c]]);
+            triples.extend(self.shows_field[c].then_some([head, 0, fields + self.field[c]]));
             triples.extend(self.teachers[c].iter().map(|t| [head, 1, teachers + t]));
-            triples.push([head, 2, schools + self.school[c]]);
-            triples.extend(self.concepts[c].iter().map(|k| [head, 3, concepts + k]));
+            triples.extend(self.shows_school[c].then_some([head, 2, schools + self.school[c]]));
+            triples.extend(self.concepts_of(c).map(|k| [head, 3, concepts + k]));
             triples.extend(self.prerequisite[c].iter().map(|&before| [head, 4, before]));
         }
+        let name = |(kind, count): (&'static str, usize)| (0..count).map(move |k| format!("{kind} {k}"));
+        let mut entity_names: Vec<String> = kinds.into_iter().flat_map(name).collect();
+        if self.counts.pool > 0 {
+            keep_linked(self.courses(), &mut entity_names, &mut triples);
+        }
         Graph {
-            entity_names: (kinds.iter())
-                .flat_map(|(kind, count)| (0..*count).map(move |k| format!("{kind} {k}")))
-                .collect(),
+            entity_names,
             relation_names: ["field", "teacher", "school", "concept", "prerequisite"]
                 .map(String::from)
                 .into(),
             triples,
         }
     }
+}
+
+/// Leaves out entities behind the first `courses` that no triple names, and numbers the others anew.
+fn keep_linked(courses: usize, names: &mut Vec<String>, triples: &mut [[u32; 3]]) {
+    let mut linked: Vec<bool> = (0..names.len()).map(|entity| entity < courses).collect();
+    triples.iter().for_each(|&[_, _, tail]| linked[tail as usize] = true);
+    let numbers: Vec<u32> = linked
+        .iter()
+        .scan(0, |next, &linked| {
+            *next += linked as u32;
+            Some(next.saturating_sub(1))
+        })
+        .collect();
+    triples.iter_mut().for_each(|triple| triple[2] = numbers[triple[2] as usize]);
+    let mut keep = linked.into_iter();
+    names.retain(|_| keep.next().unwrap_or(true));
 }

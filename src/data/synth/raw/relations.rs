@@ -1,0 +1,226 @@
+//! What connects courses with fields, schools, teachers, concepts and problems, and the names of those.
+
+use super::lines::Lines;
+use super::words::field as field_name;
+use super::{Catalogue, Folder};
+use crate::Result;
+use crate::data::synth::{Draws, Plan};
+
+const ENTITY: u64 = 10;
+
+/// Concepts of a block.
+const BLOCK: usize = 4_096;
+
+/// A malformed line of the tables: one column.
+const ONE_COLUMN: &str = "C_584313";
+
+/// A malformed line of the files of entities: cut off.
+const CUT: &str = r#"{"id":"S_1","name":"#;
+
+/// Pairs (course, other) that the reader finds, by relation.
+struct Pairs<'a> {
+    known: &'a [bool],
+    pairs: Vec<(u32, u32)>,
+    unknown: u64,
+}
+
+impl Pairs<'_> {
+    /// A line names the pair.
+    fn add(&mut self, course: usize, other: u32) {
+        if self.known[course] {
+            self.pairs.push((course as u32, other));
+        } else {
+            self.unknown += 1;
+        }
+    }
+}
+
+/// Courses that no file but these has.
+fn strange_courses(courses: usize) -> std::ops::Range<u64> {
+    100..101 + courses as u64 / 220
+}
+
+/// Writes course.json and all files of relations. `taken` says which courses have an enrolment.
+pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, taken: &[bool]) -> Result<()> {
+    let known: Vec<bool> =
+        catalogue.listed.iter().zip(taken).map(|(listed, taken)| *listed | taken).collect();
+    let added = taken.iter().zip(&catalogue.listed).filter(|&(&taken, &listed)| taken && !listed).count();
+    folder.expected.quirk("courses_only_in_enrolments", added as u64);
+    folder.expected.counts.courses = known.iter().filter(|&&k| k).count() as u64;
+    folder.expected.counts.entities = folder.expected.counts.courses;
+    fields(folder, plan, catalogue, &known)?;
+    schools(folder, plan, catalogue, &known)?;
+    teachers(folder, plan, catalogue, &known)?;
+    concepts(folder, plan, catalogue, &known)?;
+    exercises(folder, catalogue)
+}
+
+/// Counts the triples and entities of a relation.
+fn relate(folder: &mut Folder, relation: &'static str, mut pairs: Vec<(u32, u32)>) {
+    pairs.sort_unstable();
+    pairs.dedup();
+    let triples = pairs.len() as u64;
+    let mut entities: Vec<u32> = pairs.into_iter().map(|(_, other)| other).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    let counts = &mut folder.expected.counts;
+    counts.entities += entities.len() as u64;
+    counts.relations += (triples > 0) as u64;
+    counts.triples += triples;
+    counts.triples_by_relation.insert(relation, triples);
+}
+
+fn fields(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let (world, mut out) = (&plan.world, Lines::default());
+    let mut pairs = Pairs { known, pairs: catalogue.write(folder, plan)?, unknown: 0 };
+    let mut draws = Draws::new(plan.seed, ENTITY, 0);
+    let broken = r#"{"course_id":"C_584313","field":[]}"#;
+    let mut line = |number: u64, field: u32| {
+        out.text(r#"{"course_id":"#).number(number).text(r#","course_name":""#).letters(5, &mut draws);
+        out.text(r#"","field":[""#).text(&field_name(field as usize)).text(r#""]}"#).end(broken);
+    };
+    for course in (0..known.len()).filter(|&c| world.shows_field[c]) {
+        line(catalogue.numbers[course], world.field[course]);
+        pairs.add(course, world.field[course]);
+    }
+    for number in strange_courses(known.len()) {
+        line(number, 0);
+        pairs.unknown += 1;
+    }
+    folder.expected.quirk("fields_of_unknown_courses", pairs.unknown);
+    folder.expected.found.insert("courses in course-field.json", out.lines);
+    folder.put("relations/course-field.json", &out)?;
+    relate(folder, "field", pairs.pairs);
+    Ok(())
+}
+
+/// With line ends of Windows, as one copy has them.
+fn schools(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let (world, mut out) = (&plan.world, Lines::default());
+    let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
+    let mut line = |number: u64, school: u32| {
+        out.text("C_").number(number).text("\tS_").number(school as u64 + 1).text("\r").end("C_584313\r")
+    };
+    for course in (0..known.len()).filter(|&c| world.shows_school[c]) {
+        line(catalogue.numbers[course], world.school[course]);
+        pairs.add(course, world.school[course]);
+    }
+    for number in strange_courses(known.len()) {
+        line(number, 0);
+        pairs.unknown += 1;
+    }
+    folder.expected.quirk("schools_of_unknown_courses", pairs.unknown);
+    folder.expected.found.insert("lines of course-school.txt", out.lines);
+    folder.put("relations/course-school.txt", &out)?;
+    relate(folder, "school", pairs.pairs);
+    let mut out = Lines::default();
+    for school in 0..world.counts.schools {
+        let mut draws = Draws::new(plan.seed, ENTITY + 1, school as u64);
+        out.text(r#"{"id":"S_"#).number(school as u64 + 1).text(r#"","name":""#).letters(3, &mut draws);
+        out.text(r#"大学","name_en":"University","sign":"","about":""#).letters(420, &mut draws);
+        out.text(r#"","motto":""#).letters(8, &mut draws).text(r#""}"#).end(CUT);
+    }
+    folder.expected.found.insert("entities in school.json", out.lines);
+    folder.put("entities/school.json", &out)
+}
+
+/// Some lines come twice.
+fn teachers(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let (world, mut out) = (&plan.world, Lines::default());
+    let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
+    let mut repeated = 0;
+    for (course, &number) in catalogue.numbers.iter().enumerate() {
+        for (k, &teacher) in world.teachers[course].iter().enumerate() {
+            let times = 1 + (k == 0 && course % 60 == 1) as u64;
+            for _ in 0..times {
+                out.text("C_").number(number).text("\tT_").number(teacher as u64 + 1).end(ONE_COLUMN);
+                pairs.add(course, teacher);
+            }
+            repeated += times - 1;
+        }
+    }
+    folder.expected.quirk("teacher_lines_repeated", repeated);
+    folder.expected.quirk("teachers_of_unknown_courses", pairs.unknown);
+    folder.expected.found.insert("lines of course-teacher.txt", out.lines);
+    folder.put("relations/course-teacher.txt", &out)?;
+    relate(folder, "teacher", pairs.pairs);
+    let mut out = Lines::default();
+    for teacher in 0..world.counts.teachers {
+        let mut draws = Draws::new(plan.seed, ENTITY + 2, teacher as u64);
+        out.text(r#"{"id":"T_"#).number(teacher as u64 + 1).text(r#"","name":"#);
+        match draws.below(50) {
+            0 => out.text("null"),
+            _ => out.text("\"").letters(3, &mut draws).text("\""),
+        };
+        out.text(r#","name_en":"","about":""#);
+        let about = draws.below(240);
+        out.letters(about, &mut draws).text(r#"","job_title":"教授","org_name":""#);
+        out.letters(4, &mut draws).text(r#"大学"}"#).end(CUT);
+    }
+    folder.expected.found.insert("entities in teacher.json", out.lines);
+    folder.put("entities/teacher.json", &out)
+}
+
+/// Writes K_ and the name of a concept: four letters and its field, both of which belong to the id.
+fn concept(out: &mut Lines, concept: u32, field: &str) {
+    // Multiplying by an odd number gives every number below 2^30 another one.
+    let scattered = concept.wrapping_mul(0x9E37_79B1) as usize;
+    out.text("K_");
+    (0..5).for_each(|k| out.letter(scattered >> (6 * k)));
+    out.text("_").text(field);
+}
+
+/// Links with a header, as one copy has it; every concept has a line, also those without a link.
+fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let world = &plan.world;
+    let names: Vec<String> = (0..world.field_courses.len()).map(field_name).collect();
+    let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
+    let mut out = Lines::default();
+    out.text("concept\tcourse\n");
+    out.lines += 1;
+    for (course, &number) in catalogue.numbers.iter().enumerate() {
+        for k in world.concepts_of(course) {
+            concept(&mut out, k, &names[world.field_of_concept(k)]);
+            out.text("\tC_").number(number).end(ONE_COLUMN);
+            pairs.add(course, k);
+        }
+    }
+    folder.expected.quirk("header_lines", 1);
+    folder.expected.quirk("concepts_of_unknown_courses", pairs.unknown);
+    folder.expected.found.insert("lines of concept-course.txt", out.lines - 1);
+    folder.put("relations/concept-course.txt", &out)?;
+    relate(folder, "concept", pairs.pairs);
+    let count = world.counts.concepts;
+    let blocks: Vec<usize> = (0..count.div_ceil(BLOCK)).collect();
+    let make = |block: usize| {
+        let mut out = Lines::default();
+        for k in block * BLOCK..count.min((block + 1) * BLOCK) {
+            let mut draws = Draws::new(plan.seed, ENTITY + 3, k as u64);
+            out.text(r#"{"id":""#);
+            let from = out.bytes.len() + 2;
+            concept(&mut out, k as u32, &names[world.field_of_concept(k as u32)]);
+            let name = out.bytes[from..from + 15].to_vec();
+            out.text(r#"","name":""#).bytes.extend_from_slice(&name);
+            out.text(r#"","context":[""#);
+            let [first, second] = [5 + draws.below(30), 5 + draws.below(30)];
+            out.letters(first, &mut draws).text(r#"",""#).letters(second, &mut draws);
+            out.text(r#""]}"#).end(CUT);
+        }
+        (out, ())
+    };
+    folder.stream("entities/concept.json", &blocks, make, |()| ())?;
+    let lines = folder.expected.lines("entities/concept.json");
+    folder.expected.found.insert("entities in concept.json", lines);
+    Ok(())
+}
+
+/// With line ends of Windows, and with exercises that no course has.
+fn exercises(folder: &mut Folder, catalogue: &Catalogue) -> Result<()> {
+    let mut out = Lines::default();
+    let loose = catalogue.numbers.len() as u64 / 10 + 1;
+    for (exercise, problem) in catalogue.exercise_problems().chain((0..loose).map(|k| catalogue.loose(k))) {
+        out.text("Ex_").number(exercise).text("\tPm_").number(problem).text("\r").end("Ex_1\r");
+    }
+    folder.expected.quirk("problems_of_no_course", loose);
+    folder.put("relations/exercise-problem.txt", &out)
+}
