@@ -23,8 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Occurrences of `unsafe` in code, by file: the driver's calls, raw products of matrices, vector code, stores past the
-/// caches, and threads that
-/// write disjoint parts of one slice.
+/// caches, files as memory, and threads that write disjoint parts of one slice.
 const UNSAFE: &[(&str, usize)] = &[
     ("bench/limits.rs", 1),
     ("engine/device/capture.rs", 3),
@@ -35,6 +34,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/device/launch.rs", 1),
     ("engine/device/mod.rs", 6),
     ("engine/device/pack.rs", 1),
+    ("engine/mapped.rs", 1),
     ("engine/matmul.rs", 1),
     ("engine/panel.rs", 1),
     ("engine/parallel.rs", 3),

@@ -96,6 +96,8 @@ fn prepare_and_inspect() {
         assert_eq!(report["counts"][key], count, "{key}");
         assert_eq!(counts[key], count, "{key}");
     }
+    succeed(folder.path(), &["inspect", "out", "--verify"]);
+    fail(folder.path(), &["inspect", SAMPLE, "--verify"], 2, &["not a prepared data set"]);
     let text = succeed(folder.path(), &["inspect", "out"]);
     assert!(text.contains("12000 enrolments") && text.contains("prerequisite"), "{text}");
     fail(folder.path(), &["prepare", SAMPLE, "--out", "out"], 3, &["out"]);
@@ -276,7 +278,7 @@ fn damaged_files() {
     damage(&best);
     damage(Path::new("run/checkpoints/best.json"));
     fail(folder.path(), &eval, 7, &["best.json"]);
-    for file in ["data.safetensors", "manifest.json", "names.json"] {
+    for file in ["data.safetensors", "manifest.json"] {
         damage(&Path::new("prep").join(file));
         fail(folder.path(), &["inspect", "prep"], 7, &["prep"]);
         fail(folder.path(), &["train", "--data", "prep", "--out", "new", "--device", "cpu"], 7, &["prep"]);

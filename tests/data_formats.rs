@@ -2,7 +2,7 @@
 
 use std::fs;
 use waata::data::formats::{Format, Loaded, read};
-use waata::data::{Dataset, Split};
+use waata::data::{Dataset, Names, Split};
 
 fn load(format: Format, files: &[(&str, &str)]) -> Loaded {
     let dir = tempfile::tempdir().unwrap();
@@ -14,10 +14,16 @@ fn load(format: Format, files: &[(&str, &str)]) -> Loaded {
 /// The courses of a learner by name, with their split, in order.
 fn row_names(data: &Dataset, learner: usize) -> Vec<(&str, Split)> {
     let i = &data.interactions;
-    data.rows(learner).map(|r| (data.entity_names[i.course[r] as usize].as_str(), i.split[r])).collect()
+    data.rows(learner).map(|r| (&data.entity_names[i.course[r] as usize], i.split[r])).collect()
 }
 
-use Split::{Test, Train, Valid};
+const TRAIN: Split = Split::Train;
+const VALID: Split = Split::Valid;
+const TEST: Split = Split::Test;
+
+fn join(names: &Names) -> String {
+    names.iter().collect::<Vec<_>>().join(" ")
+}
 
 #[test]
 fn interchange_with_everything() {
@@ -41,8 +47,8 @@ fn interchange_with_everything() {
     let data = loaded.dataset;
     assert_eq!(data.learner_names, ["u-7", "u-30", "u-50"]);
     assert_eq!(data.entity_names, ["Sets, and more", "Logic", "A", "B"]);
-    assert_eq!((data.courses, data.triples.as_slice()), (2, [[0, 0, 2], [1, 0, 3]].as_slice()));
-    assert_eq!(row_names(&data, 1), [("Sets, and more", Train), ("Logic", Test)]);
+    assert_eq!((data.courses, &data.triples[..]), (2, &[[0, 0, 2], [1, 0, 3]][..]));
+    assert_eq!(row_names(&data, 1), [("Sets, and more", TRAIN), ("Logic", TEST)]);
     assert_eq!(data.interactions.label_values, [[0, 0, 1]]);
     assert!(data.rows(2).is_empty() && data.interactions.has_time);
 }
@@ -50,7 +56,7 @@ fn interchange_with_everything() {
 #[test]
 fn interchange_with_the_least() {
     let data = load(Format::Auto, &[("interactions.csv", "learner,course\n8,2\n3,0\n8,0\n")]).dataset;
-    assert_eq!((data.learner_names.join(" "), data.entity_names.join(" ")), ("3 8".into(), "0 1 2".into()));
+    assert_eq!((join(&data.learner_names), join(&data.entity_names)), ("3 8".into(), "0 1 2".into()));
     assert_eq!(data.courses_of(1), [2, 0]);
     assert!(!data.interactions.has_time && data.labels.is_empty());
 }
@@ -74,8 +80,8 @@ fn kgat_with_lists_and_names() {
     let data = loaded.dataset;
     assert_eq!(data.learner_names, ["U_4", "U_5"]);
     assert_eq!(data.entity_names, ["C a", "C_b", "C_c", "3", "School of Law"]);
-    assert_eq!(row_names(&data, 1), [("C_c", Train), ("C a", Train), ("C_b", Valid)]);
-    assert_eq!(row_names(&data, 0), [("C_b", Train), ("C_c", Test)]);
+    assert_eq!(row_names(&data, 1), [("C_c", TRAIN), ("C a", TRAIN), ("C_b", VALID)]);
+    assert_eq!(row_names(&data, 0), [("C_b", TRAIN), ("C_c", TEST)]);
     assert!(data.interactions.has_time);
 }
 
@@ -114,11 +120,11 @@ fn table_with_text_ids() {
     assert_eq!(loaded.report.notes, ["1 courses do not match the pattern of [attributes]"]);
     assert_eq!(loaded.report.files, ["a.csv", "b.csv", "kg.txt"]);
     let data = loaded.dataset;
-    assert_eq!((data.name.as_str(), data.learner_names.join(" ")), ("log", "ann bo".into()));
+    assert_eq!((data.name.as_str(), join(&data.learner_names)), ("log", "ann bo".into()));
     assert_eq!(data.entity_names, ["law-20", "art", "law-21", "Eve", "code:law", "term:20", "term:21"]);
     assert_eq!(data.relation_names, ["before", "by", "code", "term"]);
     assert_eq!(data.triples, [[0, 0, 2], [1, 1, 3], [0, 2, 4], [0, 3, 5], [2, 2, 4], [2, 3, 6]]);
-    assert_eq!(row_names(&data, 0), [("law-21", Train), ("law-20", Test)]);
+    assert_eq!(row_names(&data, 0), [("law-21", TRAIN), ("law-20", TEST)]);
     assert_eq!(data.labels, ["sat", "busy", "idle"]);
     assert_eq!(data.interactions.label_values, [[0, 1, 0], [0, 1, 0], [1, 0, 0]]);
 }
@@ -154,7 +160,7 @@ fn table_with_positions_and_integer_ids() {
     let loaded = load(Format::Table, &files);
     assert_eq!(loaded.report.missing, ["none.tsv"]);
     let data = loaded.dataset;
-    assert_eq!((data.courses, data.entity_names.join(" ")), (4, "0 1 2 3 D E".into()));
-    assert_eq!(row_names(&data, 0), [("2", Train), ("0", Train), ("1", Test)]);
+    assert_eq!((data.courses, join(&data.entity_names)), (4, "0 1 2 3 D E".into()));
+    assert_eq!(row_names(&data, 0), [("2", TRAIN), ("0", TRAIN), ("1", TEST)]);
     assert_eq!(data.interactions.label_values, [[1, 0, 1]]);
 }

@@ -86,7 +86,7 @@ fn enrolments_label_and_graph() {
         let data = Dataset::open(&case.out()).unwrap();
         assert_eq!(data.learner_names, ["U_5", "U_6"]);
         let names = ["C_course-v1:X+1+sp 文物", "C_course-v1:Y+2", "S_X X大学", "T_1 Wang", "K_考古_历史学"];
-        assert_eq!((data.courses, data.entity_names.as_slice()), (2, names.map(String::from).as_slice()));
+        assert_eq!((data.courses, &data.entity_names), (2, &names.iter().collect()));
         assert_eq!(data.interactions.course, [1, 0, 0]);
         assert_eq!(data.interactions.label_values, [labels]);
         assert_eq!(data.relation_names, ["school", "teacher", "concept"]);

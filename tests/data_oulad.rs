@@ -85,7 +85,7 @@ impl Case {
 }
 
 fn names(data: &Dataset, relation: &str) -> Vec<String> {
-    let number = data.relation_names.iter().position(|name| *name == relation).unwrap() as u32;
+    let number = data.relation_names.find(relation).unwrap();
     let of = |entity: u32| data.entity_names[entity as usize].to_string();
     let own = data.triples.iter().filter(|t| t[1] == number);
     own.map(|&[head, _, tail]| format!("{} {}", of(head), of(tail))).collect()

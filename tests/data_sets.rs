@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use waata::data::formats::Format;
-use waata::data::prepare::{PrepareOptions, PrepareReport, inspect, prepare};
-use waata::data::{Dataset, Split};
+use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
+use waata::data::{Counts, Dataset, Split};
 
 /// `../shared/data/NAME`, seen from the project or from a working tree below it.
 fn sample(name: &str) -> Option<PathBuf> {
@@ -47,9 +47,9 @@ fn mooccubex_5core() {
     let data = Dataset::open(&dir.path().join("store")).unwrap();
     assert_eq!(data.courses_of(1), [853, 2080, 1788, 2127, 528, 2422, 2658, 2542]);
     assert_eq!(data.courses_in(1, Split::Test).collect::<Vec<_>>(), [2542]);
-    assert_eq!((data.learner_names[0].as_str(), data.entity_names[0].as_str()), ("U_24", "C_375775"));
-    assert_eq!(data.entity_names[3349], "Chongqing University");
-    assert_eq!(data.relation_names[2], "course.concept");
+    assert_eq!((&data.learner_names[0], &data.entity_names[0]), ("U_24", "C_375775"));
+    assert_eq!(&data.entity_names[3349], "Chongqing University");
+    assert_eq!(&data.relation_names[2], "course.concept");
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn oulad_derived() {
     let rates: Vec<_> = counts.labels.iter().map(|l| (l.name.as_str(), (l.rate * 1000.0).round())).collect();
     assert_eq!(rates, [("engaged", 793.0), ("completed", 472.0)]);
     let data = Dataset::open(&dir.path().join("store")).unwrap();
-    assert_eq!((data.entity_names[0].as_str(), data.entity_names[58].as_str()), ("AAA_2013J", "module:GGG"));
-    assert_eq!(inspect(&dir.path().join("store")).unwrap().counts, *counts);
+    assert_eq!((&data.entity_names[0], &data.entity_names[58]), ("AAA_2013J", "module:GGG"));
+    assert_eq!(Counts::of(&Dataset::open(&dir.path().join("store")).unwrap()), *counts);
 }
 
 /// The published tables give what was derived from them by hand, but for names and the order in time.

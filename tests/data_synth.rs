@@ -67,7 +67,7 @@ fn the_seed_alone_decides() {
 #[test]
 fn prerequisites_mostly_come_first() {
     let data = generate(2000, 200, 24_000, 7).unwrap();
-    let relation = data.relation_names.iter().position(|r| r == "prerequisite").unwrap() as u32;
+    let relation = data.relation_names.find("prerequisite").unwrap();
     let before: HashMap<u32, u32> =
         data.triples.iter().filter(|t| t[1] == relation).map(|t| (t[0], t[2])).collect();
     let (mut first, mut all) = (0, 0);
@@ -179,7 +179,9 @@ fn interchange_round_trip() {
     assert_eq!((report.format.as_str(), report.has_split), ("interchange", false));
     assert_eq!(report.missing, ["learners.csv"]);
     assign(&mut data, SplitPolicy::Last, false, 0).unwrap();
-    data.learner_names[7] = "learner, the \"seventh\"\nof all".into();
+    let quoted = "learner, the \"seventh\"\nof all";
+    data.learner_names =
+        data.learner_names.iter().enumerate().map(|(u, n)| if u == 7 { quoted } else { n }).collect();
     data.labels[0] = "completed, \"really\"".into();
     let report = back(&data, "quoted");
     assert!(report.has_split && report.missing.is_empty());
@@ -240,7 +242,7 @@ fn rows_sha256(data: &Dataset) -> String {
     for learner in 0..data.learners() {
         for row in data.rows(learner) {
             let course = data.entity_names[data.interactions.course[row] as usize].split(' ').next().unwrap();
-            hash.update(format!("{},{course},{}\n", data.learner_names[learner], completed[row]));
+            hash.update(format!("{},{course},{}\n", &data.learner_names[learner], completed[row]));
         }
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
@@ -256,7 +258,7 @@ fn check_raw(recipe: &Recipe, quirks: &[&str]) {
     assert_eq!((data.relations() as u64, data.triples.len() as u64), (counts.relations, counts.triples));
     for (number, name) in data.relation_names.iter().enumerate() {
         let found = data.triples.iter().filter(|t| t[1] as usize == number).count() as u64;
-        assert_eq!(found, counts.triples_by_relation[name.as_str()], "{name}");
+        assert_eq!(found, counts.triples_by_relation[name], "{name}");
     }
     let completed: u64 = data.interactions.label_values[0].iter().map(|&v| v as u64).sum();
     assert_eq!(completed, counts.completed);

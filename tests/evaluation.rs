@@ -96,12 +96,13 @@ fn means_are_those_of_the_learners_and_slices_add_up() {
 #[test]
 fn labels_that_are_all_equal_and_nobody_to_evaluate() {
     let mut data = tiny::dataset();
-    data.interactions.label_values[0].fill(1);
+    data.interactions.label_values[0].to_mut().fill(1);
     let (found, _) = evaluate(&data, &config(), 1.0);
     assert!(!found.metrics.contains_key("auc/completed"), "there is no pair to order");
     assert!(found.metrics["logloss/completed"] > 0.0);
     // Nothing in the test part.
-    data.interactions.split.iter_mut().filter(|s| **s == Split::Test).for_each(|s| *s = Split::Train);
+    let split = data.interactions.split.to_mut();
+    split.iter_mut().filter(|s| **s == Split::Test).for_each(|s| *s = Split::Train);
     let (found, each) = evaluate(&data, &config(), 1.0);
     assert_eq!((found.learners, each.learner.len()), (0, 0));
     assert_eq!((found.metrics["recall@10"], found.metrics["coverage@10"]), (0.0, 0.0));

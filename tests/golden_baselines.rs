@@ -17,14 +17,14 @@ const COURSES: usize = 5;
 
 /// `labels` beside enrolment; `enrolments` as (learner, course), by learner.
 fn dataset(labels: &[&str], enrolments: &[u32]) -> Dataset {
-    let mut interactions = Interactions { offsets: vec![0], ..Default::default() };
+    let mut interactions = Interactions { offsets: vec![0].into(), ..Default::default() };
     for u in 0..LEARNERS as u32 {
-        interactions.course.extend(enrolments.chunks_exact(2).filter(|e| e[0] == u).map(|e| e[1]));
-        interactions.offsets.push(interactions.course.len() as u64);
+        interactions.course.to_mut().extend(enrolments.chunks_exact(2).filter(|e| e[0] == u).map(|e| e[1]));
+        interactions.offsets.to_mut().push(interactions.course.len() as u64);
     }
     let rows = interactions.course.len();
-    interactions.split = vec![Split::Train; rows];
-    interactions.label_values = vec![vec![0; rows]; labels.len()];
+    interactions.split = vec![Split::Train; rows].into();
+    interactions.label_values = vec![vec![0; rows].into(); labels.len()];
     let data = Dataset {
         name: "golden".into(),
         learner_names: (0..LEARNERS).map(|u| u.to_string()).collect(),

@@ -23,20 +23,20 @@ fn dataset(golden: &Value) -> Dataset {
         let of = move |e: &[u32]| (e[0] == u && e[1] == 4).then_some(e[2] - learners);
         edges.chunks_exact(3).filter_map(of)
     };
-    let mut interactions = Interactions { offsets: vec![0], ..Default::default() };
+    let mut interactions = Interactions { offsets: vec![0].into(), ..Default::default() };
     for u in 0..learners {
-        interactions.course.extend(enrolments(u));
-        interactions.offsets.push(interactions.course.len() as u64);
+        interactions.course.to_mut().extend(enrolments(u));
+        interactions.offsets.to_mut().push(interactions.course.len() as u64);
     }
-    interactions.split = vec![Split::Train; interactions.course.len()];
-    interactions.label_values = vec![vec![0; interactions.course.len()]];
+    interactions.split = vec![Split::Train; interactions.course.len()].into();
+    interactions.label_values = vec![vec![0; interactions.course.len()].into()];
     let of_kg = |e: &&[u32]| e[1] < 2;
     let data = Dataset {
         name: "golden".into(),
         learner_names: (0..learners).map(|u| u.to_string()).collect(),
         entity_names: (0..courses + count("attributes")).map(|e| e.to_string()).collect(),
         courses: courses as usize,
-        relation_names: vec!["0".into(), "1".into()],
+        relation_names: vec!["0", "1"].into(),
         triples: (edges.chunks_exact(3).filter(of_kg))
             .map(|e| [e[0] - learners, e[1], e[2] - learners])
             .collect(),

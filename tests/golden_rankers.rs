@@ -12,12 +12,12 @@ use common::whole::{executor, ranked};
 
 /// Enrolments where `taken`, (learners x courses), is 1.
 fn dataset(taken: &[u32], courses: usize) -> Dataset {
-    let mut interactions = Interactions { offsets: vec![0], ..Default::default() };
+    let mut interactions = Interactions { offsets: vec![0].into(), ..Default::default() };
     for row in taken.chunks_exact(courses) {
-        interactions.course.extend((0..courses as u32).filter(|&c| row[c as usize] == 1));
-        interactions.offsets.push(interactions.course.len() as u64);
+        interactions.course.to_mut().extend((0..courses as u32).filter(|&c| row[c as usize] == 1));
+        interactions.offsets.to_mut().push(interactions.course.len() as u64);
     }
-    interactions.split = vec![Split::Train; interactions.course.len()];
+    interactions.split = vec![Split::Train; interactions.course.len()].into();
     let learners = taken.len() / courses;
     let data = Dataset {
         name: "golden".into(),

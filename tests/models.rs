@@ -127,10 +127,10 @@ fn a_tiny_set_is_learnt_by_heart() {
 fn solutions_find_what_a_group_takes() {
     let mut data = tiny::dataset();
     let rows: [&[u32]; 5] = [&[0, 1, 2], &[0, 1, 2], &[0, 2], &[3, 4, 5], &[3, 4]];
-    data.interactions.course = rows.concat();
-    data.interactions.offsets = vec![0, 3, 6, 8, 11, 13];
-    data.interactions.split = vec![Split::Train; 13];
-    data.interactions.label_values[0] = vec![0; 13];
+    data.interactions.course = rows.concat().into();
+    data.interactions.offsets = vec![0, 3, 6, 8, 11, 13].into();
+    data.interactions.split = vec![Split::Train; 13].into();
+    data.interactions.label_values[0] = vec![0; 13].into();
     data.validate().unwrap();
     solved(&data, &Device::Cpu, |name, config, model| {
         for (learner, missing) in [(2, 1), (4, 5)] {
@@ -166,7 +166,7 @@ fn evaluated(
 fn labels_that_are_all_equal_make_no_nan() {
     for label in [0, 1] {
         let mut data = tiny::funnel();
-        data.interactions.label_values.iter_mut().for_each(|values| values.fill(label));
+        data.interactions.label_values.iter_mut().for_each(|values| values.to_mut().fill(label));
         trained(|name, more| {
             let mut settings = vec!["train.lr=0.02"];
             settings.extend(more);

@@ -294,7 +294,8 @@ fn damage_is_noticed() {
         Error::Corrupt { .. }
     ));
     let mut moved = data.clone();
-    moved.interactions.split[0] = match moved.interactions.split[0] {
+    let split = moved.interactions.split.to_mut();
+    split[0] = match split[0] {
         Split::Test => Split::Train,
         _ => Split::Test,
     };

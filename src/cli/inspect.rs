@@ -1,29 +1,51 @@
 //! `waata inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{eval, open_data, print_json, show};
-use crate::Result;
-use crate::data::Counts;
+use crate::data::{Counts, store};
 use crate::train::RunFiles;
+use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// A prepared data set, a folder of source files, or a run
     dir: PathBuf,
+    /// Check a prepared data set as far as can be: SHA-256 of the file, fingerprint, order of the names, and that no
+    /// learner has a course twice
+    #[arg(long)]
+    verify: bool,
     #[arg(long)]
     json: bool,
 }
 
+fn not_a_data_set(dir: &Path) -> Error {
+    let why = format!("{} is not a prepared data set", dir.display());
+    Error::config("--verify", why, "name the folder that waata prepare wrote")
+}
+
 pub fn run(args: Args) -> Result<()> {
     if (RunFiles { dir: args.dir.clone() }).meta().is_file() {
+        if args.verify {
+            return Err(not_a_data_set(&args.dir));
+        }
         let description = eval::describe(&args.dir)?;
         if args.json {
             return print_json(&description);
         }
         return show::line(&description.text());
     }
-    let c = Counts::of(&open_data(&args.dir)?);
+    let data = match args.verify {
+        true if !args.dir.join(store::MANIFEST).is_file() => return Err(not_a_data_set(&args.dir)),
+        true => {
+            let (data, manifest) = store::verify(&args.dir)?;
+            let file = args.dir.join(store::ARRAYS);
+            eprintln!("{}: {} bytes, all as the manifest says", file.display(), manifest.data.bytes);
+            data
+        }
+        false => open_data(&args.dir)?,
+    };
+    let c = Counts::of(&data);
     if args.json {
         return print_json(&c);
     }

@@ -65,8 +65,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn find(data: &Dataset, name: &str) -> Result<u32> {
-    data.learner_names.iter().position(|n| n == name).map(|u| u as u32).ok_or_else(|| {
-        let some: Vec<&str> = data.learner_names.iter().take(3).map(String::as_str).collect();
+    data.learner_names.find(name).ok_or_else(|| {
+        let some: Vec<&str> = data.learner_names.iter().take(3).collect();
         Error::config(
             "--learner",
             format!("`{name}` is not in the data set"),
@@ -82,11 +82,11 @@ pub fn first_with_history(data: &Dataset) -> Option<u32> {
 
 fn answer(opened: &Opened, learner: u32, k: usize) -> Result<Answer> {
     let data = opened.data;
-    let name = |c: u32| data.entity_names[c as usize].clone();
+    let name = |c: u32| data.entity_names[c as usize].to_string();
     let best = top_courses(&opened.run.ranker(), learner, k)?;
     Ok(Answer {
         schema_version: 1,
-        learner: data.learner_names[learner as usize].clone(),
+        learner: data.learner_names[learner as usize].to_string(),
         taken: data
             .courses_of(learner as usize)
             .iter()

@@ -28,41 +28,45 @@ impl Rows {
 pub(crate) fn assemble(rows: Rows, learners: usize, courses: usize) -> (Interactions, u64) {
     let order = order_by_learner(&rows, learners);
     let (timed, given) = (!rows.time.is_empty(), !rows.split.is_empty());
-    let mut out = Interactions {
-        offsets: Vec::with_capacity(learners + 1),
-        course: Vec::with_capacity(rows.len()),
-        label_values: vec![Vec::with_capacity(rows.len()); rows.labels.len()],
-        split: Vec::with_capacity(rows.len()),
-        has_time: timed || rows.in_time_order,
-    };
+    let mut offsets: Vec<u64> = Vec::with_capacity(learners + 1);
+    let mut course_of_row: Vec<u32> = Vec::with_capacity(rows.len());
+    let mut label_values: Vec<Vec<u8>> = vec![Vec::with_capacity(rows.len()); rows.labels.len()];
+    let mut split: Vec<Split> = Vec::with_capacity(rows.len());
     // Where each course stands among the current learner's rows; entries of earlier learners lie below `start`.
     let mut place = vec![usize::MAX; courses];
     let mut next = 0;
-    out.offsets.push(0);
+    offsets.push(0);
     for learner in 0..learners as u32 {
-        let start = out.course.len();
+        let start = course_of_row.len();
         while next < order.len() && rows.learner[order[next]] == learner {
             let row = order[next];
             next += 1;
             let course = rows.course[row];
             let known = place[course as usize];
             if known != usize::MAX && known >= start {
-                for (to, from) in out.label_values.iter_mut().zip(&rows.labels) {
+                for (to, from) in label_values.iter_mut().zip(&rows.labels) {
                     to[known] |= from[row];
                 }
                 continue;
             }
-            place[course as usize] = out.course.len();
-            out.course.push(course);
-            out.split.push(if given { rows.split[row] } else { Split::Train });
-            for (to, from) in out.label_values.iter_mut().zip(&rows.labels) {
+            place[course as usize] = course_of_row.len();
+            course_of_row.push(course);
+            split.push(if given { rows.split[row] } else { Split::Train });
+            for (to, from) in label_values.iter_mut().zip(&rows.labels) {
                 to.push(from[row]);
             }
         }
-        out.offsets.push(out.course.len() as u64);
+        offsets.push(course_of_row.len() as u64);
     }
-    let merged = (rows.len() - out.course.len()) as u64;
-    (out, merged)
+    let merged = (rows.len() - course_of_row.len()) as u64;
+    let interactions = Interactions {
+        offsets: offsets.into(),
+        course: course_of_row.into(),
+        label_values: label_values.into_iter().map(Into::into).collect(),
+        split: split.into(),
+        has_time: timed || rows.in_time_order,
+    };
+    (interactions, merged)
 }
 
 /// A stable counting sort by learner, then a stable sort by time within each.
@@ -105,7 +109,7 @@ mod tests {
         assert_eq!(i.offsets, [0, 1, 4, 4]);
         assert_eq!(i.course, [0, 2, 1, 0]);
         assert_eq!(i.split, [Split::Test, Split::Valid, Split::Train, Split::Test]);
-        assert_eq!(i.label_values, [vec![0, 1, 0, 1]]);
+        assert_eq!(i.label_values, [[0, 1, 0, 1]]);
         assert!(i.has_time);
     }
 }

@@ -1,34 +1,62 @@
 //! The data set in memory: enrolments of learners in courses, and the knowledge graph around the courses.
 
+use super::column::Column;
+use super::names::Names;
+use super::sections;
 use crate::{Error, Result};
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::ops::Range;
 
-/// The part of the experiment that an enrolment belongs to. The numbers are those of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Split {
-    Train = 0,
-    Valid = 1,
-    Test = 2,
+/// The part of the experiment that an enrolment belongs to; the number is that of the store. There are three values and
+/// no others: bytes of a file are checked before they are taken for splits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+#[repr(transparent)]
+pub struct Split(u8);
+
+/// Named as the variants of an enum, which a byte of a file could not be read as.
+#[allow(non_upper_case_globals)]
+impl Split {
+    pub const Train: Split = Split(0);
+    pub const Valid: Split = Split(1);
+    pub const Test: Split = Split(2);
 }
 
 impl Split {
     pub const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Valid => "valid",
-            Split::Test => "test",
-        }
+    /// Its place in `ALL`.
+    pub fn index(self) -> usize {
+        self.0 as usize
     }
 
-    pub fn from_u8(value: u8) -> Option<Split> {
-        Split::ALL.get(value as usize).copied()
+    pub fn name(self) -> &'static str {
+        ["train", "valid", "test"][self.index()]
+    }
+}
+
+impl From<Split> for &'static str {
+    fn from(split: Split) -> Self {
+        split.name()
+    }
+}
+
+impl TryFrom<String> for Split {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Split, String> {
+        let found = Split::ALL.into_iter().find(|s| s.name() == name);
+        found.ok_or_else(|| format!("unknown split `{name}`, expected train, valid or test"))
+    }
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -37,12 +65,12 @@ impl Split {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Interactions {
     /// learners + 1 numbers: the rows of learner u are `offsets[u]..offsets[u + 1]`.
-    pub offsets: Vec<u64>,
+    pub offsets: Column<u64>,
     /// The course of each row.
-    pub course: Vec<u32>,
+    pub course: Column<u32>,
     /// One column per label, of 0 and 1, each as long as `course`.
-    pub label_values: Vec<Vec<u8>>,
-    pub split: Vec<Split>,
+    pub label_values: Vec<Column<u8>>,
+    pub split: Column<Split>,
     /// Whether the order of a learner's rows is known to be their order in time.
     pub has_time: bool,
 }
@@ -53,13 +81,13 @@ pub struct Interactions {
 pub struct Dataset {
     pub name: String,
     /// The source's ids of the learners, never their personal names.
-    pub learner_names: Vec<String>,
-    pub entity_names: Vec<String>,
+    pub learner_names: Names,
+    pub entity_names: Names,
     pub courses: usize,
     /// Relations of the knowledge graph, without inverses and without the enrolment relation.
-    pub relation_names: Vec<String>,
+    pub relation_names: Names,
     /// (head, relation, tail)
-    pub triples: Vec<[u32; 3]>,
+    pub triples: Column<[u32; 3]>,
     /// Names of the behaviours beyond enrolment itself, such as "completed".
     pub labels: Vec<String>,
     pub interactions: Interactions,
@@ -155,23 +183,26 @@ impl Dataset {
     /// Enrolments in train, valid and test.
     pub fn split_counts(&self) -> [u64; 3] {
         let mut counts = [0; 3];
-        self.interactions.split.iter().for_each(|&s| counts[s as usize] += 1);
+        self.interactions.split.iter().for_each(|&s| counts[s.index()] += 1);
         counts
     }
 
-    /// The courses of every learner in the given splits, ascending per learner.
+    /// The courses of every learner in the given splits, ascending per learner, each once: also where a file that was
+    /// tampered with has one twice, since who draws from the others counts on it.
     pub fn course_lists(&self, splits: &[Split]) -> CourseLists {
         let mut offsets = Vec::with_capacity(self.learners() + 1);
-        let mut courses = Vec::new();
+        let (mut courses, mut own) = (Vec::new(), Vec::new());
         offsets.push(0);
         for u in 0..self.learners() {
-            let start = courses.len();
-            courses.extend(
+            own.clear();
+            own.extend(
                 self.rows(u)
                     .filter(|&r| splits.contains(&self.interactions.split[r]))
                     .map(|r| self.interactions.course[r]),
             );
-            courses[start..].sort_unstable();
+            own.sort_unstable();
+            own.dedup();
+            courses.extend_from_slice(&own);
             offsets.push(courses.len() as u64);
         }
         CourseLists { offsets, courses }
@@ -188,8 +219,16 @@ impl Dataset {
         degrees
     }
 
-    /// Checks every shape and range that the rest of the program relies on; `Err` says what does not hold.
+    /// Checks every shape and range that the rest of the program relies on, and that no learner has a course twice;
+    /// `Err` says what does not hold.
     pub fn validate(&self) -> Result<(), String> {
+        self.check_shapes()?;
+        sections::check(self, None)?;
+        self.check_courses_once()
+    }
+
+    /// Lengths of the columns and the ends of their offsets: what fits together without a look at the values.
+    pub(crate) fn check_shapes(&self) -> Result<(), String> {
         let i = &self.interactions;
         let (n, learners, entities) = (i.course.len(), self.learners(), self.entities());
         let ensure = |holds: bool, why: &dyn Fn() -> String| if holds { Ok(()) } else { Err(why()) };
@@ -199,30 +238,38 @@ impl Dataset {
         ensure(i.offsets.len() == learners + 1, &|| {
             format!("{} offsets for {learners} learners", i.offsets.len())
         })?;
-        ensure(i.offsets[0] == 0 && i.offsets[learners] == n as u64, &|| {
-            format!("offsets run from {} to {}, rows from 0 to {n}", i.offsets[0], i.offsets[learners])
-        })?;
-        ensure(i.offsets.is_sorted(), &|| "offsets are not ascending".into())?;
         ensure(i.split.len() == n, &|| format!("{} splits for {n} rows", i.split.len()))?;
         ensure(i.label_values.len() == self.labels.len(), &|| {
             format!("{} label columns for {} labels", i.label_values.len(), self.labels.len())
         })?;
         for (name, column) in self.labels.iter().zip(&i.label_values) {
             ensure(column.len() == n, &|| format!("label {name}: {} values for {n} rows", column.len()))?;
-            ensure(column.iter().all(|&v| v <= 1), &|| format!("label {name}: a value is neither 0 nor 1"))?;
         }
-        if let Some(c) = i.course.iter().find(|&&c| c as usize >= self.courses) {
-            return Err(format!("course {c} of only {}", self.courses));
+        let ends = |offsets: &[u64], what: &str, total: usize| {
+            let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+            ensure(first == 0 && last == total as u64, &|| {
+                format!("offsets of {what} run from {first} to {last}, not from 0 to {total}")
+            })
+        };
+        ends(&i.offsets, "rows", n)?;
+        for (what, names) in self.names() {
+            ends(names.offsets(), what, names.bytes().len())?;
         }
-        for &[h, r, t] in &self.triples {
-            ensure((h as usize) < entities && (t as usize) < entities, &|| {
-                format!("triple ({h}, {r}, {t}) with only {entities} entities")
-            })?;
-            ensure((r as usize) < self.relations(), &|| {
-                format!("triple ({h}, {r}, {t}) with only {} relations", self.relations())
-            })?;
-        }
-        let twice = (0..learners).into_par_iter().find_map_first(|u| {
+        Ok(())
+    }
+
+    /// The names of learners, entities and relations, by what the store calls them.
+    pub(crate) fn names(&self) -> [(&'static str, &Names); 3] {
+        [
+            ("learners", &self.learner_names),
+            ("entities", &self.entity_names),
+            ("relations", &self.relation_names),
+        ]
+    }
+
+    /// Errors: the first learner who has a course twice. Shapes and ranges are checked before.
+    pub(crate) fn check_courses_once(&self) -> Result<(), String> {
+        let twice = (0..self.learners()).into_par_iter().find_map_first(|u| {
             let mut courses = self.courses_of(u).to_vec();
             courses.sort_unstable();
             courses.windows(2).find(|w| w[0] == w[1]).map(|w| (u, w[0]))
@@ -243,14 +290,14 @@ impl Dataset {
             hash.update((size as u64).to_le_bytes());
         }
         hash.update([i.has_time as u8]);
-        hash_section(&mut hash, i.offsets.iter().map(|v| v.to_le_bytes()));
-        hash_section(&mut hash, i.course.iter().map(|v| v.to_le_bytes()));
-        hash_section(&mut hash, i.split.iter().map(|&v| [v as u8]));
+        hash_section(&mut hash, i.offsets.bytes(), i.offsets.len());
+        hash_section(&mut hash, i.course.bytes(), i.course.len());
+        hash_section(&mut hash, i.split.bytes(), i.split.len());
         for (name, column) in self.labels.iter().zip(&i.label_values) {
-            hash_section(&mut hash, name.bytes().map(|b| [b]));
-            hash_section(&mut hash, column.iter().map(|&v| [v]));
+            hash_section(&mut hash, name.as_bytes(), name.len());
+            hash_section(&mut hash, column, column.len());
         }
-        hash_section(&mut hash, self.triples.iter().flatten().map(|v| v.to_le_bytes()));
+        hash_section(&mut hash, self.triples.bytes(), 3 * self.triples.len());
         hex(&hash.finalize())
     }
 
@@ -258,25 +305,15 @@ impl Dataset {
     pub fn split_fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(b"waata split 1\n");
-        hash_section(&mut hash, self.interactions.split.iter().map(|&v| [v as u8]));
+        hash_section(&mut hash, self.interactions.split.bytes(), self.enrolments());
         hex(&hash.finalize())
     }
 }
 
-/// The bytes, then how many values they were: no two different sequences of sections hash alike.
-fn hash_section<const N: usize>(hash: &mut Sha256, values: impl Iterator<Item = [u8; N]>) {
-    let mut buffer = Vec::with_capacity(1 << 16);
-    let mut length = 0u64;
-    for value in values {
-        length += 1;
-        buffer.extend_from_slice(&value);
-        if buffer.len() + N > 1 << 16 {
-            hash.update(&buffer);
-            buffer.clear();
-        }
-    }
-    hash.update(&buffer);
-    hash.update(length.to_le_bytes());
+/// The bytes, then how many values they are: no two different sequences of sections hash alike.
+fn hash_section(hash: &mut Sha256, bytes: &[u8], values: usize) {
+    hash.update(bytes);
+    hash.update((values as u64).to_le_bytes());
 }
 
 /// Lower-case hexadecimal.

@@ -1,17 +1,22 @@
 //! Course data: formats, the prepared store, splits, negatives, synthetic data.
 //!
 //! `formats` read a folder into a [`Dataset`]; `split` assigns train, valid and test; `store` keeps the result
-//! on disk, checksummed; `prepare` is those three in a row. docs/data.md documents every file.
+//! on disk, checksummed, and opens it in place; `prepare` is those three in a row. docs/data.md documents every file.
 
 mod assemble;
+mod column;
 mod dataset;
 pub mod formats;
+mod names;
 pub mod negatives;
 pub mod prepare;
+mod sections;
 pub mod split;
 pub mod stats;
 pub mod store;
 pub mod synth;
 
+pub use column::Column;
 pub use dataset::{CourseLists, Dataset, Interactions, Split};
+pub use names::Names;
 pub use stats::Counts;

@@ -120,17 +120,3 @@ fn refuse_source_as_output(source: &Path, out: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Serialises to the document of `inspect --json` of a prepared data set.
-#[derive(Clone, Debug, Serialize)]
-pub struct Inspection {
-    #[serde(flatten)]
-    pub counts: Counts,
-    pub source: Provenance,
-}
-
-/// Opens a prepared data set (with all its checks) and counts it. Errors: those of [`store::open`].
-pub fn inspect(dir: &Path) -> Result<Inspection> {
-    let (dataset, manifest) = store::open(dir)?;
-    Ok(Inspection { counts: Counts::of(&dataset), source: manifest.source })
-}

@@ -118,7 +118,7 @@ pub fn assign(data: &mut Dataset, policy: SplitPolicy, has_given: bool, seed: u6
         SplitPolicy::Random { ratios, per_learner: false } => {
             let mut split = labels(ratios.counts(n));
             random.shuffle(&mut split);
-            data.interactions.split = split;
+            data.interactions.split = split.into();
         }
         SplitPolicy::Random { ratios, per_learner: true } => {
             // Each learner's own stream, so that a learner's split does not depend on who else is in the data.
@@ -158,5 +158,5 @@ fn per_learner(data: &mut Dataset, assign: impl Fn(usize, usize) -> Vec<Split>) 
     for u in 0..data.learners() {
         split.extend(assign(u, data.rows(u).len()));
     }
-    data.interactions.split = split;
+    data.interactions.split = split.into();
 }

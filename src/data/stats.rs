@@ -113,7 +113,7 @@ impl Counts {
             learner_degree: Degrees::of((0..learners).map(|u| data.rows(u).len() as u32).collect()),
             course_degree: Degrees::of(data.course_degrees(&Split::ALL)),
             triples_by_relation: (data.relation_names.iter().zip(&by_relation))
-                .map(|(name, &triples)| RelationCount { name: name.clone(), triples })
+                .map(|(name, &triples)| RelationCount { name: name.into(), triples })
                 .collect(),
             learners_without_train: without_train as u64,
             courses_without_train: zeros(&data.course_degrees(&[Split::Train])),

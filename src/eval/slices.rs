@@ -166,13 +166,13 @@ mod tests {
     #[test]
     fn slices_by_hand() {
         let data = Dataset {
-            learner_names: vec!["u".into(); 3],
-            entity_names: vec!["e".into(); 4],
+            learner_names: vec!["u"; 3].into(),
+            entity_names: vec!["e"; 4].into(),
             courses: 4,
             interactions: crate::data::Interactions {
-                offsets: vec![0, 3, 4, 4],
-                course: vec![0, 1, 2, 0],
-                split: vec![Split::Train; 4],
+                offsets: vec![0, 3, 4, 4].into(),
+                course: vec![0, 1, 2, 0].into(),
+                split: vec![Split::Train; 4].into(),
                 ..Default::default()
             },
             ..Default::default()

@@ -18,25 +18,27 @@ pub fn dataset() -> Dataset {
         &[],
         &[(1, 1), (2, 1), (0, 0), (3, 1), (5, 0)],
     ];
-    let mut i =
-        Interactions { offsets: vec![0], label_values: vec![vec![]], has_time: true, ..Default::default() };
-    for row in rows {
-        for &(course, completed) in row {
-            i.course.push(course);
-            i.label_values[0].push(completed);
-        }
-        i.offsets.push(i.course.len() as u64);
-    }
-    i.split = vec![Split::Train; i.course.len()];
-    i.split[3] = Split::Test;
-    i.split[6] = Split::Valid;
-    i.split[13] = Split::Test;
+    let ends = rows.iter().scan(0, |end, row| {
+        *end += row.len() as u64;
+        Some(*end)
+    });
+    let mut split = vec![Split::Train; 14];
+    split[3] = Split::Test;
+    split[6] = Split::Valid;
+    split[13] = Split::Test;
+    let i = Interactions {
+        offsets: std::iter::once(0).chain(ends).collect(),
+        course: rows.concat().iter().map(|row| row.0).collect(),
+        label_values: vec![rows.concat().iter().map(|row| row.1).collect()],
+        split: split.into(),
+        has_time: true,
+    };
     let data = Dataset {
         name: "tiny".into(),
         learner_names: (0..5).map(|u| format!("learner {u}")).collect(),
         entity_names: (0..10).map(|e| format!("entity {e}")).collect(),
         courses: 6,
-        relation_names: vec!["teacher".into(), "requires".into()],
+        relation_names: vec!["teacher", "requires"].into(),
         triples: vec![
             [0, 0, 6],
             [1, 0, 6],
@@ -47,7 +49,8 @@ pub fn dataset() -> Dataset {
             [0, 0, 1],
             [2, 1, 3],
             [4, 1, 0],
-        ],
+        ]
+        .into(),
         labels: vec!["completed".into()],
         interactions: i,
     };
@@ -60,7 +63,7 @@ pub fn dataset() -> Dataset {
 pub fn funnel() -> Dataset {
     let mut data = dataset();
     data.labels.insert(0, "acted".into());
-    data.interactions.label_values.insert(0, vec![1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0]);
+    data.interactions.label_values.insert(0, vec![1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0].into());
     data.validate().unwrap();
     data
 }

@@ -120,10 +120,10 @@ mod tests {
         let items = Items::new(pairs.collect(), 3);
         assert_eq!((items.courses(), items.is_empty()), (2, false));
         let interactions = Interactions {
-            offsets: vec![0, 3, 4],
-            course: vec![2, 1, 0, 0],
+            offsets: vec![0, 3, 4].into(),
+            course: vec![2, 1, 0, 0].into(),
             label_values: Vec::new(),
-            split: vec![Split::Train; 4],
+            split: vec![Split::Train; 4].into(),
             has_time: true,
         };
         let mut coverage = Coverage::new(&items, &interactions);
@@ -134,7 +134,7 @@ mod tests {
         }
         let shares: Vec<f64> = (0..4).map(|row| coverage.share(row)).collect();
         assert_eq!(shares, [0.0, 1.0, 0.01, 0.03]);
-        let nobody = Interactions { offsets: vec![0, 0, 4], ..interactions };
+        let nobody = Interactions { offsets: vec![0, 0, 4].into(), ..interactions };
         assert_eq!(Coverage::new(&items, &nobody).reach(0, 5), Reached::NotEnrolled);
     }
 }

@@ -71,11 +71,11 @@ pub fn read(folder: &Path) -> Result<Loaded> {
     report.has_split = !rows.split.is_empty();
     let dataset = Dataset {
         name: folder_name(folder),
-        learner_names,
-        entity_names,
+        learner_names: learner_names.into(),
+        entity_names: entity_names.into(),
         courses,
-        relation_names,
-        triples,
+        relation_names: relation_names.into(),
+        triples: triples.into(),
         labels,
         interactions: Default::default(),
     };

@@ -72,11 +72,11 @@ pub fn read(folder: &Path) -> Result<Loaded> {
     read_decodings(folder, &mut entity_names, &mut report)?;
     let dataset = Dataset {
         name: folder_name(folder),
-        learner_names: users.unwrap_or_else(|| numbers(0, learners)),
-        entity_names,
+        learner_names: users.unwrap_or_else(|| numbers(0, learners)).into(),
+        entity_names: entity_names.into(),
         courses,
-        relation_names: relations.unwrap_or_else(|| numbers(0, relation_count)),
-        triples,
+        relation_names: relations.unwrap_or_else(|| numbers(0, relation_count)).into(),
+        triples: triples.into(),
         labels: Vec::new(),
         interactions: Default::default(),
     };

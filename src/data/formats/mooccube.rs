@@ -74,17 +74,17 @@ pub fn read(folder: &Path, options: &RawOptions) -> Result<Loaded> {
     let completed = read_watched(&mut raw, options, &courses, &learners, &interactions)?;
     let mut dataset = Dataset {
         name: folder_name(folder),
-        learner_names: learners.names,
-        entity_names: graph.entity_names,
+        learner_names: learners.names.into(),
+        entity_names: graph.entity_names.into(),
         courses: count,
-        relation_names: graph.relation_names,
-        triples: graph.triples,
+        relation_names: graph.relation_names.into(),
+        triples: graph.triples.into(),
         labels: Vec::new(),
         interactions,
     };
     if let Some(values) = completed {
         dataset.labels.push("completed".into());
-        dataset.interactions.label_values.push(values);
+        dataset.interactions.label_values.push(values.into());
     }
     checked(folder, dataset, raw.finish())
 }

@@ -102,11 +102,11 @@ pub fn read(folder: &Path, options: &RawOptions) -> Result<Loaded> {
     let graph = graph(out.courses.names, &out.starts, out.attributes);
     let dataset = Dataset {
         name: folder_name(folder),
-        learner_names: out.learners.names,
+        learner_names: out.learners.names.into(),
         courses,
-        entity_names: graph.entity_names,
-        relation_names: graph.relation_names,
-        triples: graph.triples,
+        entity_names: graph.entity_names.into(),
+        relation_names: graph.relation_names.into(),
+        triples: graph.triples.into(),
         labels,
         ..Default::default()
     };

@@ -81,7 +81,7 @@ impl Reader<'_> {
             courses.see(ids.1).map_err(|(why, remedy)| table.fail(why, remedy))?;
             Ok(ids)
         })?;
-        dataset.learner_names = number_learners(&mut rows, None);
+        dataset.learner_names = number_learners(&mut rows, None).into();
         if let Some(stated) = map.interactions.courses {
             ImpliedIds { count: stated as usize, seen: rows.len() }.dense(self.map_path, "course")?;
         }
@@ -120,13 +120,13 @@ impl Reader<'_> {
         {
             let columns = [&triples.head, &triples.relation, &triples.tail];
             let dialect = triples.dialect(self.map_path)?;
-            dataset.triples = read_triples(&path, dialect, columns, &mut entities, &mut relations)?;
+            dataset.triples = read_triples(&path, dialect, columns, &mut entities, &mut relations)?.into();
         }
         let named = entity_names.len();
         entity_names.extend(numbers(named, entities.total(self.folder)?.max(named)));
-        dataset.entity_names = entity_names;
+        dataset.entity_names = entity_names.into();
         let count = relations.total(self.folder)?;
-        dataset.relation_names = relation_names.unwrap_or_else(|| numbers(0, count));
+        dataset.relation_names = relation_names.unwrap_or_else(|| numbers(0, count)).into();
         Ok(rows)
     }
 
@@ -135,16 +135,16 @@ impl Reader<'_> {
         let rows = self.rows(&map.interactions, |table, learner, course| {
             Ok((learners.number(table, learner, "learner")?, entities.number(table, course, "course")?))
         })?;
-        dataset.learner_names = learners.names;
+        dataset.learner_names = learners.names.into();
         dataset.courses = entities.names.len();
         let mut relations = Numbering::default();
         if let Some(triples) = &map.triples
             && let Some(path) = self.optional(&triples.file)
         {
-            dataset.triples = self.text_triples(triples, &path, &mut entities, &mut relations)?;
+            dataset.triples = self.text_triples(triples, &path, &mut entities, &mut relations)?.into();
         }
-        dataset.entity_names = entities.names;
-        dataset.relation_names = relations.names;
+        dataset.entity_names = entities.names.into();
+        dataset.relation_names = relations.names.into();
         Ok(rows)
     }
 
@@ -279,8 +279,9 @@ impl Numbering {
 /// "group:value". Returns how many courses do not match.
 pub(super) fn add_attributes(dataset: &mut Dataset, pattern: &regex::Regex, groups: &[String]) -> usize {
     let first_relation = dataset.relation_names.len() as u32;
-    dataset.relation_names.extend_from_slice(groups);
+    dataset.relation_names.extend(groups);
     let mut values = Numbering::default();
+    let triples = dataset.triples.to_mut();
     let first_entity = dataset.entity_names.len() as u32;
     let mut unmatched = 0;
     for course in 0..dataset.courses {
@@ -291,7 +292,7 @@ pub(super) fn add_attributes(dataset: &mut Dataset, pattern: &regex::Regex, grou
         for (relation, group) in (first_relation..).zip(groups) {
             if let Some(value) = found.name(group).filter(|v| !v.is_empty()) {
                 let entity = first_entity + values.of(&format!("{group}:{}", value.as_str()));
-                dataset.triples.push([course as u32, relation, entity]);
+                triples.push([course as u32, relation, entity]);
             }
         }
     }

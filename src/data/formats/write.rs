@@ -19,14 +19,14 @@ pub fn write(dataset: &Dataset, folder: &Path, force: bool) -> Result<()> {
         };
         put(INTERACTIONS, interactions(dataset))?;
         put(TRIPLES, triples(dataset))?;
-        let (courses, attributes) = dataset.entity_names.split_at(dataset.courses);
-        put(COURSES, names("course", 0, courses))?;
-        put(ENTITIES, names("entity", dataset.courses, attributes))?;
-        put(RELATIONS, names("relation", 0, &dataset.relation_names))?;
+        let (entities, courses) = (&dataset.entity_names, dataset.courses);
+        put(COURSES, names("course", 0, entities.iter().take(courses)))?;
+        put(ENTITIES, names("entity", courses, entities.iter().skip(courses)))?;
+        put(RELATIONS, names("relation", 0, dataset.relation_names.iter()))?;
         // Without the file a learner is named by its id and exists by its rows.
-        let implied = |u: usize| !dataset.rows(u).is_empty() && dataset.learner_names[u] == u.to_string();
+        let implied = |u: usize| !dataset.rows(u).is_empty() && dataset.learner_names[u] == *u.to_string();
         if !(0..dataset.learners()).all(implied) {
-            put(LEARNERS, names("learner", 0, &dataset.learner_names))?;
+            put(LEARNERS, names("learner", 0, dataset.learner_names.iter()))?;
         }
         Ok(())
     })
@@ -76,11 +76,11 @@ fn triples(dataset: &Dataset) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn names(column: &str, first: usize, names: &[String]) -> io::Result<Vec<u8>> {
+fn names<'a>(column: &str, first: usize, names: impl Iterator<Item = &'a str>) -> io::Result<Vec<u8>> {
     let mut out = csv::Writer::from_writer(Vec::new());
     out.write_record([column, "name"])?;
     for (id, name) in (first..).zip(names) {
-        out.write_record([&id.to_string(), name])?;
+        out.write_record([id.to_string().as_str(), name])?;
     }
     out.into_inner().map_err(|e| e.into_error())
 }

@@ -131,16 +131,16 @@ impl Recipe {
         Ok(Dataset {
             name: self.name(),
             learner_names: (0..self.learners).map(|u| u.to_string()).collect(),
-            entity_names: graph.entity_names,
+            entity_names: graph.entity_names.into(),
             courses: self.courses,
-            relation_names: graph.relation_names,
-            triples: graph.triples,
+            relation_names: graph.relation_names.into(),
+            triples: graph.triples.into(),
             labels: vec!["completed".into()],
             interactions: Interactions {
-                offsets,
-                split: vec![Split::Train; course.len()],
-                course,
-                label_values: vec![completed],
+                offsets: offsets.into(),
+                split: vec![Split::Train; course.len()].into(),
+                course: course.into(),
+                label_values: vec![completed.into()],
                 has_time: true,
             },
         })

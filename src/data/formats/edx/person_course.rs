@@ -65,9 +65,9 @@ pub fn read(source: &Path, options: &RawOptions) -> Result<Loaded> {
     notes(&mut raw, &out);
     let mut dataset = Dataset {
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        learner_names: out.learners.names,
+        learner_names: out.learners.names.into(),
         courses: out.courses.names.len(),
-        entity_names: out.courses.names,
+        entity_names: out.courses.names.into(),
         labels: LABELS.map(String::from).into(),
         ..Default::default()
     };

@@ -36,17 +36,17 @@ pub fn read(folder: &Path, options: &RawOptions) -> Result<Loaded> {
     raw.report.duplicates = duplicates;
     let mut dataset = Dataset {
         name: folder_name(folder),
-        learner_names,
-        entity_names: graph.entity_names,
+        learner_names: learner_names.into(),
+        entity_names: graph.entity_names.into(),
         courses: courses.len(),
-        relation_names: graph.relation_names,
-        triples: graph.triples,
+        relation_names: graph.relation_names.into(),
+        triples: graph.triples.into(),
         labels: Vec::new(),
         interactions,
     };
     if let Some(values) = completion::read(&mut raw, options, &courses, &known, &dataset.interactions)? {
         dataset.labels.push("completed".into());
-        dataset.interactions.label_values.push(values);
+        dataset.interactions.label_values.push(values.into());
     }
     checked(folder, dataset, raw.finish())
 }
