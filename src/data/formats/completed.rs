@@ -59,14 +59,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Takes an item of the log; None for a learner or an item that has no number.
-    pub fn reach(&mut self, coverage: &mut Coverage, learner: Option<u32>, item: Option<u64>) {
+    /// Takes an item of the log by its place; None for a learner without an enrolment and for an item of no course.
+    pub fn reach(&mut self, coverage: &mut Coverage, learner: Option<u32>, place: Option<usize>) {
         self.all += 1;
         let Some(learner) = learner else {
             self.strangers += 1;
             return;
         };
-        match item.map_or(Reached::Unknown, |item| coverage.reach(learner, item)) {
+        match coverage.reach(learner, place) {
             Reached::Counted => {}
             Reached::NotEnrolled => self.not_enrolled += 1,
             Reached::Unknown => self.unknown += 1,

@@ -38,10 +38,16 @@ impl Items {
         self.totals.iter().filter(|&&n| n > 0).count()
     }
 
-    fn places_of(&self, item: u64) -> &[(u64, u32, u32)] {
+    /// Where an item stands, for [`Coverage::reach`]. None for one that no course has.
+    pub fn place(&self, item: u64) -> Option<usize> {
         let start = self.places.partition_point(|&(i, ..)| i < item);
+        self.places.get(start).filter(|place| place.0 == item).map(|_| start)
+    }
+
+    /// The places of the item whose first one is `start`.
+    fn from(&self, start: usize) -> &[(u64, u32, u32)] {
         let rest = &self.places[start..];
-        &rest[..rest.iter().take_while(|&&(i, ..)| i == item).count()]
+        &rest[..rest.iter().take_while(|&&(i, ..)| i == rest[0].0).count()]
     }
 }
 
@@ -72,13 +78,13 @@ impl<'a> Coverage<'a> {
         Coverage { items, interactions, start: vec![NONE; interactions.course.len()], bits: Vec::new() }
     }
 
-    /// The learner has watched, answered or otherwise reached the item.
-    pub fn reach(&mut self, learner: u32, item: u64) -> Reached {
-        let places = self.items.places_of(item);
+    /// The learner has watched, answered or otherwise reached the item that stands at `place` ([`Items::place`]).
+    pub fn reach(&mut self, learner: u32, place: Option<usize>) -> Reached {
+        let Some(place) = place else { return Reached::Unknown };
         let offsets = &self.interactions.offsets;
         let rows = offsets[learner as usize] as usize..offsets[learner as usize + 1] as usize;
-        let mut reached = if places.is_empty() { Reached::Unknown } else { Reached::NotEnrolled };
-        for &(_, course, position) in places {
+        let mut reached = Reached::NotEnrolled;
+        for &(_, course, position) in self.items.from(place) {
             let found = self.interactions.course[rows.clone()].iter().position(|&c| c == course);
             let Some(row) = found.map(|at| rows.start + at) else { continue };
             if self.start[row] == NONE {
@@ -127,14 +133,14 @@ mod tests {
             has_time: true,
         };
         let mut coverage = Coverage::new(&items, &interactions);
-        assert_eq!(coverage.reach(0, 99), Reached::Counted);
-        assert_eq!(coverage.reach(0, 100), Reached::Unknown);
+        assert_eq!(coverage.reach(0, items.place(99)), Reached::Counted);
+        assert_eq!(coverage.reach(0, items.place(100)), Reached::Unknown);
         for item in [0, 64, 64, 99] {
-            assert_eq!(coverage.reach(1, item), Reached::Counted);
+            assert_eq!(coverage.reach(1, items.place(item)), Reached::Counted);
         }
         let shares: Vec<f64> = (0..4).map(|row| coverage.share(row)).collect();
         assert_eq!(shares, [0.0, 1.0, 0.01, 0.03]);
         let nobody = Interactions { offsets: vec![0, 0, 4].into(), ..interactions };
-        assert_eq!(Coverage::new(&items, &nobody).reach(0, 5), Reached::NotEnrolled);
+        assert_eq!(Coverage::new(&items, &nobody).reach(0, items.place(5)), Reached::NotEnrolled);
     }
 }

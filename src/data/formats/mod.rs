@@ -11,6 +11,7 @@ mod mooccube;
 mod mooccubex;
 mod oulad;
 pub mod raw;
+mod raw_lines;
 mod raw_rows;
 mod relations;
 pub mod table;

@@ -198,28 +198,29 @@ fn read_watched(
     let items = Items::new(courses.pairs.clone(), courses.ids.names.len());
     let mut coverage = Coverage::new(&items, interactions);
     let mut completed = Completed::new(options, interactions);
-    let video = |id: &str| courses.videos.get(id).map(u64::from);
+    let video = |id: &str| courses.videos.get(id).and_then(|video| items.place(video.into()));
     let (pairs, records) = (raw.find(WATCHED), raw.find(ACTIVITY));
     if let Some(path) = &pairs {
         let mut tally = Tally::default();
-        raw.lines(path, |_, line| {
+        let parse = |line: &[u8]| {
             let [user, watched] = pair(line)?;
             require_prefix(user, "U_")?;
             require_prefix(watched, "V_")?;
-            tally.reach(&mut coverage, learners.get(user), video(watched));
-            Ok(())
-        })?;
+            Ok((learners.get(user), video(watched)))
+        };
+        raw.parsed(path, parse, |(learner, place)| tally.reach(&mut coverage, learner, place))?;
         tally.note(raw, WATCHED, "videos watched");
     }
     if let Some(path) = &records {
         let mut tally = Tally::default();
-        raw.lines(path, |_, line| {
+        let parse = |line: &[u8]| {
             let line: ActivityLine = json(line)?;
             require_prefix(&line.id, "U_")?;
-            for record in &line.activity {
-                tally.reach(&mut coverage, learners.get(&line.id), video(&record.video_id));
-            }
-            Ok(())
+            let places = line.activity.iter().map(|record| video(&record.video_id));
+            Ok((learners.get(&line.id), places.collect::<Vec<_>>()))
+        };
+        raw.parsed(path, parse, |(learner, places)| {
+            places.into_iter().for_each(|place| tally.reach(&mut coverage, learner, place));
         })?;
         tally.note(raw, ACTIVITY, "records of watching");
     }

@@ -1,7 +1,7 @@
 //! What the readers of raw published files share: files that may be missing, lines that may be malformed up to a
 //! share, ids with a prefix, and counts beside the published ones.
 
-use super::text::{Lines, lossy};
+use super::text::lossy;
 use super::time::{TimeKind, parse_time};
 use super::{SourceReport, require_folder};
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub const COMPLETED_SHARE: f64 = 0.5;
 pub const MALFORMED_SHARE: f64 = 0.001;
 
 /// Malformed lines that are shown, over all files of a source.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 10;
 
 impl Default for RawOptions {
     fn default() -> Self {
@@ -70,8 +70,8 @@ impl SourceCount {
 
 /// A folder of raw files, and the report that reading them fills in.
 pub(crate) struct RawFolder<'a> {
-    folder: &'a Path,
-    options: &'a RawOptions,
+    pub(super) folder: &'a Path,
+    pub(super) options: &'a RawOptions,
     pub report: SourceReport,
 }
 
@@ -116,52 +116,6 @@ impl<'a> RawFolder<'a> {
         }
         self.report
     }
-
-    /// Gives every line that is not blank to `take`, with its number from 1; returns how many there were. `take`
-    /// answers a malformed line with the reason, and must not have kept anything of it. Errors: `Error::Data`
-    /// when too many lines are malformed, or with `strict` the first one.
-    pub fn lines(
-        &mut self,
-        path: &Path,
-        mut take: impl FnMut(u64, &[u8]) -> Result<(), String>,
-    ) -> Result<u64> {
-        let mut lines = Lines::open(path)?;
-        let (mut total, mut malformed) = (0u64, 0u64);
-        let mut first = None;
-        while lines.advance()? {
-            total += 1;
-            let Err(mut why) = take(lines.number, lines.line()) else { continue };
-            if let Some(repaired) = without_nan(lines.line()) {
-                match take(lines.number, &repaired) {
-                    Ok(()) => continue,
-                    Err(again) => why = again,
-                }
-            }
-            if self.options.strict {
-                return Err(lines.fail(why, "repair the line, or leave out --strict to pass over it"));
-            }
-            malformed += 1;
-            if self.report.malformed_first.len() < SHOWN {
-                let file = path.strip_prefix(self.folder).unwrap_or(path).display();
-                self.report.malformed_first.push(format!("{file}:{}: {why}", lines.number));
-            }
-            first.get_or_insert((lines.number, why));
-        }
-        self.report.malformed += malformed;
-        let share = self.options.malformed_share;
-        match first {
-            Some((line, why)) if malformed as f64 > share * total as f64 => {
-                let why = format!(
-                    "{malformed} of {total} lines are malformed, more than {}; the first: {why}",
-                    percent(share)
-                );
-                let remedy =
-                    "copy the file again, repair it, check --format, or allow more with --malformed-share";
-                Err(Error::data(path, Some(line), why, remedy))
-            }
-            _ => Ok(total),
-        }
-    }
 }
 
 /// `folder/file`, or the file without its own folders directly in `folder`; None where neither is there.
@@ -186,7 +140,7 @@ pub(crate) fn json<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> 
 
 /// A line of JSON with null for every NaN and Infinity outside its strings: Python writes them, although JSON has
 /// neither. None where the line has none, or is no JSON object.
-fn without_nan(line: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn without_nan(line: &[u8]) -> Option<Vec<u8>> {
     const NONE: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
     if !line.starts_with(b"{") {
         return None;

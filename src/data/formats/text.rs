@@ -238,7 +238,10 @@ pub(crate) fn lossy(field: &[u8]) -> String {
 }
 
 /// Bytes of the longest line: a file without line ends must not fill the memory.
-const LONGEST_LINE: u64 = 1 << 28;
+pub(super) const LONGEST_LINE: u64 = 1 << 28;
+
+/// Why a line is too long, and what to do.
+pub(super) const TOO_LONG: (&str, &str) = ("the line is longer than 256 MiB", "check the format of the file");
 
 /// Lines of a text file as bytes without their line ends, numbered from 1.
 pub(crate) struct Lines {
@@ -268,7 +271,8 @@ impl Lines {
             match read.map_err(Error::io(&self.path, "reading"))? as u64 {
                 0 => return Ok(false),
                 LONGEST_LINE => {
-                    return Err(self.fail("the line is longer than 256 MiB", "check the format of the file"));
+                    let (why, remedy) = TOO_LONG;
+                    return Err(self.fail(why, remedy));
                 }
                 _ => {}
             }

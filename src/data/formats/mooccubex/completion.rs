@@ -73,18 +73,24 @@ fn read_watched(
     let mut coverage = Coverage::new(&videos, interactions);
     let mut tally = Tally::default();
     let (mut segments, mut unsound) = (0u64, 0u64);
-    let lines = raw.lines(&path, |_, line| {
+    let parse = |line: &[u8]| {
         let line: WatchLine = json(line)?;
-        let learner = learners.get(&require_number(line.user_id, "U_")?);
+        let learner = learners.get(&require_number(line.user_id, "U_")?).copied();
+        let (mut all, mut bad, mut places) = (0, 0, vec![]);
         for video in &line.seq {
             let sound = video.segment.iter().filter(|s| s.is_sound()).count();
-            segments += video.segment.len() as u64;
-            unsound += (video.segment.len() - sound) as u64;
+            all += video.segment.len() as u64;
+            bad += (video.segment.len() - sound) as u64;
             if sound > 0 {
-                tally.reach(&mut coverage, learner.copied(), number(video.video_id, "V_"));
+                places.push(number(video.video_id, "V_").and_then(|video| videos.place(video)));
             }
         }
-        Ok(())
+        Ok((learner, places, all, bad))
+    };
+    let lines = raw.parsed(&path, parse, |(learner, places, all, bad)| {
+        segments += all;
+        unsound += bad;
+        places.into_iter().for_each(|place| tally.reach(&mut coverage, learner, place));
     })?;
     raw.count("learners in user-video.json", lines, 310_360);
     if unsound > 0 {
@@ -115,12 +121,12 @@ fn read_answered(
     let (Some(path), false) = (path, problems.is_empty()) else { return Ok(()) };
     let mut coverage = Coverage::new(&problems, interactions);
     let mut tally = Tally::default();
-    raw.lines(&path, |_, line| {
+    let parse = |line: &[u8]| {
         let line: AnswerLine = json(line)?;
-        let learner = learners.get(&require_number(line.user_id, "U_")?);
-        tally.reach(&mut coverage, learner.copied(), number(line.problem_id, "Pm_"));
-        Ok(())
-    })?;
+        let learner = learners.get(&require_number(line.user_id, "U_")?).copied();
+        Ok((learner, number(line.problem_id, "Pm_").and_then(|problem| problems.place(problem))))
+    };
+    raw.parsed(&path, parse, |(learner, place)| tally.reach(&mut coverage, learner, place))?;
     tally.note(raw, ANSWERED, "answers");
     completed.mark(raw, &coverage, "problems");
     Ok(())

@@ -31,14 +31,16 @@ pub(super) fn read(raw: &mut RawFolder, path: &Path, courses: &mut Courses) -> R
     let mut out = Learners { known: HashMap::new(), names: Vec::new(), rows: Rows::default() };
     let listed = courses.len();
     let (mut idle, mut repeated) = (0u64, 0u64);
-    let mut times = Vec::new();
-    let lines = raw.lines(path, |_, line| {
+    let parse = |line: &[u8]| {
         let line: Line = json(line)?;
-        let number = require_number(line.id, "U_")?;
+        let (number, mut times) = (require_number(line.id, "U_")?, vec![]);
         enrolment_times(line.course_order.len(), &line.enroll_time, &mut times)?;
+        Ok((number, line.course_order, times))
+    };
+    let lines = raw.parsed(path, parse, |(number, course_order, times)| {
         if times.is_empty() {
             idle += 1;
-            return Ok(());
+            return;
         }
         let next = out.names.len() as u32;
         let learner = *out.known.entry(number).or_insert(next);
@@ -47,12 +49,11 @@ pub(super) fn read(raw: &mut RawFolder, path: &Path, courses: &mut Courses) -> R
         } else {
             repeated += 1;
         }
-        for (&course, &time) in line.course_order.iter().zip(&times) {
+        for (course, time) in course_order.into_iter().zip(times) {
             out.rows.learner.push(learner);
             out.rows.course.push(courses.get_or_add(course));
             out.rows.time.push(time);
         }
-        Ok(())
     })?;
     raw.count("learners in user.json", lines, 3_330_294);
     if idle > 0 {
