@@ -46,7 +46,7 @@ pub struct Array {
 }
 
 /// A checksum: XXH3-64 over the little-endian XXH3-64 sums of pieces of 196,608 bytes. Pieces, so that one array is
-/// checked by all cores; XXH3, since it is as fast as the memory that the bytes come from.
+/// checked by all cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sum(pub u64);

@@ -61,9 +61,8 @@ pub struct Manifest {
 }
 
 impl Dataset {
-    /// Opens a prepared data set and checks the checksum, shape and range of each array, in some ten milliseconds for
-    /// each hundred megabytes; the arrays stay in the file, and the file must not be changed in the meantime (it may
-    /// be replaced or deleted). Errors: `Error::Data` when `dir` is not a prepared data set at all, `Error::Corrupt`
+    /// Opens a prepared data set and checks the checksum, shape and range of each array; the arrays stay in the file, and
+    /// the file must not be changed in the meantime (it may be replaced or deleted). Errors: `Error::Data` when `dir` is not a prepared data set at all, `Error::Corrupt`
     /// when it is one but damaged, `Error::Config` when another version wrote it.
     pub fn open(dir: &Path) -> Result<Dataset> {
         Ok(open(dir)?.0)
@@ -82,8 +81,8 @@ pub fn open(dir: &Path) -> Result<(Dataset, Manifest)> {
     Ok((dataset, manifest))
 }
 
-/// [`open`], and what it leaves out since it takes some hundred times as long: the SHA-256 of the file, the fingerprint, the
-/// order of the names, and that no learner has a course twice.
+/// [`open`], and what it leaves out since it takes several times as long: the SHA-256 of the file, the fingerprint, the order
+/// of the names, and that no learner has a course twice.
 pub fn verify(dir: &Path) -> Result<(Dataset, Manifest)> {
     let (dataset, manifest) = open(dir)?;
     let path = dir.join(ARRAYS);
