@@ -3,11 +3,12 @@
 //! Nodes are learners, then courses, then attributes (`full` propagation), or courses and attributes alone, with
 //! learners listening to their courses at the end (`history`).
 
+mod listeners;
 mod sampled;
 
 use std::sync::Arc;
 
-use super::history::{Histories, Relations, recency_bucket};
+use super::history::Relations;
 use super::{Builder, Pass};
 use crate::config::{
     AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, LearnerInit, Logit, Message, ModelConfig,
@@ -290,63 +291,6 @@ impl Encoder {
         Ok(states)
     }
 
-    /// Layer states of learners that listen to their histories, (rows, d_l) each. `nodes` are the states of the
-    /// courses' side; `learner` the ids of the rows, which matter where learners have vectors of their own.
-    pub fn listeners(
-        &self,
-        pass: &mut Pass,
-        nodes: &[Var],
-        learner: &[u32],
-        histories: &Histories,
-    ) -> Result<States> {
-        let graph = Arc::new(self.history_graph(pass.device, histories, pass.rows(nodes[0]))?);
-        let rows = histories.rows();
-        let p_nodes = self.projections(pass);
-        let (x, p) = match self.learner {
-            None if self.model.learner != LearnerInit::History => {
-                let latest = Arc::new(self.latest_graph(pass.device, histories, pass.rows(nodes[0]))?);
-                let ones =
-                    Tensor::from_f64(pass.device, pass.dtype, latest.edges(), 1, &vec![1.0; latest.edges()])?;
-                let ones = pass.tape.constant(ones);
-                let mut of = |table| pass.tape.apply(Aggregate::new(latest.clone()), &[ones, table]);
-                (of(nodes[0])?, of(p_nodes)?)
-            }
-            Some((x, p)) => {
-                let ids = Rows::new(pass.device, learner.to_vec(), self.learners)?;
-                let (x, p) = (pass.param(x), pass.param(p));
-                (pass.tape.apply(Gather::new(ids.clone()), &[x])?, pass.tape.apply(Gather::new(ids), &[p])?)
-            }
-            None => (pass.zeros(rows, self.model.dim)?, pass.zeros(rows, self.model.dim)?),
-        };
-        let heard = match self.attention.mode {
-            AttentionMode::Laplacian | AttentionMode::Symmetric => {
-                let alpha = constant(pass.device, pass.dtype, laplacian_weights(&graph))?;
-                Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None }
-            }
-            AttentionMode::Refreshed => {
-                let heard = self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?;
-                let alpha = pass.tape.detach(heard.alpha);
-                let log_sum = heard.log_sum.map(|v| pass.tape.detach(v));
-                Heard { alpha, first: None, log_sum }
-            }
-            AttentionMode::Differentiated => self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?,
-        };
-        let first = self.messages(pass, &graph, &heard, 0, nodes[0], p_nodes)?;
-        let x0 = match self.model.learner {
-            LearnerInit::Free | LearnerInit::Latest => x,
-            LearnerInit::History => first,
-            LearnerInit::FreeHistory | LearnerInit::LatestHistory => {
-                pass.tape.apply(Combine::sum(2), &[x, first])?
-            }
-        };
-        let mut states = vec![x0];
-        for l in 0..self.layers.len() {
-            let a = if l == 0 { first } else { self.messages(pass, &graph, &heard, l, nodes[l], p_nodes)? };
-            states.push(self.layer(pass, l, states[l], a, 1)?);
-        }
-        Ok(states)
-    }
-
     /// Z (7): what stacking makes of layer states.
     pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
@@ -483,38 +427,6 @@ impl Encoder {
             None => inputs.push(pass.param(layer.b1)),
         }
         pass.tape.apply(op, &inputs)
-    }
-
-    /// From each row to its latest course; rows without a history hear nothing.
-    fn latest_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {
-        let (mut edges, mut offsets) = (vec![], vec![0]);
-        for v in 0..histories.rows() {
-            let relation = self.relations.enrol();
-            edges.extend(histories.row(v).last().map(|&tail| Edge {
-                head: v as u32,
-                relation,
-                tail,
-                bucket: 0,
-            }));
-            offsets.push(edges.len() as u64);
-        }
-        Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)
-    }
-
-    fn history_graph(&self, device: &Device, histories: &Histories, tails: usize) -> Result<Graph> {
-        let mut edges = Vec::with_capacity(histories.course.len());
-        for v in 0..histories.rows() {
-            let row = histories.row(v);
-            for (i, &course) in row.iter().enumerate() {
-                let bucket = match self.has_bias {
-                    true => recency_bucket(row.len() - 1 - i, self.attention.recency_buckets),
-                    false => 0,
-                };
-                edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail: course, bucket });
-            }
-        }
-        let offsets = histories.offsets.clone();
-        Graph::from_sorted(device, histories.rows(), tails, self.relations.count(), offsets, &edges)
     }
 }
 
