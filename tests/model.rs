@@ -50,6 +50,27 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
             "model.layers=[]",
         ],
     ),
+    (
+        "labels of histories",
+        &[
+            "model.propagation=history",
+            "model.learner=history",
+            "model.history_labels=true",
+            "train.history=others",
+            "attention.mode=differentiated",
+            "attention.norm_power=0.5",
+            "loss.ranking=softmax",
+        ],
+    ),
+    (
+        "labels of histories, laplacian",
+        &[
+            "model.propagation=history",
+            "model.learner=free_history",
+            "model.history_labels=true",
+            "attention.mode=laplacian",
+        ],
+    ),
     ("gat", &["attention.mode=differentiated", "attention.logit=gat", "model.slope=0.2"]),
     ("dot, warm", &["attention.mode=differentiated", "attention.logit=dot", "attention.temperature=2.0"]),
     (

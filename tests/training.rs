@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use waata::config::{Base, Config};
 use waata::data::split::{self, Ratios, SplitPolicy};
 use waata::data::synth::generate;
-use waata::data::{Dataset, Split};
+use waata::data::{Dataset, Interactions, Split};
 use waata::engine::Device;
 use waata::eval::Evaluation;
-use waata::train::{EpochLog, Observer, Run};
+use waata::train::{EpochLog, Observer, Run, Sampler};
 use waata::{Error, Result};
 
 use common::tiny;
@@ -324,6 +324,91 @@ fn vectors_of_learners_rank_better_than_popularity() {
     };
     let (factorised, popular) = (ndcg(&["model.name=bpr-mf"]), ndcg(&["model.name=popularity"]));
     assert!(factorised > 1.3 * popular, "{factorised} against {popular}");
+}
+
+/// Learners of one course in train, with what became of it, and one in the test: course 0 again is impossible, 1 follows
+/// where it was completed, 2 where it was not. Every second learner has them in the other order.
+fn retaken() -> Dataset {
+    let (n, mut course, mut done, mut split) = (240, vec![], vec![], vec![]);
+    for u in 0..n {
+        let completed = u % 2;
+        let other = 2 - completed as u32;
+        let is_test = u % 6 < 2;
+        // Train learners have both courses in train; half of them the second course first.
+        let pair = if u % 4 < 2 { [0, other] } else { [other, 0] };
+        for c in pair {
+            course.push(c);
+            done.push(if c == 0 { completed } else { 1 });
+            split.push(if is_test && c != 0 { Split::Test } else { Split::Train });
+        }
+    }
+    let interactions = Interactions {
+        offsets: (0..=n as u64).map(|u| 2 * u).collect(),
+        course: course.into(),
+        label_values: vec![done.into()],
+        split: split.into(),
+        has_time: true,
+    };
+    let data = Dataset {
+        name: "retaken".into(),
+        learner_names: (0..n).map(|u| format!("learner {u}")).collect(),
+        entity_names: (0..4).map(|e| format!("entity {e}")).collect(),
+        courses: 3,
+        relation_names: vec!["teacher"].into(),
+        triples: vec![[0, 0, 3], [1, 0, 3], [2, 0, 3]].into(),
+        labels: vec!["completed".into()],
+        interactions,
+    };
+    data.validate().unwrap();
+    data
+}
+
+#[test]
+fn what_became_of_courses_is_heard() {
+    let data = retaken();
+    assert!(!data.splits_by_time(), "some test courses come before those in train");
+    let hits = |settings: &[&str]| {
+        let common = ["model.dim=16", "model.layers=[16]", "loss.ranking=softmax", "eval.rank_by=inner"];
+        let steps =
+            ["train.lr=0.02", "train.epochs=20", "train.batch_size=64", "eval.k=[1]", "eval.metric=ndcg@1"];
+        let all: Vec<String> = common.iter().chain(&steps).chain(settings).map(|s| s.to_string()).collect();
+        let config = Config::resolve(Base::Preset("tasks".into()), &all).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::new(&data, &config, &Device::Cpu, folder.path()).unwrap();
+        run.train(&mut Watcher::default()).unwrap();
+        run.evaluate(Split::Test, None, &mut |_, _| {}).unwrap().metrics["hr@1"]
+    };
+    let (deaf, hearing) = (hits(&[]), hits(&["model.history_labels=true"]));
+    assert!(deaf < 0.7 && hearing > 0.99, "{deaf} against {hearing}");
+}
+
+#[test]
+fn what_a_positive_is_known_by_follows_the_split() {
+    let known = |data: &Dataset, settings: &[&str]| -> Result<Vec<usize>> {
+        let config =
+            config(&[&["model.propagation=history", "attention.mode=differentiated"], settings].concat());
+        let sampler = Sampler::new(data, &config, &[Split::Train], &["enrolled".into()])?;
+        let batch = sampler.batch(0, &sampler.epoch(0));
+        let mut lengths: Vec<usize> =
+            (0..batch.learners.rows()).map(|i| batch.learners.histories.row(i).len()).collect();
+        lengths.sort_unstable();
+        Ok(lengths)
+    };
+    // Train rows per learner: 3, 2, 2, 0, 4. By time each positive has one more before it than the last.
+    let mut data = tiny::dataset();
+    assert!(data.splits_by_time());
+    let (before, others) = ([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3], [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]);
+    assert_eq!(known(&data, &[]).unwrap(), before);
+    assert_eq!(known(&data, &["train.history=others"]).unwrap(), others);
+    // The last learner's validation course now comes first.
+    let mut split = data.interactions.split.to_vec();
+    split.swap(9, 13);
+    data.interactions.split = split.into();
+    assert!(!data.splits_by_time());
+    assert_eq!(known(&data, &[]).unwrap(), others);
+    assert_eq!(known(&data, &["train.history=before"]).unwrap(), before);
+    data.interactions.has_time = false;
+    assert_eq!(known(&data, &["train.history=before"]).unwrap_err().exit_code(), 2);
 }
 
 #[test]

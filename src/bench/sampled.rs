@@ -137,7 +137,7 @@ fn encoder(inputs: &Inputs) -> Result<Case> {
     let relations = Relations { kg: 0, self_loop: false };
     let mut b = Builder::new(&inputs.device, DType::F32, SEED);
     let edges = inputs.edges(relations.count() as u32);
-    let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges)?;
+    let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges, 0)?;
     let mut step = Step::new(inputs, b.params, 2)?;
     let cost = cost(&step.sample(encoder.graph())?, d, 2, true);
     let work = move || {

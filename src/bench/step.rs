@@ -36,7 +36,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let relations = Relations { kg: 0, self_loop: false };
     let mut b = Builder::new(&device, DType::F32, SEED);
     let edges = inputs.edges(relations.count() as u32);
-    let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges)?;
+    let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges, 0)?;
     let params = b.params;
     let adam = Optimizer::new("adam", 1e-3, 0.0)?;
     let (nodes, edges) = (inputs.nodes(), edges.len());

@@ -107,6 +107,12 @@ impl Config {
             "add --set model.propagation=history",
         )?;
         refuse(
+            !history && m.history_labels,
+            "model.history_labels",
+            "labels are heard by learners that listen to their histories",
+            "add --set model.propagation=history",
+        )?;
+        refuse(
             a.edge_bias == EdgeBias::Recency && a.mode != AttentionMode::Differentiated,
             "attention.edge_bias",
             "the recency bias is learned through the attention, which this mode keeps constant",

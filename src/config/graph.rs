@@ -108,6 +108,8 @@ pub struct ModelConfig {
     pub message_dropout: f32,
     /// Share of a learner's history that is left out at random in training, under `history` propagation.
     pub history_dropout: f32,
+    /// A learner hears what became of each course taken, too: a vector for every course and pattern of labels.
+    pub history_labels: bool,
     pub stack: Stack,
     /// L2-normalise the layers above 0 before they are stacked (7).
     pub normalize: bool,
@@ -135,6 +137,7 @@ impl Default for ModelConfig {
             slope: 0.01,
             message_dropout: 0.1,
             history_dropout: 0.0,
+            history_labels: false,
             stack: Default::default(),
             normalize: true,
             layer_scale: 1.0,

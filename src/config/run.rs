@@ -9,6 +9,18 @@ choice!(PositiveDraw {
     Late,
 });
 choice!(
+    /// What a training step knows of a positive's learner.
+    KnownHistory {
+        /// What came before the positive where the split is by time, else the learner's others.
+        #[default]
+        Auto,
+        /// The courses before the positive.
+        Before,
+        /// All of the learner's courses but the positive.
+        Others,
+    }
+);
+choice!(
     /// What a GPU multiplies matrices with: float, or operands rounded for its matrix units.
     Matmul {
         #[default]
@@ -54,6 +66,8 @@ pub struct TrainConfig {
     pub positives_per_learner: usize,
     /// How those are drawn.
     pub draw: PositiveDraw,
+    /// The courses by which the learner of a positive is known.
+    pub history: KnownHistory,
     /// Epochs without a better validation metric before training stops; 0 never stops early.
     pub patience: usize,
     /// Learners of the validation during training; 0 means all.
@@ -81,6 +95,7 @@ impl Default for TrainConfig {
             max_steps: 0,
             positives_per_learner: 0,
             draw: Default::default(),
+            history: Default::default(),
             patience: 5,
             valid_learners: 2000,
             valid_every: 1,

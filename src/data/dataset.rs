@@ -180,6 +180,14 @@ impl Dataset {
         })
     }
 
+    /// Whether the enrolments have times and every learner's validation and test enrolments come after the training
+    /// ones: what is asked about then lies ahead of all that is known.
+    pub fn splits_by_time(&self) -> bool {
+        let split = &self.interactions.split;
+        let ahead = |u: usize| split[self.rows(u)].is_sorted_by_key(|&s| s != Split::Train);
+        self.interactions.has_time && (0..self.learners()).all(ahead)
+    }
+
     /// Enrolments in train, valid and test.
     pub fn split_counts(&self) -> [u64; 3] {
         let mut counts = [0; 3];

@@ -8,7 +8,7 @@ mod sampled;
 
 use std::sync::Arc;
 
-use super::history::Relations;
+use super::history::{MAX_HEARD_LABELS, Relations};
 use super::{Builder, Pass};
 use crate::config::{
     AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, LearnerInit, Logit, Message, ModelConfig,
@@ -49,6 +49,8 @@ pub struct Encoder {
     geometry: Option<Geometry>,
     /// Vectors of learners apart from the entities', under `history` propagation.
     learner: Option<(ParamId, ParamId)>,
+    /// Vectors (courses * outcomes, n) of what became of a course, and how many outcomes there are.
+    outcome: Option<(ParamId, usize)>,
     has_bias: bool,
     /// None where a layer only gathers (`light`).
     layers: Vec<Option<Layer>>,
@@ -66,13 +68,15 @@ pub struct Encoder {
 type States = Vec<Var>;
 
 impl Encoder {
-    /// `edges`: of the whole graph (`full`) or of courses and attributes (`history`), inverses included.
+    /// `edges`: of the whole graph (`full`) or of courses and attributes (`history`), inverses included. `labels`: how
+    /// many labels an enrolment has, of which learners may hear.
     pub fn new(
         b: &mut Builder,
         config: &Config,
         relations: Relations,
         (learners, courses, entities): (usize, usize, usize),
         edges: &[Edge],
+        labels: usize,
     ) -> Result<Encoder> {
         let (model, attention) = (config.model.clone(), config.attention.clone());
         let (n, m) = (model.dim, config.relation_dim());
@@ -108,6 +112,17 @@ impl Encoder {
                 b.normal("learner_proj", Owner::Shared, learners, n, entity_std)?,
             )),
             _ => None,
+        };
+        let outcome = match model.history_labels {
+            true if labels > MAX_HEARD_LABELS => {
+                let why =
+                    format!("{labels} labels would make {} outcomes of each course", 1u64 << labels.min(63));
+                let remedy = format!("prepare the data set with at most {MAX_HEARD_LABELS}");
+                return Err(Error::config("model.history_labels", why, remedy));
+            }
+            // From 0 on, what became of a course changes nothing until it is learned to.
+            true => Some((b.zeros("outcome", Owner::Shared, courses << labels, n)?, 1 << labels)),
+            false => None,
         };
         let gat = match attention.logit {
             Logit::Gat if !bare => Some(b.xavier("gat", Owner::Shared, 3, m)?),
@@ -171,6 +186,7 @@ impl Encoder {
             entity,
             geometry,
             learner,
+            outcome,
             has_bias,
             layers,
             output,
@@ -285,7 +301,7 @@ impl Encoder {
         };
         let mut states = vec![e];
         for l in 0..self.layers.len() {
-            let a = self.messages(pass, &self.graph, &heard, l, states[l], p)?;
+            let a = self.messages(pass, &self.graph, &heard, l, (states[l], p), None)?;
             states.push(self.layer(pass, l, states[l], a, 0)?);
         }
         Ok(states)
@@ -372,15 +388,15 @@ impl Encoder {
         pass.tape.apply(Cast::to(to), &[x])
     }
 
-    /// a (3): what each head hears of layer l, whose states are `x`.
+    /// a (3): what each head hears of layer l, whose states are `x`; and `besides`, under the same attention.
     fn messages(
         &self,
         pass: &mut Pass,
         graph: &Arc<Graph>,
         heard: &Heard,
         l: usize,
-        x: Var,
-        p: Var,
+        (x, p): (Var, Var),
+        besides: Option<Var>,
     ) -> Result<Var> {
         let mut a = match (l, heard.first) {
             (0, Some(first)) => first,
@@ -394,6 +410,9 @@ impl Encoder {
             let rp = pass.param(self.geometry()?.relation_proj);
             let along = pass.tape.apply(RelationMix::new(graph.clone()), &[heard.alpha, s, rp])?;
             a = pass.tape.apply(Combine::sum(2), &[a, along])?;
+        }
+        if let Some(besides) = besides {
+            a = pass.tape.apply(Combine::sum(2), &[a, besides])?;
         }
         let is_history = !Arc::ptr_eq(graph, &self.graph);
         match heard.log_sum {

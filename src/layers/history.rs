@@ -31,21 +31,30 @@ impl Relations {
     }
 }
 
+/// Labels that a learner may hear of: 2^labels vectors for each course.
+pub const MAX_HEARD_LABELS: usize = 4;
+
 /// Courses of learners, one row each, the latest last.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histories {
     /// rows + 1
     pub offsets: Vec<u64>,
     pub course: Vec<u32>,
+    /// What became of each course: its labels as bits, or 0 where nobody hears of them.
+    pub outcome: Vec<u8>,
 }
 
 impl Histories {
     pub fn new() -> Self {
-        Histories { offsets: vec![0], course: vec![] }
+        Histories { offsets: vec![0], course: vec![], outcome: vec![] }
     }
 
-    pub fn push(&mut self, courses: impl IntoIterator<Item = u32>) {
-        self.course.extend(courses);
+    /// Adds the row of a learner: courses with their outcomes.
+    pub fn push(&mut self, taken: impl IntoIterator<Item = (u32, u8)>) {
+        for (course, outcome) in taken {
+            self.course.push(course);
+            self.outcome.push(outcome);
+        }
         self.offsets.push(self.course.len() as u64);
     }
 

@@ -62,20 +62,17 @@ impl TripleBatch {
 pub fn learners_for(data: &Dataset, config: &Config, ids: &[u32], known: &[Split]) -> Learners {
     let mut histories = Histories::new();
     for &u in ids {
-        let mut courses: Vec<u32> = data
-            .rows(u as usize)
-            .filter(|&r| known.contains(&data.interactions.split[r]))
-            .map(|r| data.interactions.course[r])
-            .collect();
-        keep_latest(&mut courses, config.model.max_history);
-        histories.push(courses);
+        let rows = data.rows(u as usize).filter(|&r| known.contains(&data.interactions.split[r]));
+        histories.push(taken(data, config, &rows.collect::<Vec<_>>()));
     }
     Learners { id: ids.to_vec(), histories }
 }
 
-/// The `n` latest of some courses.
-pub fn keep_latest(courses: &mut Vec<u32>, n: usize) {
-    if courses.len() > n {
-        courses.drain(..courses.len() - n);
-    }
+/// The latest of some enrolments of a learner, which are rows of the data set in time order: courses, and what became
+/// of them where the model hears of it.
+pub fn taken(data: &Dataset, config: &Config, rows: &[usize]) -> Vec<(u32, u8)> {
+    let latest = &rows[rows.len().saturating_sub(config.model.max_history)..];
+    let labels = if config.model.history_labels { &data.interactions.label_values[..] } else { &[] };
+    let outcome = |r: usize| labels.iter().rev().fold(0, |bits, label| bits << 1 | u8::from(label[r] != 0));
+    latest.iter().map(|&r| (data.interactions.course[r], outcome(r))).collect()
 }

@@ -26,7 +26,7 @@ use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
 use crate::ops::Scorer;
 use crate::{Error, Result};
 
-pub use batch::{Batch, Learners, TripleBatch, keep_latest, learners_for};
+pub use batch::{Batch, Learners, TripleBatch, learners_for, taken};
 pub use closed_form::ClosedForm;
 pub use graphs::{TrainGraph, triples_for_training};
 pub use head::{Head, HeadOutput};

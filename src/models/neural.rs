@@ -59,7 +59,7 @@ impl Neural {
         let tasks = task_names(config, data)?;
         let mut b = Builder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
-        let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges)?;
+        let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges, data.labels.len())?;
         let first = b.params.len();
         let head = head(&mut b, &config.head, encoder.width(), tasks.len())?;
         if config.head.score_residual && !head.first_logit_is_learned() {

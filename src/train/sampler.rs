@@ -5,12 +5,12 @@
 
 use rayon::prelude::*;
 
-use crate::config::{Config, LabelSpace, PositiveDraw, Propagation, Ranking};
+use crate::config::{Config, KnownHistory, LabelSpace, PositiveDraw, Propagation, Ranking};
 use crate::data::negatives::NegativeSampler;
 use crate::data::{CourseLists, Dataset, Split};
 use crate::engine::Philox;
 use crate::graph::{Corruption, Corruptor};
-use crate::models::{Batch, ENROLLED, Learners, TripleBatch, keep_latest};
+use crate::models::{Batch, ENROLLED, Learners, TripleBatch, taken};
 use crate::{Error, Result};
 
 const ORDER_STREAM: u64 = 0x6F72_6465;
@@ -30,6 +30,8 @@ pub struct Sampler<'a> {
     taken: CourseLists,
     /// Column in the data set's labels of each task; `None` is enrolment itself.
     labels: Vec<Option<usize>>,
+    /// A learner is known by the courses before a positive, not by all the others.
+    before: bool,
 }
 
 impl<'a> Sampler<'a> {
@@ -59,7 +61,20 @@ impl<'a> Sampler<'a> {
             .iter()
             .map(|task| if task == ENROLLED { Ok(None) } else { data.require_label(task).map(Some) })
             .collect::<Result<_>>()?;
-        Ok(Sampler { data, config, splits, positives, first, taken: data.course_lists(splits), labels })
+        let before = match config.train.history {
+            KnownHistory::Auto => data.splits_by_time(),
+            KnownHistory::Before if !data.interactions.has_time => {
+                return Err(Error::config(
+                    "train.history",
+                    "the data set has no times, so nothing is known to come before",
+                    "use --set train.history=others, or prepare the data set with times",
+                ));
+            }
+            KnownHistory::Before => true,
+            KnownHistory::Others => false,
+        };
+        let taken = data.course_lists(splits);
+        Ok(Sampler { data, config, splits, positives, first, taken, labels, before })
     }
 
     /// Positives of one epoch, in the order of its batches.
@@ -88,7 +103,7 @@ impl<'a> Sampler<'a> {
         let sampler = NegativeSampler::new(self.config.seed, epoch, self.data.courses, q);
         let with_history = self.config.model.propagation == Propagation::History
             || (self.config.loss.ranking == Ranking::Softmax && self.config.loss.softmax_mask_seen);
-        let rows: Vec<(Vec<u32>, Vec<u32>)> = positives
+        let rows: Vec<_> = positives
             .par_iter()
             .map(|&p| {
                 let (learner, row) = self.positives[p as usize];
@@ -139,27 +154,25 @@ impl<'a> Sampler<'a> {
         batch
     }
 
-    /// What the learner of a positive is known by: the courses before it where their order is known, else all
-    /// the others; the positive itself is never among them.
-    fn history(&self, epoch: u64, positive: u32, learner: u32, row: u32) -> Vec<u32> {
-        let interactions = &self.data.interactions;
-        let known =
-            self.data.rows(learner as usize).filter(|&r| self.splits.contains(&interactions.split[r]));
-        let mut courses: Vec<u32> = match interactions.has_time {
-            true => known.take_while(|&r| r < row as usize).map(|r| interactions.course[r]).collect(),
-            false => known.filter(|&r| r != row as usize).map(|r| interactions.course[r]).collect(),
+    /// What the learner of a positive is known by, with what became of it: the courses before it, or all the others
+    /// where they will be heard together with later ones; the positive itself is never among them.
+    fn history(&self, epoch: u64, positive: u32, learner: u32, row: u32) -> Vec<(u32, u8)> {
+        let split = &self.data.interactions.split;
+        let known = self.data.rows(learner as usize).filter(|&r| self.splits.contains(&split[r]));
+        let mut rows: Vec<usize> = match self.before {
+            true => known.take_while(|&r| r < row as usize).collect(),
+            false => known.filter(|&r| r != row as usize).collect(),
         };
         let rate = self.config.model.history_dropout;
         if rate > 0.0 {
             let random = Philox::new(self.config.seed, DROP_STREAM ^ (epoch << 32));
             let mut at = (positive as u64) << 20;
-            courses.retain(|_| {
+            rows.retain(|_| {
                 at += 1;
                 random.uniform_at(at) >= rate
             });
         }
-        keep_latest(&mut courses, self.config.model.max_history);
-        courses
+        taken(self.data, self.config, &rows)
     }
 }
 

@@ -53,7 +53,8 @@ impl Encoder {
             }
             AttentionMode::Differentiated => self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?,
         };
-        let first = self.messages(pass, &graph, &heard, 0, nodes[0], p_nodes)?;
+        let became = self.outcomes(pass, &heard, histories)?;
+        let first = self.messages(pass, &graph, &heard, 0, (nodes[0], p_nodes), became)?;
         let x0 = match self.model.learner {
             LearnerInit::Free | LearnerInit::Latest => x,
             LearnerInit::History => first,
@@ -63,10 +64,34 @@ impl Encoder {
         };
         let mut states = vec![x0];
         for l in 0..self.layers.len() {
-            let a = if l == 0 { first } else { self.messages(pass, &graph, &heard, l, nodes[l], p_nodes)? };
+            let a = if l == 0 {
+                first
+            } else {
+                self.messages(pass, &graph, &heard, l, (nodes[l], p_nodes), None)?
+            };
             states.push(self.layer(pass, l, states[l], a, 1)?);
         }
         Ok(states)
+    }
+
+    /// What rows hear of what became of their courses (**own**): the vectors of courses and their outcomes, summed under
+    /// the attention of the courses themselves, (rows, n). Labels of the past say much about what is next: who did not
+    /// finish takes the same again.
+    fn outcomes(&self, pass: &mut Pass, heard: &Heard, histories: &Histories) -> Result<Option<Var>> {
+        let Some((table, outcomes)) = self.outcome else { return Ok(None) };
+        let table = pass.param(table);
+        let mut edges = Vec::with_capacity(histories.course.len());
+        for v in 0..histories.rows() {
+            let range = histories.offsets[v] as usize..histories.offsets[v + 1] as usize;
+            for (&course, &outcome) in histories.course[range.clone()].iter().zip(&histories.outcome[range]) {
+                let tail = course * outcomes as u32 + outcome as u32;
+                edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail, bucket: 0 });
+            }
+        }
+        let offsets = histories.offsets.clone();
+        let (heads, tails) = (histories.rows(), pass.rows(table));
+        let graph = Graph::from_sorted(pass.device, heads, tails, self.relations.count(), offsets, &edges)?;
+        Ok(Some(pass.tape.apply(Aggregate::new(Arc::new(graph)), &[heard.alpha, table])?))
     }
 
     /// From each row to its latest course; rows without a history hear nothing.

@@ -53,7 +53,7 @@ impl Encoder {
             let h = hops - 1 - l;
             let block = &blocks.blocks[h];
             let heard = self.hear(pass, block, (e[h], p[h]), (e[h + 1], p[h + 1]))?;
-            let a = self.messages(pass, &block.graph, &heard, l, x[h + 1], p[h + 1])?;
+            let a = self.messages(pass, &block.graph, &heard, l, (x[h + 1], p[h + 1]), None)?;
             let y = self.layer(pass, l, x[h], a, 0)?;
             x = descend(pass, &down[..h], y)?;
             states.push(x[0]);
