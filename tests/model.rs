@@ -55,7 +55,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
         &[
             "model.propagation=history",
             "model.learner=history",
-            "model.history_labels=true",
+            "model.history_labels=course",
             "train.history=others",
             "attention.mode=differentiated",
             "attention.norm_power=0.5",
@@ -67,7 +67,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
         &[
             "model.propagation=history",
             "model.learner=free_history",
-            "model.history_labels=true",
+            "model.history_labels=shared",
             "attention.mode=laplacian",
         ],
     ),

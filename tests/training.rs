@@ -378,8 +378,11 @@ fn what_became_of_courses_is_heard() {
         run.train(&mut Watcher::default()).unwrap();
         run.evaluate(Split::Test, None, &mut |_, _| {}).unwrap().metrics["hr@1"]
     };
-    let (deaf, hearing) = (hits(&[]), hits(&["model.history_labels=true"]));
-    assert!(deaf < 0.7 && hearing > 0.99, "{deaf} against {hearing}");
+    let deaf = hits(&[]);
+    for hearing in ["model.history_labels=shared", "model.history_labels=course"] {
+        let found = hits(&[hearing]);
+        assert!(deaf < 0.7 && found > 0.99, "{hearing}: {deaf} against {found}");
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Config {
             "add --set model.propagation=history",
         )?;
         refuse(
-            !history && m.history_labels,
+            !history && m.history_labels != HistoryLabels::None,
             "model.history_labels",
             "labels are heard by learners that listen to their histories",
             "add --set model.propagation=history",

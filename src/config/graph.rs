@@ -66,6 +66,18 @@ choice!(
 );
 
 choice!(
+    /// What a learner hears of the labels of the courses taken.
+    HistoryLabels {
+        #[default]
+        None,
+        /// A vector for every pattern of labels.
+        Shared,
+        /// A vector for every course and pattern of labels.
+        Course,
+    }
+);
+
+choice!(
     /// What rows of nodes are stored in where edges gather them. Parameters, optimizer states, sums and gradients are
     /// f32 in any case.
     Storage {
@@ -108,8 +120,8 @@ pub struct ModelConfig {
     pub message_dropout: f32,
     /// Share of a learner's history that is left out at random in training, under `history` propagation.
     pub history_dropout: f32,
-    /// A learner hears what became of each course taken, too: a vector for every course and pattern of labels.
-    pub history_labels: bool,
+    /// Whether a learner hears what became of each course taken.
+    pub history_labels: HistoryLabels,
     pub stack: Stack,
     /// L2-normalise the layers above 0 before they are stacked (7).
     pub normalize: bool,
@@ -137,7 +149,7 @@ impl Default for ModelConfig {
             slope: 0.01,
             message_dropout: 0.1,
             history_dropout: 0.0,
-            history_labels: false,
+            history_labels: Default::default(),
             stack: Default::default(),
             normalize: true,
             layer_scale: 1.0,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::history::{MAX_HEARD_LABELS, Relations};
 use super::{Builder, Pass};
 use crate::config::{
-    AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, LearnerInit, Logit, Message, ModelConfig,
-    ProjInit, Propagation, Stack, Storage,
+    AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels, LearnerInit, Logit, Message,
+    ModelConfig, ProjInit, Propagation, Stack, Storage,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
@@ -44,13 +44,15 @@ pub struct Encoder {
     attention: crate::config::AttentionConfig,
     relations: Relations,
     learners: usize,
+    /// How many an enrolment has.
+    labels: usize,
     entity: ParamId,
     /// What attention and TransD need; a table of vectors has none of it.
     geometry: Option<Geometry>,
     /// Vectors of learners apart from the entities', under `history` propagation.
     learner: Option<(ParamId, ParamId)>,
-    /// Vectors (courses * outcomes, n) of what became of a course, and how many outcomes there are.
-    outcome: Option<(ParamId, usize)>,
+    /// Vectors (outcomes, n), or (courses * outcomes, n), of what became of courses.
+    outcome: Option<ParamId>,
     has_bias: bool,
     /// None where a layer only gathers (`light`).
     layers: Vec<Option<Layer>>,
@@ -113,16 +115,16 @@ impl Encoder {
             )),
             _ => None,
         };
+        if model.history_labels != HistoryLabels::None && labels > MAX_HEARD_LABELS {
+            let why = format!("{labels} labels would make {} outcomes of a course", 1u64 << labels.min(63));
+            let remedy = format!("prepare the data set with at most {MAX_HEARD_LABELS} labels");
+            return Err(Error::config("model.history_labels", why, remedy));
+        }
+        // From 0 on, what became of a course changes nothing until it is learned to.
         let outcome = match model.history_labels {
-            true if labels > MAX_HEARD_LABELS => {
-                let why =
-                    format!("{labels} labels would make {} outcomes of each course", 1u64 << labels.min(63));
-                let remedy = format!("prepare the data set with at most {MAX_HEARD_LABELS}");
-                return Err(Error::config("model.history_labels", why, remedy));
-            }
-            // From 0 on, what became of a course changes nothing until it is learned to.
-            true => Some((b.zeros("outcome", Owner::Shared, courses << labels, n)?, 1 << labels)),
-            false => None,
+            HistoryLabels::None => None,
+            HistoryLabels::Shared => Some(b.zeros("outcome", Owner::Shared, 1 << labels, n)?),
+            HistoryLabels::Course => Some(b.zeros("outcome", Owner::Shared, courses << labels, n)?),
         };
         let gat = match attention.logit {
             Logit::Gat if !bare => Some(b.xavier("gat", Owner::Shared, 3, m)?),
@@ -183,6 +185,7 @@ impl Encoder {
             attention,
             relations,
             learners,
+            labels,
             entity,
             geometry,
             learner,

@@ -1,6 +1,6 @@
 //! What a model is given: learners with what they are known by, and what is asked about them.
 
-use crate::config::Config;
+use crate::config::{Config, HistoryLabels};
 use crate::data::{Dataset, Split};
 use crate::layers::Histories;
 
@@ -72,7 +72,10 @@ pub fn learners_for(data: &Dataset, config: &Config, ids: &[u32], known: &[Split
 /// of them where the model hears of it.
 pub fn taken(data: &Dataset, config: &Config, rows: &[usize]) -> Vec<(u32, u8)> {
     let latest = &rows[rows.len().saturating_sub(config.model.max_history)..];
-    let labels = if config.model.history_labels { &data.interactions.label_values[..] } else { &[] };
+    let labels = match config.model.history_labels {
+        HistoryLabels::None => &[],
+        HistoryLabels::Shared | HistoryLabels::Course => &data.interactions.label_values[..],
+    };
     let outcome = |r: usize| labels.iter().rev().fold(0, |bits, label| bits << 1 | u8::from(label[r] != 0));
     latest.iter().map(|&r| (data.interactions.course[r], outcome(r))).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Encoder, Heard, States, constant};
 use crate::Result;
-use crate::config::{AttentionMode, LearnerInit};
+use crate::config::{AttentionMode, HistoryLabels, LearnerInit};
 use crate::engine::{Device, Tensor, Var};
 use crate::graph::{Edge, Graph};
 use crate::layers::Pass;
@@ -74,17 +74,20 @@ impl Encoder {
         Ok(states)
     }
 
-    /// What rows hear of what became of their courses (**own**): the vectors of courses and their outcomes, summed under
-    /// the attention of the courses themselves, (rows, n). Labels of the past say much about what is next: who did not
-    /// finish takes the same again.
+    /// What rows hear of what became of their courses (**own**): the vectors of the outcomes, summed under the attention
+    /// of the courses themselves, (rows, n). Labels of the past say much about what is next: who did not finish takes the
+    /// same again.
     fn outcomes(&self, pass: &mut Pass, heard: &Heard, histories: &Histories) -> Result<Option<Var>> {
-        let Some((table, outcomes)) = self.outcome else { return Ok(None) };
-        let table = pass.param(table);
+        let Some(table) = self.outcome.map(|id| pass.param(id)) else { return Ok(None) };
         let mut edges = Vec::with_capacity(histories.course.len());
         for v in 0..histories.rows() {
             let range = histories.offsets[v] as usize..histories.offsets[v + 1] as usize;
             for (&course, &outcome) in histories.course[range.clone()].iter().zip(&histories.outcome[range]) {
-                let tail = course * outcomes as u32 + outcome as u32;
+                let first = match self.model.history_labels {
+                    HistoryLabels::Course => course << self.labels,
+                    HistoryLabels::Shared | HistoryLabels::None => 0,
+                };
+                let tail = first + outcome as u32;
                 edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail, bucket: 0 });
             }
         }
