@@ -1,16 +1,21 @@
 //! `waata prepare`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
 
-use super::{print_json, show};
+use super::print_json;
+use super::show::{self, Meter};
 use crate::Result;
 use crate::config::preset;
-use crate::data::formats::Format;
 use crate::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
+use crate::data::formats::{Control, Format};
 use crate::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use crate::data::split::{Ratios, SplitPolicy};
+use crate::data::store;
+use crate::engine::system::parse_size;
 use crate::train::checkpoint;
 
 #[derive(clap::Args)]
@@ -36,6 +41,12 @@ pub struct Args {
     /// Refuse a raw file at its first malformed line
     #[arg(long)]
     strict: bool,
+    /// Keep so many learners, the first of the source: for a taste
+    #[arg(long, value_name = "LEARNERS")]
+    limit: Option<usize>,
+    /// Stop, without having written anything, where reading takes more memory than this (K, M and G are understood)
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    memory_limit: Option<u64>,
     /// As the source says where this is absent, else random
     #[arg(long, value_enum)]
     split: Option<SplitName>,
@@ -88,6 +99,16 @@ enum SplitName {
 
 pub fn run(args: Args) -> Result<()> {
     let ratios: Ratios = args.ratios.parse()?;
+    let meters = Arc::new(Mutex::new(Meters::default()));
+    let told = meters.clone();
+    let mut control = Control::default().telling(move |file, done, of| {
+        // A meter that another thread broke is no reason to stop reading.
+        told.lock().unwrap_or_else(PoisonError::into_inner).at(file, done, of);
+    });
+    if let Some(bytes) = args.memory_limit {
+        control = control.within(bytes)?;
+    }
+    catch_interrupts();
     let report = prepare(&PrepareOptions {
         source: args.source,
         format: match args.format {
@@ -106,6 +127,8 @@ pub fn run(args: Args) -> Result<()> {
             completed_share: args.completed_share,
             malformed_share: args.malformed_share,
             strict: args.strict,
+            limit: args.limit,
+            control,
         },
         out: args.out,
         split: args.split.map(|name| match name {
@@ -117,7 +140,10 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         name: args.name,
         force: args.force,
-    })?;
+    });
+    meters.lock().unwrap_or_else(PoisonError::into_inner).end();
+    let report = report?;
+    WRITTEN.store(true, Ordering::SeqCst);
     suggest_settings(&report)?;
     for warning in report.warnings() {
         eprintln!("note: {warning}");
@@ -134,6 +160,56 @@ pub fn run(args: Args) -> Result<()> {
         show::line(&format!("{}: {} enrolments, {:.1} %", label.name, label.positives, 100.0 * label.rate))?;
     }
     counts(&report.source.counts)
+}
+
+/// A meter for the file that is being read.
+#[derive(Default)]
+struct Meters {
+    current: Option<(PathBuf, Meter)>,
+}
+
+/// Megabytes are what a meter counts.
+const MB: u64 = 1_000_000;
+
+impl Meters {
+    fn at(&mut self, file: &Path, done: u64, of: u64) {
+        if self.current.as_ref().is_none_or(|(known, _)| known != file) {
+            self.end();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            self.current = Some((file.into(), Meter::new(format!("{name} (MB)"), of.div_ceil(MB))));
+        }
+        if let Some((_, meter)) = &mut self.current {
+            meter.at(done.div_ceil(MB), of.div_ceil(MB), String::new);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some((_, meter)) = self.current.take() {
+            meter.end();
+        }
+    }
+}
+
+/// Whether the data set is in its place.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// An interrupt while reading ends at once, for nothing has been written; while writing, when the data set is whole.
+fn catch_interrupts() {
+    let caught = ctrlc::set_handler(|| {
+        if !store::is_writing() {
+            match WRITTEN.load(Ordering::SeqCst) {
+                true => eprintln!("\nwaata: interrupted: the data set is there"),
+                false => {
+                    eprintln!("\nwaata: interrupted: nothing was written\n  the same command begins anew");
+                }
+            }
+            std::process::exit(130);
+        }
+        eprintln!("\nthe data set is being written: it will be whole in a moment");
+    });
+    if let Err(error) = caught {
+        eprintln!("note: an interrupt may leave a hidden folder beside --out ({error})");
+    }
 }
 
 /// What was found beside what the publishers of the source say.

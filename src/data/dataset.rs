@@ -188,6 +188,20 @@ impl Dataset {
         self.interactions.has_time && (0..self.learners()).all(ahead)
     }
 
+    /// Leaves out all learners but the first `n`, with what belongs to them. Courses, knowledge graph and labels stay.
+    /// Returns how many were left out, none where there are no more than `n`.
+    pub fn keep_learners(&mut self, n: usize) -> Option<u64> {
+        let left_out = self.learners().checked_sub(n).filter(|&more| more > 0)?;
+        let rows = self.rows(n).start;
+        let i = &mut self.interactions;
+        i.offsets.to_mut().truncate(n + 1);
+        i.course.to_mut().truncate(rows);
+        i.split.to_mut().truncate(rows);
+        i.label_values.iter_mut().for_each(|column| column.to_mut().truncate(rows));
+        self.learner_names.truncate(n);
+        Some(left_out as u64)
+    }
+
     /// Enrolments in train, valid and test.
     pub fn split_counts(&self) -> [u64; 3] {
         let mut counts = [0; 3];

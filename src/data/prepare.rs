@@ -94,6 +94,7 @@ pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
         false => SplitPolicy::Random { ratios: Ratios::default(), per_learner: false },
     });
     split::assign(&mut dataset, policy, source.has_split, options.seed)?;
+    options.raw.control.memory()?;
     let provenance = Provenance {
         format: source.format.clone(),
         split: policy.to_string(),

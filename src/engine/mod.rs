@@ -18,6 +18,7 @@ pub mod simd;
 mod step_random;
 mod store;
 mod sum;
+pub mod system;
 mod tape;
 mod tensor;
 

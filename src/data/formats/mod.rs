@@ -1,6 +1,7 @@
 //! One file per format that a data set can be read from; docs/data.md documents them.
 
 mod completed;
+mod control;
 mod coverage;
 mod edx;
 pub mod interchange;
@@ -19,6 +20,7 @@ pub(crate) mod text;
 pub(crate) mod time;
 mod write;
 
+pub use control::Control;
 pub use write::write;
 
 use super::Dataset;
@@ -98,6 +100,21 @@ pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &Ra
             "belongs to --format mooccubex and mooccube: other sources say themselves what was completed";
         return Err(Error::config("--completed-share", why, "leave it out"));
     }
+    let mut loaded = read_format(folder, format, map, options)?;
+    options.control.memory()?;
+    if let Some(limit) = options.limit
+        && let Some(left_out) = loaded.dataset.keep_learners(limit)
+    {
+        let all = left_out + limit as u64;
+        loaded
+            .report
+            .notes
+            .push(format!("--limit: the first {limit} of {all} learners; the rest is left out"));
+    }
+    Ok(loaded)
+}
+
+fn read_format(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
     match (format, map) {
         (Format::Table, Some(map)) => table::read(folder, map),
         (Format::Table, None) => Err(Error::config(

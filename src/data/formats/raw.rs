@@ -3,13 +3,13 @@
 
 use super::text::lossy;
 use super::time::{TimeKind, parse_time};
-use super::{SourceReport, require_folder};
+use super::{Control, SourceReport, require_folder};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What may be chosen about raw files.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RawOptions {
     /// The share of a course's videos or problems, above 0 and at most 1, from which an enrolment is `completed`.
     /// None: [`COMPLETED_SHARE`].
@@ -18,6 +18,10 @@ pub struct RawOptions {
     pub malformed_share: f64,
     /// Refuse a file at its first malformed line.
     pub strict: bool,
+    /// Keep so many learners, the first of the source, and what belongs to them.
+    pub limit: Option<usize>,
+    /// What watches over the reading.
+    pub control: Control,
 }
 
 /// Half of a course: what `explored` asks for in the person-course data of edX, and `audited` in its reports.
@@ -31,7 +35,13 @@ pub(super) const SHOWN: usize = 10;
 
 impl Default for RawOptions {
     fn default() -> Self {
-        RawOptions { completed_share: None, malformed_share: MALFORMED_SHARE, strict: false }
+        RawOptions {
+            completed_share: None,
+            malformed_share: MALFORMED_SHARE,
+            strict: false,
+            limit: None,
+            control: Control::default(),
+        }
     }
 }
 
@@ -48,6 +58,9 @@ impl RawOptions {
                 "must be from 0 to 1",
                 "0.001 is a line in 1,000",
             ));
+        }
+        if self.limit == Some(0) {
+            return Err(Error::config("--limit", "must be at least 1", "1000 learners are a taste"));
         }
         Ok(())
     }
@@ -238,8 +251,11 @@ mod tests {
             (percent(0.001), percent(0.5), percent(0.0)),
             ("0.1 %".into(), "50 %".into(), "0 %".into())
         );
-        let share =
-            |completed_share, malformed_share| RawOptions { completed_share, malformed_share, strict: false };
+        let share = |completed_share, malformed_share| RawOptions {
+            completed_share,
+            malformed_share,
+            ..Default::default()
+        };
         assert!(share(Some(1.0), 1.0).check().is_ok() && share(None, 0.0).check().is_ok());
         for bad in
             [share(Some(0.0), 0.1), share(Some(1.1), 0.1), share(Some(f64::NAN), 0.1), share(None, -0.1)]

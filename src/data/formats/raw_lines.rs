@@ -34,9 +34,15 @@ impl RawFolder<'_> {
         mut take: impl FnMut(u64, &[u8]) -> Result<(), String>,
     ) -> Result<u64> {
         let mut lines = Lines::open(path)?;
-        let mut account = Account::default();
+        let (mut account, size) = (Account::default(), size(path)?);
+        let (mut read, mut told) = (0, 0);
         while lines.advance()? {
             account.lines += 1;
+            read += lines.line().len() as u64 + 1;
+            if read >= told + BLOCK as u64 {
+                told = read;
+                self.options.control.at(path, read.min(size), size)?;
+            }
             if let Err(why) = with_nulls(lines.line(), |line| take(lines.number, line)) {
                 self.malformed(&mut account, path, lines.number, why)?;
             }
@@ -63,8 +69,8 @@ impl RawFolder<'_> {
         mut keep: impl FnMut(T),
     ) -> Result<u64> {
         let mut blocks = Blocks::open(path, block)?;
-        let mut account = Account::default();
-        let mut number = 0;
+        let (mut account, size) = (Account::default(), size(path)?);
+        let (mut number, mut read) = (0, 0);
         let mut current = blocks.advance()?;
         while let Some(bytes) = current {
             // The next block comes from the disk while this one is parsed.
@@ -77,6 +83,8 @@ impl RawFolder<'_> {
                 piece.kept.into_iter().for_each(&mut keep);
                 number += piece.numbers;
             }
+            read += bytes.len() as u64;
+            self.options.control.at(path, read.min(size), size)?;
             current = next?;
         }
         self.close(account, path)
@@ -114,6 +122,10 @@ impl RawFolder<'_> {
             _ => Ok(lines),
         }
     }
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(path).map_err(Error::io(path, "reading"))?.len())
 }
 
 /// What `take` makes of a line, or of the line with null for every NaN where it is malformed as it stands.

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::engine::system;
 use crate::{Error, Result};
 
 /// Refuses an output folder that exists, unless `force` is set and it is empty or has the file `marker`, by which
@@ -37,6 +39,8 @@ pub(crate) fn write_folder<T>(
     fill: impl FnOnce(&Path) -> Result<T>,
 ) -> Result<T> {
     check_output(dir, force, marker)?;
+    let _writing = Writing::begin();
+    remove_abandoned(dir)?;
     let temp = TempFolder::create(sibling(dir, "tmp")?)?;
     let value = fill(&temp.0)?;
     sync(&temp.0)?;
@@ -56,6 +60,45 @@ pub(crate) fn write_folder<T>(
         sync(parent)?;
     }
     Ok(value)
+}
+
+/// Folders that are being written.
+static WRITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process is writing a folder, which an interrupt had better await.
+pub fn is_writing() -> bool {
+    WRITING.load(Ordering::SeqCst) > 0
+}
+
+struct Writing;
+
+impl Writing {
+    fn begin() -> Writing {
+        WRITING.fetch_add(1, Ordering::SeqCst);
+        Writing
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Deletes what writers of `dir` left that were killed. Those of processes that run are theirs.
+fn remove_abandoned(dir: &Path) -> Result<()> {
+    let full = absolute(dir)?;
+    let (Some(parent), Some(name)) = (full.parent(), full.file_name()) else { return Ok(()) };
+    let prefix = format!(".{}.tmp-", name.to_string_lossy());
+    // A folder that is not there, or not to be listed, has nothing to clear.
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let process =
+            entry.file_name().to_string_lossy().strip_prefix(&prefix).and_then(|id| id.parse().ok());
+        if process.is_some_and(|id| system::is_running(id) == Some(false)) {
+            fs::remove_dir_all(entry.path()).map_err(Error::io(entry.path(), "deleting"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file and waits until it is on disk.

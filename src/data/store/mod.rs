@@ -8,7 +8,7 @@ mod file;
 mod folder;
 
 pub use file::{Array, DataFile, Sum};
-pub use folder::check_output;
+pub use folder::{check_output, is_writing};
 pub(crate) use folder::{write_file, write_folder};
 
 use super::dataset::{Dataset, Interactions, hex};

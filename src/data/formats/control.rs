@@ -1,0 +1,74 @@
+//! What a long reading tells, and the memory that it may take.
+
+use crate::engine::system::{self, size};
+use crate::{Error, Result};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file, how many bytes of it have been read, and how many it has.
+type OnRead = dyn Fn(&Path, u64, u64) + Send + Sync;
+
+/// What watches over a reading.
+#[derive(Clone, Default)]
+pub struct Control {
+    on_read: Option<Arc<OnRead>>,
+    memory_limit: Option<u64>,
+}
+
+impl Control {
+    /// Tells `on_read` after every few megabytes of a raw file: the file, bytes read, bytes in all.
+    pub fn telling(mut self, on_read: impl Fn(&Path, u64, u64) + Send + Sync + 'static) -> Control {
+        self.on_read = Some(Arc::new(on_read));
+        self
+    }
+
+    /// Ends a reading that takes the process beyond so many bytes of memory. Errors: `Error::Config` where the system does
+    /// not say how many it has, or has more already.
+    pub fn within(mut self, bytes: u64) -> Result<Control> {
+        let key = "--memory-limit";
+        match system::resident() {
+            Some(now) if now < bytes => self.memory_limit = Some(bytes),
+            Some(now) => {
+                let why = format!("the program has {} before it reads anything", size(now));
+                return Err(Error::config(key, why, "allow more, such as 2GiB"));
+            }
+            None => {
+                let why = "this system does not say how much memory a process has";
+                return Err(Error::config(
+                    key,
+                    why,
+                    "leave it out, and limit the process by the system's means",
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Tells how far the reading of a file is. Errors: as [`Control::memory`].
+    pub(super) fn at(&self, file: &Path, done: u64, of: u64) -> Result<()> {
+        if let Some(on_read) = &self.on_read {
+            on_read(file, done, of);
+        }
+        self.memory()
+    }
+
+    /// `Error::Memory` where the process has more than it may have.
+    pub fn memory(&self) -> Result<()> {
+        match (self.memory_limit, system::resident()) {
+            (Some(limit), Some(now)) if now > limit => Err(Error::Memory {
+                why: format!("reading has come to {}, and may take {}", size(now), size(limit)),
+                remedy:
+                    "allow more with --memory-limit, or take fewer learners with --limit; nothing was written"
+                        .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Control").field("memory_limit", &self.memory_limit).finish_non_exhaustive()
+    }
+}

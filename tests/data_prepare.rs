@@ -1,0 +1,135 @@
+//! `waata prepare` as a whole: a taste, what it tells, what it may take, and what interruptions leave.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
+
+use waata::data::Dataset;
+use waata::data::formats::Control;
+use waata::data::formats::raw::RawOptions;
+use waata::data::prepare::{PrepareOptions, prepare};
+use waata::data::synth::{Preset, Recipe};
+use waata::engine::Philox;
+
+/// Raw files of MOOCCubeX with all their quirks.
+fn raw(dir: &Path, learners: usize) -> PathBuf {
+    let recipe = Recipe {
+        learners,
+        courses: 60,
+        enrolments: 6 * learners as u64,
+        ..Recipe::preset(Preset::MoocCubeX, 3)
+    };
+    recipe.write_mooccubex(&dir.join("raw"), false).unwrap();
+    dir.join("raw")
+}
+
+fn options(source: &Path, out: PathBuf, raw: RawOptions) -> PrepareOptions {
+    let raw = RawOptions { malformed_share: 0.5, ..raw };
+    PrepareOptions { source: source.into(), out, raw, ..Default::default() }
+}
+
+#[test]
+fn a_limit_keeps_the_first_learners_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = raw(dir.path(), 500);
+    let read = |limit: Option<usize>, name: &str| {
+        let options = options(&source, dir.path().join(name), RawOptions { limit, ..Default::default() });
+        let report = prepare(&options).unwrap();
+        (Dataset::open(&options.out).unwrap(), report.warnings().join("\n"))
+    };
+    let (all, _) = read(None, "all");
+    let (some, said) = read(Some(40), "some");
+    assert_eq!((some.learners(), some.courses), (40, all.courses));
+    let rows = some.enrolments();
+    assert_eq!(some.interactions.course[..], all.interactions.course[..rows]);
+    assert_eq!(some.interactions.label_values[0][..], all.interactions.label_values[0][..rows]);
+    assert!(some.learner_names.iter().eq(all.learner_names.iter().take(40)));
+    assert_eq!(some.triples, all.triples);
+    assert!(said.contains(&format!("first 40 of {} learners", all.learners())), "{said}");
+    let (same, said) = read(Some(10_000), "same");
+    assert!(same.learners() == all.learners() && !said.contains("--limit"), "{said}");
+    let none = options(&source, dir.path().join("none"), RawOptions { limit: Some(0), ..Default::default() });
+    assert_eq!(prepare(&none).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn reading_tells_how_far_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = raw(dir.path(), 200);
+    let told: Arc<Mutex<BTreeMap<PathBuf, (u64, u64)>>> = Arc::default();
+    let heard = told.clone();
+    let control = Control::default().telling(move |file, done, of| {
+        let before = heard.lock().unwrap().insert(file.into(), (done, of));
+        assert!(before.is_none_or(|(before, _)| before < done) && done <= of);
+    });
+    prepare(&options(&source, dir.path().join("out"), RawOptions { control, ..Default::default() })).unwrap();
+    for file in ["entities/user.json", "relations/user-video.json", "relations/user-problem.json"] {
+        let size = fs::metadata(source.join(file)).unwrap().len();
+        assert_eq!(told.lock().unwrap().get(&source.join(file)), Some(&(size, size)), "{file}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_takes_more_memory_than_it_may_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = raw(dir.path(), 200);
+    assert_eq!(Control::default().within(1 << 10).unwrap_err().exit_code(), 2);
+    let resident = waata::engine::system::resident().unwrap();
+    let control = Control::default().within(resident + (1 << 20)).unwrap();
+    let taken = vec![1u8; 1 << 27];
+    let out = dir.path().join("out");
+    let error =
+        prepare(&options(&source, out.clone(), RawOptions { control, ..Default::default() })).unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
+    assert!(error.to_string().contains("--memory-limit") && !out.exists());
+    drop(taken);
+}
+
+/// Killed at any moment: the data set is there as a whole or not at all, and the same command makes it in the end.
+#[test]
+#[cfg(unix)]
+fn kills_leave_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = raw(dir.path(), 8_000);
+    let command = |out: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waata"));
+        command.args(["prepare", "--malformed-share", "0.5"]).arg(&source).arg("--out").arg(out);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let whole = dir.path().join("whole");
+    let begun = std::time::Instant::now();
+    assert!(command(&whole).status().unwrap().success());
+    let whole_takes = begun.elapsed();
+    let (out, random) = (dir.path().join("out"), Philox::new(7, 0));
+    for round in 0..12 {
+        let mut child = command(&out).spawn().unwrap();
+        sleep(Duration::from_secs_f32(whole_takes.as_secs_f32() * random.uniform_at(round)));
+        let interrupt = round % 2 == 0;
+        match interrupt {
+            true => drop(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap()),
+            false => child.kill().unwrap(),
+        }
+        let status = child.wait().unwrap();
+        assert!(!status.success() || out.is_dir(), "{status}");
+        if out.is_dir() {
+            Dataset::open(&out).unwrap();
+            fs::remove_dir_all(&out).unwrap();
+        } else if interrupt {
+            // None where it came before the handler was there.
+            assert!(matches!(status.code(), Some(130) | None), "{status}");
+        }
+    }
+    assert!(command(&out).status().unwrap().success());
+    for file in ["data.safetensors", "manifest.json"] {
+        assert!(fs::read(out.join(file)).unwrap() == fs::read(whole.join(file)).unwrap(), "{file}");
+    }
+    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["out", "raw", "whole"]);
+}
