@@ -315,3 +315,59 @@ fn threads_do_not_change_a_byte() {
     };
     assert!(train("1") == train("2"), "one thread and two wrote different checkpoints");
 }
+
+#[test]
+fn export() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| workshop().join(name).display().to_string();
+    let (prep, run) = (at("prep"), at("run"));
+    let exported = |arguments: &[&str]| json(dir.path(), &[&["export", "--json"], arguments].concat());
+    let files = |list: &Value| -> Vec<(String, u64)> {
+        let files = list["files"].as_array().unwrap();
+        files.iter().map(|f| (f["file"].as_str().unwrap().into(), f["rows"].as_u64().unwrap())).collect()
+    };
+    let found = exported(&[&prep[..], "--out", "tables"]);
+    let counts = json(dir.path(), &["inspect", &prep, "--json"]);
+    assert_eq!(found["fingerprint"], counts["fingerprint"]);
+    let rows = |name: &str| files(&found).iter().find(|(file, _)| file == name).unwrap().1;
+    assert_eq!(rows("interactions.npy"), counts["enrolments"]);
+    assert_eq!(rows("graph.npy"), counts["triples"]);
+    assert_eq!(rows("learners-offsets.npy"), counts["learners"].as_u64().unwrap() + 1);
+    let mut lying = list(&dir.path().join("tables"));
+    lying.retain(|name| name != "export.json");
+    let mut listed: Vec<String> = files(&found).into_iter().map(|(file, _)| file).collect();
+    listed.sort();
+    assert_eq!(lying, listed);
+
+    let found = exported(&[&run, "--out", "vectors", "--what", "edges,vectors", "--device", "cpu"]);
+    let names: Vec<String> = files(&found).into_iter().map(|(file, _)| file).collect();
+    assert_eq!(names[..2], ["learner-vectors.npy", "course-vectors.npy"]);
+    assert_eq!(names.last().unwrap(), "edges.npy");
+    assert_eq!(found["scoring"]["model"], "waa-ta");
+    let text = succeed(dir.path(), &["export", &run, "--out", "vectors", "--force"]);
+    assert!(text.contains("1000 rows of vector in learner-vectors.npy"), "{text}");
+    assert!(text.contains("score of waa-ta: "), "{text}");
+    assert!(dir.path().join("vectors/learners-bytes.npy").is_file(), "names are beside vectors");
+    assert!(!dir.path().join("vectors/edges.npy").exists(), "the former export is gone");
+
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/notes"), "").unwrap();
+    for (arguments, code, words) in [
+        (&[&prep[..], "--out", "tables"][..], 3, &["tables", "already exists", "--force"][..]),
+        (&[&prep[..], "--out", "mine", "--force"], 3, &["mine", "export.json"]),
+        (&[&prep[..], "--out", "mine/notes/deeper"], 3, &["mine/notes"]),
+        (
+            &[&prep[..], "--out", "new", "--what", "vectors"],
+            2,
+            &["--what vectors", "is for a run", "waata train"],
+        ),
+        (&[&prep[..], "--out", "new", "--what", "graph,edges"], 2, &["--what edges"]),
+        (&[&prep[..], "--out", "new", "--device", "cpu"], 2, &["--device", "is for a run"]),
+        (&[&prep[..], "--out", "new", "--what", "grades"], 2, &["grades", "interactions, graph, names"]),
+        (&["nowhere", "--out", "new"], 3, &["nowhere"]),
+        (&[&run, "--out", "new", "--data", "nowhere"], 3, &["nowhere"]),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(|a| a as &str).collect();
+        fail(dir.path(), &[&["export"], &arguments[..]].concat(), code, words);
+    }
+}

@@ -66,6 +66,11 @@ pub fn run(args: Args) -> Result<()> {
     })
 }
 
+/// Whether a folder is a run's, and not a data set.
+pub fn is_run(dir: &Path) -> bool {
+    RunFiles { dir: dir.into() }.meta().is_file()
+}
+
 /// A trained run with the data set that it belongs to.
 pub struct Opened<'a> {
     pub run: Run<'a>,

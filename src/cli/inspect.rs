@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use super::{eval, open_data, print_json, show};
 use crate::data::{Counts, store};
-use crate::train::RunFiles;
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -25,7 +24,7 @@ fn not_a_data_set(dir: &Path) -> Error {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    if (RunFiles { dir: args.dir.clone() }).meta().is_file() {
+    if eval::is_run(&args.dir) {
         if args.verify {
             return Err(not_a_data_set(&args.dir));
         }

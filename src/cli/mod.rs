@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod doctor;
 mod eval;
+mod export;
 mod inspect;
 mod prepare;
 mod recommend;
@@ -56,6 +57,8 @@ enum Command {
     Search(search::Args),
     /// Recommend courses to one learner
     Recommend(recommend::Args),
+    /// Write tables of a data set, or vectors of a run, as npy or Parquet
+    Export(export::Args),
     /// Time the kernels and a training step against the limits of the device
     Bench(bench::Args),
     /// Turn a comparison into one HTML page, Markdown and figures
@@ -83,6 +86,7 @@ pub fn run() -> Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Search(args) => search::run(args),
         Command::Recommend(args) => recommend::run(args),
+        Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Report(args) => report::run(args),
     }

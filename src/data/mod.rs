@@ -1,11 +1,13 @@
 //! Course data: formats, the prepared store, splits, negatives, synthetic data.
 //!
 //! `formats` read a folder into a [`Dataset`]; `split` assigns train, valid and test; `store` keeps the result
-//! on disk, checksummed, and opens it in place; `prepare` is those three in a row. docs/data.md documents every file.
+//! on disk, checksummed, and opens it in place; `prepare` is those three in a row; `export` writes tables for other
+//! programs. docs/data.md documents every file.
 
 mod assemble;
 mod column;
 mod dataset;
+pub mod export;
 pub mod formats;
 mod names;
 pub mod negatives;

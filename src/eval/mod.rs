@@ -1,6 +1,7 @@
 //! Full ranking and its metrics.
 
 mod evaluate;
+pub mod export;
 mod exposure;
 mod metrics;
 mod recommend;

@@ -223,6 +223,11 @@ impl<'a> Run<'a> {
         self.ranker().evaluate(split, only, show)
     }
 
+    /// What the model propagates on.
+    pub fn graph(&self) -> &TrainGraph {
+        &self.graph
+    }
+
     pub fn ranker(&self) -> Ranker<'_> {
         Ranker { model: self.model(), data: self.data, config: self.config, device: self.device }
     }

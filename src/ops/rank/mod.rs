@@ -103,6 +103,16 @@ impl Scorer {
         self.courses.rows()
     }
 
+    /// The match score, where it has part in the score.
+    pub fn dot(&self) -> Option<&Dot> {
+        self.dot.as_ref()
+    }
+
+    /// Whether a head has part in the score.
+    pub fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// Floating-point operations for one pair of a learner and a course.
     pub fn operations(&self) -> usize {
         let dot = if self.dot.is_some() { self.courses.cols() } else { 0 };
