@@ -119,7 +119,7 @@ fn of_run(args: &Args, format: Format) -> Result<List> {
         export::folder(opened.data, format, &args.out, args.force, |folder| {
             what.iter().try_for_each(|table| match (table.part(), table) {
                 (Some(part), _) => folder.part(opened.data, part),
-                (None, Table::Edges) => eval::export::edges(opened.run.graph(), folder),
+                (None, Table::Edges) => eval::export::edges(&opened.run.graph(), folder),
                 (None, _) => vectors(opened, folder),
             })
         })

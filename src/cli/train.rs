@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::data::Split;
 use crate::engine::Device;
 use crate::models::Recommender;
-use crate::train::{EpochLog, Meta, Observer, Run, RunFiles, checkpoint};
+use crate::train::{BEST, EpochLog, Meta, Observer, Run, RunFiles, checkpoint};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -103,7 +103,11 @@ pub fn run(args: Args) -> Result<()> {
     let why = if outcome.early { " (stopped early)" } else { "" };
     eprintln!("{} epochs, {} steps{why}; {best}", outcome.epochs, outcome.steps);
 
-    let opened = eval::Opened { run: reload(&data, &config, &device, &dir, run)?, data: &data };
+    // The best checkpoint where validation chose one, else the model as it stands.
+    if (RunFiles { dir: dir.clone() }).checkpoints().join("best.json").is_file() {
+        run.restore(BEST)?;
+    }
+    let opened = eval::Opened { run, data: &data };
     let found = opened.evaluate(Split::Test)?;
     let text = serde_json::to_vec_pretty(&found)
         .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
@@ -115,20 +119,6 @@ pub fn run(args: Args) -> Result<()> {
         show::line(&recommend::text(&opened, learner, 5)?)?;
     }
     show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
-}
-
-/// The best checkpoint where validation chose one, else the model as it stands.
-fn reload<'a>(
-    data: &'a crate::data::Dataset,
-    config: &'a Config,
-    device: &'a Device,
-    dir: &Path,
-    run: Run<'a>,
-) -> Result<Run<'a>> {
-    match (RunFiles { dir: dir.to_path_buf() }).checkpoints().join("best.json").is_file() {
-        true => Run::load(data, config, device, dir, "best"),
-        false => Ok(run),
-    }
 }
 
 /// runs/<data set>-<first free number>

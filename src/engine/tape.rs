@@ -105,7 +105,7 @@ pub struct Tape {
 pub struct Gradients(Vec<Option<Tensor>>);
 
 impl Gradients {
-    /// The gradient of `var`; `None` when the loss does not depend on it.
+    /// The gradient of `var`, of those that `Tape::backward` keeps; `None` when the loss does not depend on it.
     pub fn take(&mut self, var: Var) -> Option<Tensor> {
         self.0[var.0].take()
     }
@@ -157,6 +157,15 @@ impl Tape {
         &self.values[var.0]
     }
 
+    /// Forgets a value that nobody reads any more, where the tape does not go backwards.
+    pub fn forget(&mut self, var: Var) -> Result<()> {
+        if self.inference {
+            let value = &mut self.values[var.0];
+            *value = Tensor::empty(&value.device(), value.dtype(), 0, value.cols())?;
+        }
+        Ok(())
+    }
+
     /// The same value with no gradient behind it.
     pub fn detach(&mut self, var: Var) -> Var {
         self.constant(self.value(var).clone())
@@ -180,7 +189,8 @@ impl Tape {
         Ok(vars)
     }
 
-    /// Gradients of `sum_i <seed_i, var_i>` with respect to every value that wants one.
+    /// Gradients of `sum_i <seed_i, var_i>` with respect to every parameter that it depends on, and to every var. Those of
+    /// what ops made on the way are dropped once they are passed on: over a whole graph they outgrow the parameters'.
     pub fn backward(&self, seeds: &[(Var, Tensor)]) -> Result<Gradients> {
         let mut grads: Vec<Option<Tensor>> = vec![None; self.values.len()];
         for (var, seed) in seeds {
@@ -225,8 +235,11 @@ impl Tape {
                 });
             }
             {
-                let dy: Vec<Option<&Tensor>> = grads[outputs].iter().map(Option::as_ref).collect();
+                let dy: Vec<Option<&Tensor>> = grads[outputs.clone()].iter().map(Option::as_ref).collect();
                 node.op.backward(&x, &y, &dy, &mut dx)?;
+            }
+            for i in outputs.filter(|i| seeds.iter().all(|(var, _)| var.0 != *i)) {
+                grads[i] = None;
             }
             for (v, grad) in node.inputs.iter().zip(dx) {
                 match (&mut grads[v.0], grad) {

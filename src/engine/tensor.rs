@@ -124,6 +124,26 @@ impl Tensor {
         }
     }
 
+    /// `value(i)` for each place i in row-major order, rounded as `from_f64` rounds. Values go where they stay: a large
+    /// table is not held twice.
+    pub fn from_fn(
+        device: &Device,
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        value: impl Fn(usize) -> f64 + Sync,
+    ) -> Result<Tensor> {
+        if *device != Device::Cpu || dtype.is_half() {
+            let values: Vec<f64> = (0..rows * cols).map(value).collect();
+            return Tensor::from_f64(device, dtype, rows, cols, &values);
+        }
+        let mut t = Tensor::empty(device, dtype, rows, cols)?;
+        with_real!(dtype, T => parallel::for_chunks(t.host_mut::<T>(), |at, values| {
+            values.iter_mut().enumerate().for_each(|(i, x)| *x = T::of(value(at + i)));
+        }));
+        Ok(t)
+    }
+
     fn check_len(rows: usize, cols: usize, len: usize) -> Result<()> {
         match rows * cols == len {
             true => Ok(()),

@@ -2,10 +2,11 @@
 
 use super::Ranker;
 use super::evaluate::BLOCK;
+use crate::config::Propagation;
 use crate::data::Split;
 use crate::data::export::{self, Folder, Kind, Scoring, Values};
-use crate::engine::{RowSet, Tensor};
-use crate::models::{TrainGraph, learners_for};
+use crate::engine::RowSet;
+use crate::models::{Learners, TrainGraph, learners_for};
 use crate::{Error, Result};
 
 /// Numbers of a block of vectors: 32 MiB.
@@ -45,17 +46,21 @@ pub fn vectors(ranker: &Ranker, folder: &mut Folder, progress: &mut dyn FnMut(us
         progress(count, count);
         if rows.is_empty() { Ok(()) } else { put(&rows) }
     })?;
-    let rows_of = |z: &Tensor, first: usize, count: usize, put: &mut dyn FnMut(&[f32]) -> Result<()>| {
-        let ids: Vec<u32> = (first..first + count).map(|row| row as u32).collect();
-        ids.chunks((NUMBERS / dim).max(1))
-            .try_for_each(|ids| put(&RowSet::new(device, ids.to_vec(), z.rows())?.gather(z)?.to_vec()?))
-    };
+    let at_once = (NUMBERS / dim).max(1);
     folder.vectors("course-vectors", (&data.entity_names, data.courses), dim, |put| {
-        rows_of(&encoded.z_courses, 0, data.courses, put)
+        let (z, ids) = (&encoded.z_courses, (0..data.courses as u32).collect::<Vec<u32>>());
+        ids.chunks(at_once)
+            .try_for_each(|ids| put(&RowSet::new(device, ids.to_vec(), z.rows())?.gather(z)?.to_vec()?))
     })?;
-    if let Some(z) = encoded.z_nodes.as_ref().filter(|z| z.rows() == count + entities) {
+    if config.model.propagation == Propagation::Full && encoded.nodes[0].rows() == count + entities {
         folder.vectors("entity-vectors", (&data.entity_names, entities), dim, |put| {
-            rows_of(z, count, entities, put)
+            let ids: Vec<u32> = (count..count + entities).map(|node| node as u32).collect();
+            ids.chunks(at_once).try_for_each(|ids| {
+                // Entities follow the learners among the nodes, and have their vectors as these have.
+                let mut nodes = Learners { id: ids.to_vec(), ..Learners::new() };
+                ids.iter().for_each(|_| nodes.histories.push([]));
+                put(&model.represent_learners(&encoded, &nodes)?.to_vec()?)
+            })
         })?;
     }
     let scorer = model.scorer(&encoded)?;

@@ -306,6 +306,10 @@ impl Encoder {
         for l in 0..self.layers.len() {
             let a = self.messages(pass, &self.graph, &heard, l, (states[l], p), None)?;
             states.push(self.layer(pass, l, states[l], a, 0)?);
+            // A layer that only gathers hands on what was gathered.
+            if states[l + 1] != a {
+                pass.tape.forget(a)?;
+            }
         }
         Ok(states)
     }

@@ -37,8 +37,8 @@ impl<'a> Builder<'a> {
         std: f64,
     ) -> Result<ParamId> {
         let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
-        let values: Vec<f64> = (0..rows * cols).map(|i| std * random.normal_at(i as u64)).collect();
-        let value = Tensor::from_f64(self.device, self.dtype, rows, cols, &values)?;
+        let value = |i: usize| std * random.normal_at(i as u64);
+        let value = Tensor::from_fn(self.device, self.dtype, rows, cols, value)?;
         Ok(self.params.add(name, owner, value))
     }
 

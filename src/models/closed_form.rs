@@ -113,7 +113,7 @@ impl Recommender for ClosedForm {
     }
 
     fn encode(&self) -> Result<Encoded> {
-        Ok(Encoded { nodes: vec![], z_nodes: None, z_courses: self.table().clone() })
+        Ok(Encoded { nodes: vec![], z_courses: self.table().clone() })
     }
 
     fn scorer(&self, encoded: &Encoded) -> Result<Scorer> {

@@ -67,8 +67,6 @@ pub struct Losses {
 pub struct Encoded {
     /// Layer states of the graph's nodes.
     pub nodes: Vec<Tensor>,
-    /// Z of all nodes, under `full` propagation.
-    pub z_nodes: Option<Tensor>,
     /// (courses, D)
     pub z_courses: Tensor,
 }

@@ -97,12 +97,11 @@ impl Neural {
 
     /// As `represent`, from what `encode` computed, for learners alone.
     fn learners_from(&self, pass: &mut Pass, encoded: &Encoded, learners: &Learners) -> Result<Var> {
-        if let Some(z) = &encoded.z_nodes {
-            let z = pass.tape.constant(z.clone());
-            let rows = Rows::new(&self.device, learners.id.clone(), pass.rows(z))?;
-            return pass.tape.apply(Gather::new(rows), &[z]);
-        }
         let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
+        if self.config.model.propagation == Propagation::Full {
+            let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().heads)?;
+            return self.encoder.rows(pass, &nodes, &rows);
+        }
         let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
         self.encoder.stack(pass, &states)
     }
@@ -225,17 +224,9 @@ impl Recommender for Neural {
     fn encode(&self) -> Result<Encoded> {
         self.inference(|pass| {
             let nodes = self.encoder.nodes(pass)?;
-            let z_nodes = match self.config.model.propagation {
-                Propagation::Full => Some(self.encoder.stack(pass, &nodes)?),
-                Propagation::History => None,
-            };
             let z_courses = self.encoder.course_targets(pass, &nodes)?;
             let value = |v: Var| pass.tape.value(v).clone();
-            Ok(Encoded {
-                nodes: nodes.iter().map(|&v| value(v)).collect(),
-                z_nodes: z_nodes.map(value),
-                z_courses: value(z_courses),
-            })
+            Ok(Encoded { nodes: nodes.iter().map(|&v| value(v)).collect(), z_courses: value(z_courses) })
         })
     }
 

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Device, Tensor};
+use crate::engine::{DType, Device, Tensor};
 use crate::{Error, Result};
 
 /// Where a run stands. `epoch` and `step` count what is done.
@@ -67,22 +67,12 @@ pub fn save(
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
-    let values: Vec<(String, Vec<usize>, Vec<f32>)> = tensors
-        .iter()
-        .map(|(name, t)| Ok((name.clone(), vec![t.rows(), t.cols()], t.to_vec()?)))
-        .collect::<Result<_>>()?;
-    let views: Vec<(&str, TensorView)> = values
-        .iter()
-        .map(|(name, shape, v)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(v));
-            view.map(|view| (name.as_str(), view)).map_err(|e| unwritable(dir, &e))
-        })
-        .collect::<Result<_>>()?;
-    let bytes = safetensors::serialize(views, None).map_err(|e| unwritable(dir, &e))?;
-    let sha256 = hash(&bytes);
+    let part = dir.join(format!("{name}.safetensors.part"));
+    let sha256 = write_tensors(&part, tensors)?;
     let file = format!("{name}-{}.safetensors", &sha256[..12]);
     let old = read_manifest(&dir.join(format!("{name}.json"))).ok().map(|m| m.file);
-    write_atomically(&dir.join(&file), &bytes)?;
+    let whole = dir.join(&file);
+    fs::rename(&part, &whole).map_err(Error::io(&whole, "renaming into place"))?;
     let mut manifest = Manifest {
         schema_version: 1,
         file: file.clone(),
@@ -109,18 +99,27 @@ pub fn progress(dir: &Path, name: &str) -> Result<Progress> {
 pub fn load(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
     let manifest = read_manifest(&dir.join(format!("{name}.json")))?;
     let path = dir.join(&manifest.file);
-    let bytes = fs::read(&path).map_err(Error::io(&path, "reading"))?;
-    let remedy = "restore the file from a copy, or train again";
-    if hash(&bytes) != manifest.sha256 {
-        return Err(Error::corrupt(path, "the checkpoint's checksum does not match its manifest", remedy));
+    let corrupt = |why: String| Error::corrupt(&path, why, "restore the file from a copy, or train again");
+    let mut file = File::open(&path).map_err(Error::io(&path, "opening"))?;
+    if hash_of(&mut file).map_err(Error::io(&path, "reading"))? != manifest.sha256 {
+        return Err(corrupt("the checkpoint's checksum does not match its manifest".into()));
     }
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::corrupt(&path, e.to_string(), remedy))?;
+    let mut read = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|e| corrupt(e.to_string()));
+    let mut length = [0; 8];
+    read(&mut length)?;
+    // The file is what was written, so its header fits memory.
+    let mut header = vec![0; u64::from_le_bytes(length) as usize];
+    read(&mut header)?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|e| corrupt(e.to_string()))?;
+    let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
+    infos.sort_by_key(|(_, info)| info.data_offsets);
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let (&[rows, cols], Dtype::F32) = (view.shape(), view.dtype()) else {
-            return Err(Error::corrupt(&path, format!("`{name}` is no matrix of 32-bit floats"), remedy));
+    for (name, info) in infos {
+        let (&[rows, cols], Dtype::F32) = (&info.shape[..], info.dtype) else {
+            return Err(corrupt(format!("`{name}` is no matrix of 32-bit floats")));
         };
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        let mut values = vec![0f32; rows * cols];
+        read(bytemuck::cast_slice_mut(&mut values))?;
         tensors.insert(name, Tensor::new(device, rows, cols, &values)?);
     }
     Ok(Checkpoint { tensors, progress: manifest.progress, data: manifest.data })
@@ -147,8 +146,58 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&part, path).map_err(Error::io(path, "renaming into place"))
 }
 
+/// Writes a safetensors file, tensor by tensor and sorted by name, and gives its SHA-256. A copy of all tensors would not
+/// fit beside those of a large run.
+fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<String> {
+    let mut sorted: Vec<&(String, Tensor)> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut end = 0;
+    let info = |(name, t): &&(String, Tensor)| {
+        let first = end;
+        end += t.len() * size_of::<f32>();
+        let (shape, data_offsets) = (vec![t.rows(), t.cols()], (first, end));
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets })
+    };
+    let header = Metadata::new(None, sorted.iter().map(info).collect()).map_err(|e| unwritable(path, &e))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| unwritable(path, &e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = File::create(path).map_err(Error::io(path, "creating"))?;
+    let mut sha = Sha256::new();
+    let mut write = |bytes: &[u8]| {
+        sha.update(bytes);
+        file.write_all(bytes).map_err(Error::io(path, "writing"))
+    };
+    write(&(header.len() as u64).to_le_bytes())?;
+    write(&header)?;
+    for (_, t) in sorted {
+        match t.gpu().is_none() && t.dtype() == DType::F32 {
+            true => write(bytemuck::cast_slice(t.host::<f32>()))?,
+            false => write(bytemuck::cast_slice(&t.to_vec()?))?,
+        }
+    }
+    file.sync_all().map_err(Error::io(path, "writing"))?;
+    Ok(hex(&sha.finalize()))
+}
+
+/// SHA-256 of a file, which is then at its beginning again.
+fn hash_of(file: &mut File) -> std::io::Result<String> {
+    let (mut sha, mut block) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            n => sha.update(&block[..n]),
+        }
+    }
+    file.rewind()?;
+    Ok(hex(&sha.finalize()))
+}
+
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn unwritable(dir: &Path, error: &dyn std::fmt::Display) -> Error {

@@ -10,6 +10,6 @@ mod step;
 mod weighting;
 
 pub use meta::Meta;
-pub use run::{Best, EpochLog, Observer, Outcome, Run, RunFiles};
+pub use run::{BEST, Best, EpochLog, Observer, Outcome, Run, RunFiles};
 pub use sampler::{Sampler, TripleSampler};
 pub use step::{StepLog, Stepper};

@@ -116,6 +116,7 @@ pub struct Run<'a> {
     files: RunFiles,
     fingerprint: String,
     learned: Learned,
+    /// Without its edges.
     graph: TrainGraph,
     stepper: Stepper,
     progress: Progress,
@@ -137,12 +138,13 @@ impl<'a> Run<'a> {
                 Matmul::Bf16 => MatrixUnit::Bf16,
             });
         }
-        let splits = train_splits(config);
-        let graph = TrainGraph::new(config, data, splits);
+        let mut graph = TrainGraph::new(config, data, train_splits(config));
         let learned = match models::closed_form(config, data, device)? {
             Some(model) => Learned::ClosedForm(Box::new(model)),
             None => Learned::Neural(models::build(config, data, &graph, device, DType::F32)?),
         };
+        // The model has them in an order of its own.
+        graph.edges = vec![];
         Ok(Run {
             data,
             config,
@@ -166,16 +168,24 @@ impl<'a> Run<'a> {
         name: &str,
     ) -> Result<Run<'a>> {
         let mut run = Run::new(data, config, device, dir)?;
-        let folder = run.files.checkpoints();
-        let saved = checkpoint::load(&folder, name, device)?;
-        if saved.data != run.fingerprint {
+        run.restore(name)?;
+        Ok(run)
+    }
+
+    /// Goes back to one of the run's checkpoints.
+    pub fn restore(&mut self, name: &str) -> Result<()> {
+        // What is replaced does not stand beside what replaces it.
+        self.stepper = Stepper::new(self.config)?;
+        let folder = self.files.checkpoints();
+        let saved = checkpoint::load(&folder, name, self.device)?;
+        if saved.data != self.fingerprint {
             return Err(Error::config(
                 "--data",
                 "the run was trained on another data set, or another split of it",
                 "give the data set that run.json names",
             ));
         }
-        let model = match &mut run.learned {
+        let model = match &mut self.learned {
             Learned::Neural(model) => &mut **model,
             Learned::ClosedForm(model) => {
                 let table = saved.tensors.get("param/courses").cloned().ok_or_else(|| {
@@ -183,8 +193,8 @@ impl<'a> Run<'a> {
                     Error::corrupt(folder.join(name), why, "the run's run.toml was changed; restore it")
                 })?;
                 model.set_table(table)?;
-                run.progress = saved.progress;
-                return Ok(run);
+                self.progress = saved.progress;
+                return Ok(());
             }
         };
         for param in model.params_mut().iter_mut() {
@@ -200,10 +210,10 @@ impl<'a> Run<'a> {
                 model.set_state(state, tensor.clone())?;
             }
         }
-        run.stepper.restore(&*model, &saved.progress.optimizer_steps, &saved.tensors)?;
-        run.stepper.step = saved.progress.step;
-        run.progress = saved.progress;
-        Ok(run)
+        self.stepper.restore(&*model, &saved.progress.optimizer_steps, &saved.tensors)?;
+        self.stepper.step = saved.progress.step;
+        self.progress = saved.progress;
+        Ok(())
     }
 
     pub fn model(&self) -> &dyn Recommender {
@@ -223,9 +233,9 @@ impl<'a> Run<'a> {
         self.ranker().evaluate(split, only, show)
     }
 
-    /// What the model propagates on.
-    pub fn graph(&self) -> &TrainGraph {
-        &self.graph
+    /// What the model propagates on, made anew: the run itself keeps no edges.
+    pub fn graph(&self) -> TrainGraph {
+        TrainGraph::new(self.config, self.data, train_splits(self.config))
     }
 
     pub fn ranker(&self) -> Ranker<'_> {
@@ -389,8 +399,7 @@ impl<'a> Run<'a> {
 
     /// Fails where `train` could not begin: the data set has nothing to train on. Writes nothing.
     pub fn check(&self) -> Result<()> {
-        self.sampler()?;
-        self.triple_sampler().map(|_| ())
+        self.sampler().map(|_| ())
     }
 
     fn sampler(&self) -> Result<Sampler<'a>> {
@@ -401,7 +410,7 @@ impl<'a> Run<'a> {
         if self.config.kg.phase == KgPhase::Off {
             return Ok(None);
         }
-        let triples = triples_for_training(self.config, &self.graph);
+        let triples = triples_for_training(self.config, &self.graph());
         if triples.is_empty() {
             return Ok(None);
         }
