@@ -79,7 +79,7 @@ fn what_takes_more_memory_than_it_may_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 200);
     assert_eq!(Control::default().within(1 << 10).unwrap_err().exit_code(), 2);
-    let resident = waata::engine::system::resident().unwrap();
+    let resident = waata::engine::system::resident().unwrap().now;
     let control = Control::default().within(resident + (1 << 20)).unwrap();
     let taken = vec![1u8; 1 << 27];
     let out = dir.path().join("out");

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::show::{self, Meter};
-use super::{base, eval, open_data, recommend};
+use super::{base, eval, open_data, print_json, recommend};
 use crate::config::Config;
-use crate::data::Split;
-use crate::engine::Device;
+use crate::data::{Dataset, Split};
+use crate::engine::{Device, memory, system};
 use crate::models::Recommender;
-use crate::train::{BEST, EpochLog, Meta, Observer, Run, RunFiles, checkpoint};
+use crate::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -33,6 +33,15 @@ pub struct Args {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Say how much memory the run would take, and stop
+    #[arg(long)]
+    plan: bool,
+    /// Print the plan as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// Most bytes that the run may take (K, M and G are understood); what the machine, or the GPU, has free where absent
+    #[arg(long, value_name = "BYTES", value_parser = system::parse_size)]
+    memory_limit: Option<u64>,
     /// Go on with an interrupted run
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
     resume: Option<PathBuf>,
@@ -59,13 +68,17 @@ pub fn run(args: Args) -> Result<()> {
                 ));
             }
             let dir = args.out.clone().unwrap_or_else(|| free_folder(&data));
-            if dir.exists() {
+            if dir.exists() && !args.plan {
                 return Err(Error::data(dir, None, "exists already", "choose another --out, or --resume it"));
             }
             (dir, data, config)
         }
     };
     let data = open_data(&data_path)?;
+    let memory = planned(&args, &config, &data, &device)?;
+    if args.plan {
+        return Ok(());
+    }
     let mut run = match args.resume {
         Some(_) => Run::load(&data, &config, &device, &dir, "last")?,
         None => Run::new(&data, &config, &device, &dir)?,
@@ -118,7 +131,53 @@ pub fn run(args: Args) -> Result<()> {
         show::line("")?;
         show::line(&recommend::text(&opened, learner, 5)?)?;
     }
+    if let Some(memory) = &memory {
+        say_memory(memory, &device);
+    }
     show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
+}
+
+/// The run's memory plan, said and held against what there is. A plan that cannot be made is no reason not to train.
+fn planned(args: &Args, config: &Config, data: &Dataset, device: &Device) -> Result<Option<MemoryPlan>> {
+    let memory = match MemoryPlan::new(config, data, device) {
+        Ok(memory) => memory,
+        Err(error) if args.plan => return Err(error),
+        Err(error) => {
+            eprintln!("no memory plan, so no limit is kept: {error}");
+            return Ok(None);
+        }
+    };
+    match args.plan {
+        true if args.json => print_json(&memory)?,
+        true => show::line(&memory.text())?,
+        false => eprintln!("{}", memory.summary()),
+    }
+    match args.memory_limit {
+        Some(most) => memory.fits(most, config, data, device)?,
+        None => plan::limit(device)?.map_or(Ok(()), |most| memory.fits(most, config, data, device))?,
+    }
+    Ok(Some(memory))
+}
+
+/// The plan and what was measured.
+fn say_memory(planned: &MemoryPlan, device: &Device) {
+    let against = |planned: u64, measured: u64| {
+        let more = 100.0 * (planned as f64 / measured.max(1) as f64 - 1.0);
+        format!("planned {}, measured peak {} ({more:+.1} %)", system::size(planned), system::size(measured))
+    };
+    if let Some(resident) = system::resident() {
+        let used = memory::usage();
+        eprintln!(
+            "memory: {}; tensors {}, with freed blocks {}, lists {}",
+            against(planned.host, resident.peak),
+            system::size(used.tensors_peak),
+            system::size(used.blocks_peak),
+            system::size(used.lists_peak)
+        );
+    }
+    if let Device::Gpu(gpu) = device {
+        eprintln!("memory of the GPU: {}", against(planned.device, gpu.memory_in_use().1));
+    }
 }
 
 /// runs/<data set>-<first free number>

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 
 use memmap2::MmapMut;
 
+use super::memory::{self, Held, Label, Place, Usage};
 use super::store::Store;
 
 /// Blocks are made of words of this many bytes: what the widest elements need to be aligned.
@@ -56,51 +57,64 @@ impl Block {
     }
 }
 
-#[derive(Default)]
-struct Pool {
+/// What waits and what is in use of blocks `B`. The plan of a run's memory goes through the same motions with numbers.
+struct Pool<B> {
     /// By words.
-    blocks: HashMap<usize, Vec<Block>>,
-    /// Bytes that wait, bytes in use, and the most that were in use.
+    blocks: HashMap<usize, Vec<B>>,
+    /// Bytes that wait, bytes in use, the most that were in use, and the most of both together.
     waiting: usize,
     used: usize,
     peak: usize,
+    most: usize,
 }
 
-impl Pool {
-    /// A block of `size` words that was used before.
-    fn take(&mut self, size: usize) -> Option<Block> {
+impl<B> Default for Pool<B> {
+    fn default() -> Self {
+        Pool { blocks: HashMap::new(), waiting: 0, used: 0, peak: 0, most: 0 }
+    }
+}
+
+impl<B> Pool<B> {
+    /// A block of `size` words that was used before; what is given back with it is to be freed.
+    fn take(&mut self, size: usize) -> (Option<B>, Vec<B>) {
         self.used += size * WORD;
         self.peak = self.peak.max(self.used);
-        let block = self.blocks.get_mut(&size)?.pop();
+        let block = self.blocks.get_mut(&size).and_then(Vec::pop);
+        let mut freed = vec![];
         if block.is_some() {
             self.waiting -= size * WORD;
         } else {
             // Sizes changed: what waits of others is not kept beside it for ever.
-            self.shrink(size);
+            freed = self.shrink(size);
         }
-        block
+        self.most = self.most.max(self.used + self.waiting);
+        (block, freed)
     }
 
-    fn give(&mut self, size: usize, block: Block) {
+    /// Takes a block back; what it gives is to be freed.
+    fn give(&mut self, size: usize, block: B) -> Vec<B> {
         self.used = self.used.saturating_sub(size * WORD);
         self.waiting += size * WORD;
         self.blocks.entry(size).or_default().push(block);
-        self.shrink(size);
+        self.shrink(size)
     }
 
-    /// Frees blocks of other sizes, then of this one, until what waits is within bounds.
-    fn shrink(&mut self, size: usize) {
+    /// Takes out blocks of other sizes, then of this one, until what waits is within bounds.
+    fn shrink(&mut self, size: usize) -> Vec<B> {
         let bound = KEEP.max((self.peak + self.peak / 2).saturating_sub(self.used));
+        let mut freed = vec![];
         while self.waiting > bound {
             let others = self.blocks.iter().filter(|(s, blocks)| **s != size && !blocks.is_empty());
             let from = others.map(|(s, _)| *s).max().unwrap_or(size);
-            let Some(_) = self.blocks.get_mut(&from).and_then(Vec::pop) else { return };
+            let Some(block) = self.blocks.get_mut(&from).and_then(Vec::pop) else { break };
             self.waiting -= from * WORD;
+            freed.push(block);
         }
+        freed
     }
 }
 
-static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(|| {
+static POOL: LazyLock<Mutex<Pool<Block>>> = LazyLock::new(|| {
     keep_freed_memory();
     Mutex::default()
 });
@@ -112,11 +126,30 @@ fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
 }
 
+/// What the blocks of this process hold.
+pub(super) fn usage() -> Usage {
+    let pool = POOL.lock();
+    let [tensors, tensors_peak, waiting, blocks_peak] =
+        pool.map_or([0; 4], |pool| [pool.used, pool.peak, pool.waiting, pool.most].map(|bytes| bytes as u64));
+    Usage { tensors, tensors_peak, waiting, blocks_peak, lists: 0, lists_peak: 0 }
+}
+
+/// Frees the blocks that wait: what comes next asks for other sizes.
+pub(super) fn release() {
+    let freed = POOL.lock().map(|mut pool| {
+        (pool.waiting, pool.peak, pool.most) = (0, pool.used, pool.used);
+        std::mem::take(&mut pool.blocks)
+    });
+    drop(freed);
+}
+
 /// `len` elements. A buffer of zeros has no memory until it is looked at.
 pub struct Buffer<T: Store> {
     /// At least `len` elements, all initialised.
-    block: OnceLock<Block>,
+    block: OnceLock<(Block, Held)>,
     len: usize,
+    /// What it is for, where a trace is kept.
+    label: Option<Box<Label>>,
     of: PhantomData<T>,
 }
 
@@ -124,12 +157,22 @@ impl<T: Store> Buffer<T> {
     /// `len` elements of undefined value (initialised memory, but not by the caller). In debug builds they are
     /// NaN, so that an output that is not written in full shows.
     pub fn stale(len: usize) -> Self {
-        Buffer { block: OnceLock::from(stale_block::<T>(len)), len, of: PhantomData }
+        let buffer = Self::zeros(len);
+        buffer.block.get_or_init(|| buffer.stale_block());
+        buffer
     }
 
     /// Zeros, written when they are first asked for: who overwrites them all (`overwrite`) saves that.
     pub fn zeros(len: usize) -> Self {
-        Buffer { block: OnceLock::new(), len, of: PhantomData }
+        Buffer { block: OnceLock::new(), len, label: memory::label(), of: PhantomData }
+    }
+
+    /// As `stale`, for what a task works in while it runs, which no account names: how many tasks there are, and which thread
+    /// runs them, depends on sizes.
+    pub fn scratch(len: usize) -> Self {
+        let buffer = Buffer { block: OnceLock::new(), len, label: None, of: PhantomData };
+        buffer.block.get_or_init(|| buffer.stale_block());
+        buffer
     }
 
     pub fn from_slice(values: &[T]) -> Self {
@@ -139,11 +182,12 @@ impl<T: Store> Buffer<T> {
     }
 
     fn block(&self) -> &Block {
-        self.block.get_or_init(|| {
-            let mut block = stale_block::<T>(self.len);
-            block.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
-            block
-        })
+        let (block, _) = self.block.get_or_init(|| {
+            let mut own = self.stale_block();
+            own.0.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
+            own
+        });
+        block
     }
 
     pub fn as_slice(&self) -> &[T] {
@@ -159,8 +203,8 @@ impl<T: Store> Buffer<T> {
     /// the caller writes them all.
     pub fn overwrite(&mut self) -> (&mut [T], bool) {
         let fresh = self.block.get().is_none();
-        self.block.get_or_init(|| stale_block::<T>(self.len));
-        let block = self.block.get_mut().map_or(&mut [][..], Block::as_mut_slice);
+        self.block.get_or_init(|| self.stale_block());
+        let block = self.block.get_mut().map_or(&mut [][..], |(block, _)| block.as_mut_slice());
         (&mut block[..self.len], fresh)
     }
 
@@ -168,25 +212,30 @@ impl<T: Store> Buffer<T> {
     pub fn is_zero(&self) -> bool {
         self.block.get().is_none()
     }
-}
 
-fn stale_block<T: Store>(len: usize) -> Block {
-    let words = words::<T>(len);
-    let old = match words < SMALL {
-        true => None,
-        false => POOL.lock().ok().and_then(|mut pool| pool.take(words)),
-    };
-    let mut block = old.unwrap_or_else(|| Block::new(words));
-    if cfg!(debug_assertions) {
-        block.as_mut_slice().fill(T::NAN);
+    fn stale_block(&self) -> (Block, Held) {
+        let words = words::<T>(self.len);
+        let (old, freed) = match words < SMALL {
+            true => (None, vec![]),
+            false => POOL.lock().map(|mut pool| pool.take(words)).unwrap_or_default(),
+        };
+        drop(freed);
+        let mut block = old.unwrap_or_else(|| Block::new(words));
+        if cfg!(debug_assertions) {
+            block.as_mut_slice().fill(T::NAN);
+        }
+        (block, Held::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref()))
     }
-    block
 }
 
 /// Words of a block for `len` elements. Sizes are rounded up to an eighth of a power of two: at most 12.5 % is wasted,
 /// and sizes that vary a little from step to step (edges of a batch) share a class.
 fn words<T: Store>(len: usize) -> usize {
-    let words = (len * size_of::<T>()).div_ceil(WORD);
+    words_of(len * size_of::<T>())
+}
+
+fn words_of(bytes: usize) -> usize {
+    let words = bytes.div_ceil(WORD);
     if words < SMALL { words } else { words.next_multiple_of((words.next_power_of_two() / 16).max(1)) }
 }
 
@@ -196,10 +245,46 @@ impl<T: Store> Drop for Buffer<T> {
         if words < SMALL {
             return;
         }
-        let Some(block) = self.block.take() else { return };
-        if let Ok(mut pool) = POOL.lock() {
-            pool.give(words, block);
+        let Some((block, _)) = self.block.take() else { return };
+        let freed = POOL.lock().map(|mut pool| pool.give(words, block));
+        drop(freed);
+    }
+}
+
+/// The pool without memory: how much of it a sequence of requests would touch.
+#[derive(Default)]
+pub struct PlannedPool {
+    /// Of each block, the bytes that were touched.
+    pool: Pool<usize>,
+    /// Bytes touched of all blocks that there are.
+    touched: usize,
+}
+
+impl PlannedPool {
+    /// A tensor of `bytes` bytes that are all written; gives what was touched of its block, for `give`.
+    pub fn take(&mut self, bytes: usize) -> usize {
+        let words = words_of(bytes);
+        if words < SMALL {
+            self.touched += bytes;
+            return bytes;
         }
+        let (block, freed) = self.pool.take(words);
+        self.touched -= freed.iter().sum::<usize>();
+        let before = block.unwrap_or(0);
+        self.touched += bytes.max(before) - before;
+        bytes.max(before)
+    }
+
+    /// The tensor goes.
+    pub fn give(&mut self, bytes: usize, touched: usize) {
+        let words = words_of(bytes);
+        let freed = if words < SMALL { vec![touched] } else { self.pool.give(words, touched) };
+        self.touched -= freed.iter().sum::<usize>();
+    }
+
+    /// Bytes touched of all blocks, in use or waiting.
+    pub fn touched(&self) -> usize {
+        self.touched
     }
 }
 
@@ -211,20 +296,20 @@ mod tests {
     /// touches the memory, so it costs address space alone.
     #[test]
     fn blocks_of_a_cycle_of_sizes_stay() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::<Block>::default();
         let [a, b] = [100 << 20, 99 << 20].map(|bytes| bytes / WORD);
-        let fresh = |pool: &mut Pool, size: usize, count: usize| -> (Vec<Block>, usize) {
-            let taken: Vec<Option<Block>> = (0..count).map(|_| pool.take(size)).collect();
+        let fresh = |pool: &mut Pool<Block>, size: usize, count: usize| -> (Vec<Block>, usize) {
+            let taken: Vec<Option<Block>> = (0..count).map(|_| pool.take(size).0).collect();
             let missing = taken.iter().filter(|block| block.is_none()).count();
             (taken.into_iter().map(|block| block.unwrap_or_else(|| Block::new(size))).collect(), missing)
         };
         let mut misses = vec![];
         for _ in 0..4 {
             let (mut first, one) = fresh(&mut pool, a, 8);
-            first.drain(4..).for_each(|block| pool.give(a, block));
+            first.drain(4..).for_each(|block| drop(pool.give(a, block)));
             let (second, two) = fresh(&mut pool, b, 4);
-            first.into_iter().for_each(|block| pool.give(a, block));
-            second.into_iter().for_each(|block| pool.give(b, block));
+            first.into_iter().for_each(|block| drop(pool.give(a, block)));
+            second.into_iter().for_each(|block| drop(pool.give(b, block)));
             misses.push(one + two);
         }
         assert_eq!(misses, [12, 0, 0, 0]);
@@ -233,10 +318,10 @@ mod tests {
 
     #[test]
     fn blocks_beyond_what_was_in_use_are_freed() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::<Block>::default();
         let size = |i: usize| ((100 + i) << 20) / WORD;
         for i in 0..20 {
-            let block = pool.take(size(i)).unwrap_or_else(|| Block::new(size(i)));
+            let block = pool.take(size(i)).0.unwrap_or_else(|| Block::new(size(i)));
             pool.give(size(i), block);
         }
         assert!(pool.waiting <= KEEP, "{} MiB wait", pool.waiting >> 20);

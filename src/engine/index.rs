@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::device::{Device, GpuBuffer};
+use super::memory::Held;
 use crate::Result;
 
 /// An immutable vector of integers. The host copy is always there (schedules are built from it); on a GPU a
 /// device copy stands beside it.
 #[derive(Clone)]
 pub struct Index<T> {
-    host: Arc<Vec<T>>,
+    host: Arc<(Vec<T>, Held)>,
     gpu: Option<Arc<GpuBuffer>>,
 }
 
@@ -21,19 +22,20 @@ impl<T: Pod + Send + Sync> Index<T> {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Arc::new(gpu.upload(&values)?)),
         };
-        Ok(Index { host: Arc::new(values), gpu })
+        let held = Held::lists(size_of_val(&values[..]));
+        Ok(Index { host: Arc::new((values, held)), gpu })
     }
 
     pub fn host(&self) -> &[T] {
-        &self.host
+        &self.host.0
     }
 
     pub fn len(&self) -> usize {
-        self.host.len()
+        self.host.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.host.is_empty()
+        self.host.0.is_empty()
     }
 
     pub(crate) fn address(&self) -> u64 {
@@ -43,6 +45,6 @@ impl<T: Pod + Send + Sync> Index<T> {
 
 impl<T> std::fmt::Debug for Index<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Index({})", self.host.len())
+        write!(f, "Index({})", self.host.0.len())
     }
 }

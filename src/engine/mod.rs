@@ -7,6 +7,7 @@ pub mod device;
 mod index;
 mod mapped;
 mod matmul;
+pub mod memory;
 pub mod optim;
 pub mod panel;
 pub mod parallel;
@@ -23,6 +24,7 @@ mod tape;
 mod tensor;
 
 pub(crate) use buffer::Buffer;
+pub use buffer::PlannedPool;
 pub use device::{Device, Gpu, Grid, MatrixUnit};
 pub use index::Index;
 pub(crate) use mapped::Mapped;

@@ -1,13 +1,29 @@
-//! What the operating system says of this process. All of it is Linux's; elsewhere nothing is known.
+//! What the operating system says of this process and its memory. All of it is Linux's; elsewhere nothing is known.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Bytes of this process that are in memory; none where the system does not say.
-pub fn resident() -> Option<u64> {
+/// Bytes of this process that are resident, the most that were, and those of them that lie in files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    pub now: u64,
+    pub peak: u64,
+    pub files: u64,
+}
+
+/// None where the system does not say.
+pub fn resident() -> Option<Resident> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    let bytes = |key: &str| kibibytes(&status, key);
+    Some(Resident { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")?, files: bytes("RssFile:").unwrap_or(0) })
+}
+
+/// Bytes that this process may come to hold: what it holds and what is available, or the limit of its control group where
+/// that is less.
+pub fn available() -> Option<u64> {
+    let free = kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+    let own = resident()?.now;
+    Some(groups().into_iter().filter_map(limit).fold(free + own, u64::min))
 }
 
 /// Whether a process is there; none where the system does not say.
@@ -39,6 +55,34 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+/// The folders of the process's control groups of memory, and of those around them.
+fn groups() -> Vec<PathBuf> {
+    let mut all = vec![];
+    for line in fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(kinds), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let root = match kinds {
+            "" => PathBuf::from("/sys/fs/cgroup"),
+            kinds if kinds.split(',').any(|kind| kind == "memory") => "/sys/fs/cgroup/memory".into(),
+            _ => continue,
+        };
+        let own = root.join(path.trim_start_matches('/'));
+        // In a container the path may be that of the host: then the root is the group.
+        all.extend(own.ancestors().take_while(|folder| folder.starts_with(&root)).map(PathBuf::from));
+    }
+    all
+}
+
+fn limit(group: PathBuf) -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok();
+    read("memory.max").or_else(|| read("memory.limit_in_bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +101,7 @@ mod tests {
     #[test]
     fn this_process_is_running() {
         assert!(is_running(std::process::id()) != Some(false));
-        assert!(resident() != Some(0));
+        assert!(resident().is_none_or(|own| 0 < own.now && own.now <= own.peak));
+        assert!(available() != Some(0));
     }
 }

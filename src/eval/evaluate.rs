@@ -15,7 +15,7 @@ use crate::models::{Recommender, learners_for};
 use crate::{Error, Result};
 
 /// Learners whose vectors are held at once: memory does not grow with their number, nor with that of pairs.
-pub(super) const BLOCK: usize = 1536;
+pub(crate) const BLOCK: usize = 1536;
 
 /// The answer of `waata eval --json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

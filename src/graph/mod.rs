@@ -11,6 +11,7 @@ mod segments;
 
 use std::sync::Arc;
 
+use crate::engine::memory::Held;
 use crate::engine::{Device, Index};
 use crate::{Error, Result};
 use pairs::Sorted;
@@ -113,10 +114,15 @@ impl Graph {
                 format!("{e:?}"),
             ));
         }
-        // Two stable counting sorts: by relation, then by head.
-        let by_relation = sorted_by(relations, edges.len(), |i| edges[i].relation).1;
-        let (offsets, order) = sorted_by(heads, edges.len(), |i| edges[by_relation[i] as usize].head);
-        let sorted: Vec<Edge> = order.iter().map(|&i| edges[by_relation[i as usize] as usize]).collect();
+        let (offsets, sorted) = {
+            // Two stable counting sorts: by relation, then by head.
+            let by_relation = sorted_by(relations, edges.len(), |i| edges[i].relation).1;
+            let (offsets, order) = sorted_by(heads, edges.len(), |i| edges[by_relation[i] as usize].head);
+            let _held = Held::lists(8 * edges.len());
+            let sorted = order.iter().map(|&i| edges[by_relation[i as usize] as usize]);
+            (offsets, sorted.collect::<Vec<Edge>>())
+        };
+        let _held = Held::lists(size_of_val(&sorted[..]));
         Graph::from_sorted(device, heads, tails, relations, offsets, &sorted)
     }
 

@@ -9,6 +9,7 @@ use super::Groups;
 use super::pieces::Pieces;
 use crate::Result;
 use crate::engine::Device;
+use crate::engine::memory::Held;
 
 /// Rows of columns that are taken to stay in a cache: 16 MB of 256-byte rows.
 const MOST_COLUMNS: usize = 64 * 1024;
@@ -44,6 +45,7 @@ pub struct Pairs {
     pub other_heads: Pieces,
     pub other_groups: Pieces,
     pub other_tails: Pieces,
+    _held: Held,
 }
 
 /// What `Graph` has built before.
@@ -112,6 +114,8 @@ impl Pairs {
             [tail - columns.start as u32, place[g.group[inverse as usize] as usize - groups]]
         };
         Ok(Some(Pairs {
+            // Inverses with their buckets and columns, and who is whose inverse.
+            _held: Held::lists(16 * edges + size_of_val(&row_edge[..]) + size_of_val(&inverse_groups[..])),
             column: g.tail.iter().zip(&inverse).map(column).collect(),
             rows,
             columns,

@@ -5,6 +5,7 @@ mod history;
 mod mlp;
 
 use crate::Result;
+use crate::engine::memory::{self, Part};
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 
 pub use encoder::Encoder;
@@ -36,6 +37,7 @@ impl<'a> Builder<'a> {
         cols: usize,
         std: f64,
     ) -> Result<ParamId> {
+        let _scope = memory::scope(Part::Parameters, name);
         let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
         let value = |i: usize| std * random.normal_at(i as u64);
         let value = Tensor::from_fn(self.device, self.dtype, rows, cols, value)?;
@@ -48,6 +50,7 @@ impl<'a> Builder<'a> {
     }
 
     pub fn zeros(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
+        let _scope = memory::scope(Part::Parameters, name);
         Ok(self.params.add(name, owner, Tensor::zeros(self.device, self.dtype, rows, cols)?))
     }
 }

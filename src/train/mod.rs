@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 mod meta;
+pub mod plan;
 mod readings;
 mod recording;
 mod run;
@@ -10,6 +11,7 @@ mod step;
 mod weighting;
 
 pub use meta::Meta;
+pub use plan::MemoryPlan;
 pub use run::{BEST, Best, EpochLog, Observer, Outcome, Run, RunFiles};
 pub use sampler::{Sampler, TripleSampler};
 pub use step::{StepLog, Stepper};

@@ -42,6 +42,11 @@ pub struct Stepper {
 
 const DROPOUT_STREAM: u64 = 0x6D61_736B;
 
+/// A step's own random numbers.
+pub(super) fn step_random(config: &Config, step: u64) -> Philox {
+    Philox::new(config.seed, DROPOUT_STREAM ^ (step << 24))
+}
+
 impl Stepper {
     pub fn new(config: &Config) -> Result<Stepper> {
         let make = || Optimizer::new(&config.train.optimizer, config.train.lr, config.train.weight_decay);
@@ -103,7 +108,7 @@ impl Stepper {
     /// What the host gives to a step: the batch and its random numbers, learning rates, what optimizers need to know of
     /// the step's number, and weights of losses. It uploads and does nothing else where steps do not vary, and may be done again.
     pub(super) fn prepare(&mut self, model: &dyn Model, batch: &Batch) -> Result<Plan> {
-        let random = Philox::new(self.config.seed, DROPOUT_STREAM ^ (self.step << 24));
+        let random = step_random(&self.config, self.step);
         let plan = model.plan(batch, Some(random))?;
         self.main.set_lr(self.scheduled(self.config.train.lr));
         self.main.prepare(model.params())?;

@@ -27,7 +27,7 @@ impl Control {
     /// not say how many it has, or has more already.
     pub fn within(mut self, bytes: u64) -> Result<Control> {
         let key = "--memory-limit";
-        match system::resident() {
+        match system::resident().map(|own| own.now) {
             Some(now) if now < bytes => self.memory_limit = Some(bytes),
             Some(now) => {
                 let why = format!("the program has {} before it reads anything", size(now));
@@ -55,7 +55,7 @@ impl Control {
 
     /// `Error::Memory` where the process has more than it may have.
     pub fn memory(&self) -> Result<()> {
-        match (self.memory_limit, system::resident()) {
+        match (self.memory_limit, system::resident().map(|own| own.now)) {
             (Some(limit), Some(now)) if now > limit => Err(Error::Memory {
                 why: format!("reading has come to {}, and may take {}", size(now), size(limit)),
                 remedy:

@@ -20,6 +20,7 @@ pub use driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 pub use launch::Launch;
 pub use pack::Packed;
 
+use super::memory::{self, Held, Place};
 use crate::{Error, Result};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +167,8 @@ impl Gpu {
         self.0.peak.fetch_max(now, Ordering::Relaxed);
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         let owner = pool.map_or(Owner::Driver, Owner::Recording);
-        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner })
+        let held = Held::new(Place::Device, bytes, memory::label().as_deref());
+        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner, _held: Some(held) })
     }
 
     /// Device memory with these values.
@@ -174,7 +176,7 @@ impl Gpu {
         if let Some((block, at)) = self.packed(bytemuck::cast_slice(data))? {
             let (gpu, bytes) = (self.clone(), size_of_val(data));
             let (address, serial) = (block.address + at as u64, block.serial);
-            return Ok(GpuBuffer { gpu, address, bytes, serial, owner: Owner::Block(block) });
+            return Ok(GpuBuffer { gpu, address, bytes, serial, owner: Owner::Block(block), _held: None });
         }
         let mut buffer = self.allocate(std::mem::size_of_val(data))?;
         buffer.write(data)?;
@@ -189,6 +191,8 @@ pub struct GpuBuffer {
     bytes: usize,
     serial: u64,
     owner: Owner,
+    /// Of memory that is its own.
+    _held: Option<Held>,
 }
 
 /// Whom memory is given back to.
