@@ -91,6 +91,12 @@ impl<B> Pool<B> {
         (block, freed)
     }
 
+    /// Gives all that waits, to be freed.
+    fn let_go(&mut self) -> Vec<B> {
+        self.waiting = 0;
+        std::mem::take(&mut self.blocks).into_values().flatten().collect()
+    }
+
     /// Takes a block back; what it gives is to be freed.
     fn give(&mut self, size: usize, block: B) -> Vec<B> {
         self.used = self.used.saturating_sub(size * WORD);
@@ -135,10 +141,18 @@ pub(super) fn usage() -> Usage {
 }
 
 /// Frees the blocks that wait: what comes next asks for other sizes.
+pub(super) fn let_go() {
+    // Freed after the lock, for it takes a while.
+    let freed = POOL.lock().map(|mut pool| pool.let_go());
+    drop(freed);
+}
+
+/// As `let_go`, and counts the most anew.
 pub(super) fn release() {
     let freed = POOL.lock().map(|mut pool| {
-        (pool.waiting, pool.peak, pool.most) = (0, pool.used, pool.used);
-        std::mem::take(&mut pool.blocks)
+        let freed = pool.let_go();
+        (pool.peak, pool.most) = (pool.used, pool.used);
+        freed
     });
     drop(freed);
 }
@@ -280,6 +294,11 @@ impl PlannedPool {
         let words = words_of(bytes);
         let freed = if words < SMALL { vec![touched] } else { self.pool.give(words, touched) };
         self.touched -= freed.iter().sum::<usize>();
+    }
+
+    /// What waits is freed.
+    pub fn let_go(&mut self) {
+        self.touched -= self.pool.let_go().iter().sum::<usize>();
     }
 
     /// Bytes touched of all blocks, in use or waiting.

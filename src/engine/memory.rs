@@ -218,6 +218,11 @@ pub struct Usage {
     pub lists_peak: u64,
 }
 
+/// Frees what waits for tensors of the sizes of before: between phases that have nothing of a size in common.
+pub fn let_go() {
+    super::buffer::let_go();
+}
+
 /// Frees what waits for tensors of the sizes of before, and counts the most anew.
 pub fn release() {
     super::buffer::release();

@@ -9,7 +9,7 @@ use super::slices::{RANKING, Slice, Slicer, Sums, values};
 use super::{Idcg, ranking_metrics};
 use crate::config::{Config, NdcgIdcg};
 use crate::data::{Dataset, Split};
-use crate::engine::{Device, Philox};
+use crate::engine::{Device, Philox, memory};
 use crate::graph::IdSets;
 use crate::models::{Recommender, learners_for};
 use crate::{Error, Result};
@@ -94,6 +94,8 @@ impl Ranker<'_> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Evaluation> {
         let Ranker { model, data, config, device } = *self;
+        // Blocks of training steps fit nothing here, and at full size there are gigabytes of them.
+        memory::let_go();
         let encoded = model.encode()?;
         let scorer = model.scorer(&encoded)?;
         let known = known_before(split);

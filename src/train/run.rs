@@ -11,7 +11,7 @@ use super::checkpoint::{self, Progress};
 use super::{Sampler, Stepper, TripleSampler};
 use crate::config::{Config, KgPhase, Matmul};
 use crate::data::{Dataset, Split};
-use crate::engine::{DType, Device, MatrixUnit, Tensor};
+use crate::engine::{DType, Device, MatrixUnit, Tensor, memory};
 use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, ClosedForm, Model, Recommender, TrainGraph, triples_for_training};
 use crate::{Error, Result};
@@ -175,6 +175,7 @@ impl<'a> Run<'a> {
     /// Goes back to one of the run's checkpoints.
     pub fn restore(&mut self, name: &str) -> Result<()> {
         // What is replaced does not stand beside what replaces it.
+        memory::let_go();
         self.stepper = Stepper::new(self.config)?;
         let folder = self.files.checkpoints();
         let saved = checkpoint::load(&folder, name, self.device)?;
@@ -320,6 +321,7 @@ impl<'a> Run<'a> {
             if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
                 let found =
                     self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
+                memory::let_go();
                 let metric = found.metric(&self.config.eval.metric)?;
                 if self.progress.best_metric.is_none_or(|best| metric > best) {
                     self.progress.best_metric = Some(metric);
@@ -424,6 +426,7 @@ impl<'a> Run<'a> {
             0 => all,
             n => n.min(all),
         };
+        memory::let_go();
         let mut sum = 0.0;
         for i in 0..steps {
             let first = i * size;

@@ -252,6 +252,10 @@ impl Account {
     fn follow(&mut self, act: &Act, lists: &impl Fn(&str) -> Vec<Piece>) {
         match act {
             Act::Phase(name) => {
+                // As the run does between its steps, its triples, and its rankings.
+                if self.phase != *name {
+                    self.pool.let_go();
+                }
                 self.phase = name.to_string();
                 self.lists = lists(name);
             }
