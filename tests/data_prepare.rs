@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,6 +14,12 @@ use waata::data::formats::raw::RawOptions;
 use waata::data::prepare::{PrepareOptions, prepare};
 use waata::data::synth::{Preset, Recipe};
 use waata::engine::Philox;
+
+/// Held by each test: what the process holds is measured in one of them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Raw files of MOOCCubeX with all their quirks.
 fn raw(dir: &Path, learners: usize) -> PathBuf {
@@ -34,6 +40,7 @@ fn options(source: &Path, out: PathBuf, raw: RawOptions) -> PrepareOptions {
 
 #[test]
 fn a_limit_keeps_the_first_learners_whole() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 500);
     let read = |limit: Option<usize>, name: &str| {
@@ -58,6 +65,7 @@ fn a_limit_keeps_the_first_learners_whole() {
 
 #[test]
 fn reading_tells_how_far_it_is() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 200);
     let told: Arc<Mutex<BTreeMap<PathBuf, (u64, u64)>>> = Arc::default();
@@ -76,12 +84,13 @@ fn reading_tells_how_far_it_is() {
 #[test]
 #[cfg(target_os = "linux")]
 fn what_takes_more_memory_than_it_may_writes_nothing() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 200);
     assert_eq!(Control::default().within(1 << 10).unwrap_err().exit_code(), 2);
     let resident = waata::engine::system::resident().unwrap().now;
     let control = Control::default().within(resident + (1 << 20)).unwrap();
-    let taken = vec![1u8; 1 << 27];
+    let taken = std::hint::black_box(vec![1u8; 1 << 27]);
     let out = dir.path().join("out");
     let error =
         prepare(&options(&source, out.clone(), RawOptions { control, ..Default::default() })).unwrap_err();
@@ -94,6 +103,7 @@ fn what_takes_more_memory_than_it_may_writes_nothing() {
 #[test]
 #[cfg(unix)]
 fn kills_leave_nothing_half_done() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 8_000);
     let command = |out: &Path| {
