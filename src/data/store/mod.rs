@@ -62,7 +62,8 @@ pub struct Manifest {
 
 impl Dataset {
     /// Opens a prepared data set and checks the checksum, shape and range of each array; the arrays stay in the file, and
-    /// the file must not be changed in the meantime (it may be replaced or deleted). Errors: `Error::Data` when `dir` is not a prepared data set at all, `Error::Corrupt`
+    /// the file must not be changed in the meantime (it may be replaced or deleted). Errors: `Error::Data` when `dir` is
+    /// not a prepared data set at all, `Error::Corrupt`
     /// when it is one but damaged, `Error::Config` when another version wrote it.
     pub fn open(dir: &Path) -> Result<Dataset> {
         Ok(open(dir)?.0)
