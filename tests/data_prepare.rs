@@ -144,7 +144,9 @@ fn kills_leave_nothing_half_done() {
     let folder = |process: u32| dir.path().join(format!(".out.tmp-{process}"));
     // Processes have numbers up to 2^22.
     let (abandoned, own) = (folder(1 << 30), folder(std::process::id()));
-    [&abandoned, &own].map(|folder| fs::create_dir(folder).unwrap());
+    for folder in [&abandoned, &own] {
+        fs::create_dir(folder).unwrap();
+    }
     assert!(command(&out).status().unwrap().success());
     assert!(!abandoned.exists() || !cfg!(target_os = "linux"));
     fs::remove_dir(own).unwrap();
