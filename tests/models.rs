@@ -117,7 +117,8 @@ fn a_tiny_set_is_learnt_by_heart() {
         // A norm that is penalised stays away from 0.
         settings.retain(|s| !s.starts_with("loss.l2"));
         for (loss, first, last) in overfit(&small(name, &settings), &data, 300) {
-            assert!(last < 0.01, "{name} {settings:?}: {loss} went from {first} to {last}");
+            // Penalties are sums, which begin far higher than a mean over labels does.
+            assert!(last < 0.01 * first.max(1.0), "{name} {settings:?}: {loss} went from {first} to {last}");
         }
     });
 }
