@@ -43,7 +43,7 @@ fn measured(data: &Dataset, config: &Config, folder: &str) -> u64 {
                 now += held[held.len() - 1];
             }
             Event::Give { id } => now -= held[id],
-            Event::Mark(_) => {}
+            Event::Mark(_) | Event::LetGo => {}
         }
         most = now.max(most);
     }

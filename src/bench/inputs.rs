@@ -55,7 +55,8 @@ impl Inputs {
 
     pub fn graph(&self, relations: u32) -> Result<Graph> {
         let nodes = self.nodes();
-        let graph = Graph::new(&self.device, nodes, nodes, relations as usize, &self.edges(relations))?;
+        let graph = Graph::new(&self.device, nodes, nodes, relations as usize, &self.edges(relations))?
+            .streamed(&self.device)?;
         graph.with_blocks(&self.device, block_rows(self.sizes.dim))
     }
 

@@ -60,6 +60,8 @@ pub enum Event {
         id: usize,
     },
     Mark(&'static str),
+    /// What waited of freed tensors was freed ([`let_go`]).
+    LetGo,
 }
 
 /// What happened so far, and whether it is still written down.
@@ -108,8 +110,12 @@ pub fn untraced<R>(work: impl FnOnce() -> R) -> R {
 
 /// A place in the trace.
 pub fn mark(name: &'static str) {
+    note(Event::Mark(name));
+}
+
+fn note(event: Event) {
     if let Some(trace) = TRACE.with_borrow(Option::clone) {
-        tell(&trace, |trace| trace.events.push(Event::Mark(name)));
+        tell(&trace, |trace| trace.events.push(event));
     }
 }
 
@@ -220,6 +226,7 @@ pub struct Usage {
 
 /// Frees what waits for tensors of the sizes of before: between phases that have nothing of a size in common.
 pub fn let_go() {
+    note(Event::LetGo);
     super::buffer::let_go();
 }
 

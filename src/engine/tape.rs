@@ -158,11 +158,13 @@ impl Tape {
         &self.values[var.0]
     }
 
-    /// Forgets a value that nobody reads any more, where the tape does not go backwards.
+    /// Forgets a large value that nobody reads any more, where the tape does not go backwards. Its memory does not wait
+    /// for a tensor of its size: the next layer's has another, and over a whole graph each is a gigabyte.
     pub fn forget(&mut self, var: Var) -> Result<()> {
         if self.inference {
             let value = &mut self.values[var.0];
             *value = Tensor::empty(&value.device(), value.dtype(), 0, value.cols())?;
+            memory::let_go();
         }
         Ok(())
     }

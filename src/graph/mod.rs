@@ -126,6 +126,14 @@ impl Graph {
         Graph::from_sorted(device, heads, tails, relations, offsets, &sorted)
     }
 
+    /// With `pairs` where they pay: for steps over the whole graph on the CPU.
+    pub fn streamed(mut self, device: &Device) -> Result<Graph> {
+        if let Device::Cpu = device {
+            self.pairs = self.find_pairs(device, false)?;
+        }
+        Ok(self)
+    }
+
     /// As `new`, for edges that are already sorted by (head, relation) with the given row offsets.
     pub fn from_sorted(
         device: &Device,
@@ -153,7 +161,7 @@ impl Graph {
                 (by_tail, cut, [column(|e| e.tail), column(|e| e.head), column(|e| e.bucket)])
             },
         );
-        let mut graph = Graph {
+        Ok(Graph {
             heads,
             tails,
             relations,
@@ -182,14 +190,10 @@ impl Graph {
             },
             offsets: Index::new(device, offsets)?,
             pairs: None,
-        };
-        if let Device::Cpu = device {
-            graph.pairs = graph.find_pairs(device, false)?;
-        }
-        Ok(graph)
+        })
     }
 
-    /// With `pairs` for a graph of their kind of any size, which `new` looks for only where they pay. For tests.
+    /// With `pairs` for a graph of their kind of any size, which `streamed` looks for only where they pay. For tests.
     pub fn with_pairs(mut self, device: &Device) -> Result<Graph> {
         self.pairs = self.find_pairs(device, true)?;
         Ok(self)

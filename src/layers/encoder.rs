@@ -166,8 +166,11 @@ impl Encoder {
             CourseOutput::Tied => None,
         };
         let widest = model.layers.iter().copied().fold(n, usize::max);
-        let graph =
+        let mut graph =
             Graph::new(b.device, nodes, nodes, q, edges)?.with_blocks(b.device, block_rows(widest))?;
+        if model.fan_out.is_empty() {
+            graph = graph.streamed(b.device)?;
+        }
         let graph = Arc::new(graph);
         let fixed = match attention.mode {
             AttentionMode::Differentiated => None,
@@ -382,6 +385,9 @@ impl Encoder {
         let attend = Attend::new(graph.clone(), kind, self.attention.temperature);
         let (u, xt, pt) = (self.stored(pass, query[0])?, self.stored(pass, xt)?, self.stored(pass, pt)?);
         let outputs = pass.tape.apply_all(attend, &[u, query[1], xt, pt, rp, bias])?;
+        if Arc::ptr_eq(graph, &self.graph) {
+            [query[0], query[1], u].into_iter().try_for_each(|made| pass.tape.forget(made))?;
+        }
         Ok(Heard { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
     }
 

@@ -167,7 +167,7 @@ impl MemoryPlan {
             String::new()
         };
         let mut row = |name: &str, bytes: u64, more: &str| {
-            text += &format!("\n  {name:<28}{:>12}{more}", size(bytes));
+            text += &format!("\n  {name:<52}{:>12}{more}", size(bytes));
         };
         row("program and data set", self.opened, &mapped);
         for (part, bytes) in &self.parts {
@@ -176,7 +176,7 @@ impl MemoryPlan {
         row("freed blocks that wait", self.waiting, "");
         text += "\n  largest:";
         for share in &self.largest {
-            text += &format!("\n    {:<16}{:<28}{:>12}", share.part.name(), share.name, size(share.bytes));
+            text += &format!("\n    {:<18}{:<32}{:>12}", share.part.name(), share.name, size(share.bytes));
         }
         text
     }
@@ -259,6 +259,7 @@ impl Account {
                 self.phase = name.to_string();
                 self.lists = lists(name);
             }
+            Act::LetGo => self.pool.let_go(),
             Act::Take(piece) => {
                 let mut touched = 0;
                 match piece.place {

@@ -21,6 +21,8 @@ pub(super) enum Act {
     /// The piece that was taken as the n-th.
     Give(usize),
     Phase(&'static str),
+    /// What waits of freed tensors is freed.
+    LetGo,
 }
 
 /// What came in one rehearsal, in order: pieces and marks, each with the sizes of its stage, and when pieces went.
@@ -72,10 +74,11 @@ pub(super) fn scale(
             return Err(differ(n, &like));
         };
         match first {
+            Event::LetGo | Event::Mark(_) if same.iter().any(|(other, _)| *other != first) => {
+                return Err(differ(n, &like));
+            }
+            Event::LetGo => acts.push(Act::LetGo),
             Event::Mark(name) => {
-                if same.iter().any(|(other, _)| *other != first) {
-                    return Err(differ(n, &like));
-                }
                 wanted = full(name);
                 acts.push(Act::Phase(name));
             }
