@@ -1,5 +1,9 @@
 //! OULAD as published: seven csv files, of which one must be there.
 
+#[path = "common/damage.rs"]
+mod damage;
+
+use damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
 use std::fs;
 use std::path::{Path, PathBuf};
 use waata::data::formats::raw::RawOptions;
@@ -180,26 +184,30 @@ fn malformed_rows() {
     }
 }
 
-/// Whatever a copy loses or changes: an error, or a data set that can be opened.
 #[test]
 fn truncations_and_changed_bytes() {
+    read_damaged(&TELLING);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn truncations_and_every_value_of_each_byte() {
+    read_damaged(&every_value());
+}
+
+/// Whatever a copy loses or changes: an error, or a data set that can be opened.
+fn read_damaged(values: &[u8]) {
     let case = Case::new(FILES);
+    let lenient = RawOptions { malformed_share: 1.0, ..Default::default() };
     for (file, text) in FILES {
-        let bytes = text.as_bytes();
-        let mut damaged: Vec<Vec<u8>> = (0..bytes.len()).step_by(3).map(|n| bytes[..n].to_vec()).collect();
-        for at in 0..bytes.len() {
-            let mut changed = bytes.to_vec();
-            changed[at] = [b'"', 0xFF, b'\n', b'9', b','][at % 5];
-            damaged.push(changed);
-        }
-        for bytes in damaged {
-            case.write(file, &bytes);
-            let lenient = RawOptions { malformed_share: 1.0, ..Default::default() };
+        for bytes in damaged(text.as_bytes(), values) {
+            put(&case.raw().join(file), &bytes);
             match waata::data::formats::read_with(&case.raw(), Format::Oulad, None, &lenient) {
                 Ok(loaded) => loaded.dataset.validate().unwrap(),
                 Err(error) => assert_eq!(error.exit_code(), 3, "{error}"),
             }
         }
-        case.write(file, bytes);
+        case.write(file, text.as_bytes());
     }
+    nothing_large_was_asked_for();
 }

@@ -1,5 +1,9 @@
 //! The store: what is written comes back in place, no damaged byte is accepted, and nothing that passes can panic.
 
+#[path = "common/damage.rs"]
+mod damage;
+
+use damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
 use std::fs;
 use std::path::Path;
 use waata::Error;
@@ -103,21 +107,25 @@ fn columns_lie_in_the_file() {
 
 #[test]
 fn every_changed_byte_is_found() {
+    open_damaged(&TELLING);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn every_value_of_each_byte_is_found() {
+    open_damaged(&every_value());
+}
+
+fn open_damaged(values: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("store");
     write(&small(), &out);
     for file in [store::ARRAYS, store::MANIFEST, store::MANIFEST_SUM] {
         let path = out.join(file);
         let good = fs::read(&path).unwrap();
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 1 << (at % 8);
-            fs::write(&path, &bad).unwrap();
-            is_corrupt(&out, &format!("{file} byte {at}"));
-        }
-        for length in 0..good.len() {
-            fs::write(&path, &good[..length]).unwrap();
-            is_corrupt(&out, &format!("{file} cut to {length}"));
+        for bad in damaged(&good, values) {
+            put(&path, &bad);
+            is_corrupt(&out, &format!("{file} of {} bytes, damaged", bad.len()));
         }
         fs::write(&path, [&good[..], b" "].concat()).unwrap();
         is_corrupt(&out, &format!("{file} longer"));
@@ -126,6 +134,7 @@ fn every_changed_byte_is_found() {
         fs::write(&path, &good).unwrap();
     }
     Dataset::open(&out).unwrap();
+    nothing_large_was_asked_for();
 }
 
 /// In a file of many pieces too, wherever the byte is.
@@ -199,7 +208,7 @@ fn a_forged_store_is_refused_or_used_without_a_panic() {
         for flip in [1, 2, 0x80, 0xff] {
             let mut bad = good.clone();
             bad[at] ^= flip;
-            fs::write(&path, &bad).unwrap();
+            put(&path, &bad);
             forge(&out, &bad, start);
             match Dataset::open(&out) {
                 Ok(data) => {
@@ -240,8 +249,8 @@ fn sha256(bytes: &[u8]) -> String {
 /// Writes a manifest with its checksum.
 fn sign(out: &Path, manifest: &[u8]) {
     let sum = sha256(manifest);
-    fs::write(out.join(store::MANIFEST), manifest).unwrap();
-    fs::write(out.join(store::MANIFEST_SUM), format!("{sum}  {}\n", store::MANIFEST)).unwrap();
+    put(&out.join(store::MANIFEST), manifest);
+    put(&out.join(store::MANIFEST_SUM), format!("{sum}  {}\n", store::MANIFEST).as_bytes());
 }
 
 /// Uses everything that an index or a name leads to.
