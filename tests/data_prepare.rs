@@ -99,27 +99,30 @@ fn what_takes_more_memory_than_it_may_writes_nothing() {
     drop(taken);
 }
 
-/// Killed at any moment: the data set is there as a whole or not at all, and the same command makes it in the end.
+/// Killed at any moment: the data set is there as a whole or not at all, and the same command makes it in the end, going on
+/// in the logs; the same bytes whether it was killed or not, by one thread or two.
 #[test]
 #[cfg(unix)]
 fn kills_leave_nothing_half_done() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let source = raw(dir.path(), 8_000);
-    let command = |out: &Path| {
+    let command = |out: &Path, more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_waata"));
-        command.args(["prepare", "--malformed-share", "0.5"]).arg(&source).arg("--out").arg(out);
+        command.args(["prepare", "--malformed-share", "0.5"]).args(more).arg(&source).arg("--out").arg(out);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    let whole = dir.path().join("whole");
+    let (whole, alone) = (dir.path().join("whole"), dir.path().join("alone"));
+    assert!(command(&alone, &["--threads", "1"]).status().unwrap().success());
     let begun = std::time::Instant::now();
-    assert!(command(&whole).status().unwrap().success());
+    assert!(command(&whole, &["--threads", "2"]).status().unwrap().success());
     let whole_takes = begun.elapsed();
     let (out, random) = (dir.path().join("out"), Philox::new(7, 0));
-    let mut cut = 0;
+    let (mut cut, mut went_on) = (0, 0);
     for round in 0..12 {
-        let mut child = command(&out).spawn().unwrap();
+        let often = ["--threads", "2", "--save-every", "0.001"];
+        let mut child = command(&out, &often).stderr(Stdio::piped()).spawn().unwrap();
         sleep(Duration::from_secs_f32(whole_takes.as_secs_f32() * random.uniform_at(round)));
         let interrupt = round % 2 == 0;
         match interrupt {
@@ -129,7 +132,10 @@ fn kills_leave_nothing_half_done() {
         let status = child.wait().unwrap();
         assert!(!status.success() || out.is_dir(), "{status}");
         if out.is_dir() {
+            let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+            went_on += said.contains("went on at") as usize;
             Dataset::open(&out).unwrap();
+            same(&out, &whole);
             fs::remove_dir_all(&out).unwrap();
             continue;
         }
@@ -147,13 +153,24 @@ fn kills_leave_nothing_half_done() {
     for folder in [&abandoned, &own] {
         fs::create_dir(folder).unwrap();
     }
-    assert!(command(&out).status().unwrap().success());
+    let saved = dir.path().join(".out.reading").exists();
+    let last = command(&out, &[]).stderr(Stdio::piped()).output().unwrap();
+    assert!(last.status.success());
+    went_on += String::from_utf8(last.stderr).unwrap().contains("went on at") as usize;
+    assert!(went_on > 0 || !saved, "what was saved was not taken up");
     assert!(!abandoned.exists() || !cfg!(target_os = "linux"));
     fs::remove_dir(own).unwrap();
-    for file in ["data.safetensors", "manifest.json"] {
-        assert!(fs::read(out.join(file)).unwrap() == fs::read(whole.join(file)).unwrap(), "{file}");
-    }
+    same(&out, &whole);
+    same(&out, &alone);
     let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["out", "raw", "whole"]);
+    assert_eq!(left, ["alone", "out", "raw", "whole"]);
+}
+
+#[track_caller]
+fn same(out: &Path, expected: &Path) {
+    for file in ["data.safetensors", "manifest.json"] {
+        let read = |folder: &Path| fs::read(folder.join(file)).unwrap();
+        assert!(read(out) == read(expected), "{file}");
+    }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::print_json;
 use super::show::{self, Meter};
-use crate::Result;
 use crate::config::preset;
 use crate::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
 use crate::data::formats::{Control, Format};
@@ -17,6 +17,7 @@ use crate::data::split::{Ratios, SplitPolicy};
 use crate::data::store;
 use crate::engine::system::parse_size;
 use crate::train::checkpoint;
+use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,6 +48,10 @@ pub struct Args {
     /// Stop, without having written anything, where reading takes more memory than this (K, M and G are understood)
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
+    /// Seconds after which it is saved again how far a long log has been read: after an interrupt the same command goes
+    /// on from there (0: never)
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    save_every: f64,
     /// As the source says where this is absent, else random
     #[arg(long, value_enum)]
     split: Option<SplitName>,
@@ -108,6 +113,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(bytes) = args.memory_limit {
         control = control.within(bytes)?;
     }
+    let save_every = match Duration::try_from_secs_f64(args.save_every) {
+        Ok(Duration::ZERO) => None,
+        Ok(every) => Some(every),
+        Err(_) => {
+            let why = format!("{} is no number of seconds", args.save_every);
+            return Err(Error::config("--save-every", why, "30 is usual, and 0 never saves"));
+        }
+    };
     catch_interrupts();
     let report = prepare(&PrepareOptions {
         source: args.source,
@@ -140,6 +153,7 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         name: args.name,
         force: args.force,
+        save_every,
     });
     meters.lock().unwrap_or_else(PoisonError::into_inner).end();
     let report = report?;
@@ -193,14 +207,15 @@ impl Meters {
 /// Whether the data set is in its place.
 static WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// An interrupt while reading ends at once, for nothing has been written; while writing, when the data set is whole.
+/// An interrupt while reading ends at once, for nothing half written stays; while writing, when the data set is whole.
 fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
         if !store::is_writing() {
             match WRITTEN.load(Ordering::SeqCst) {
                 true => eprintln!("\nwaata: interrupted: the data set is there"),
                 false => {
-                    eprintln!("\nwaata: interrupted: nothing was written\n  the same command begins anew");
+                    let next = "the same command begins anew, but for what was saved of long logs";
+                    eprintln!("\nwaata: interrupted: nothing was written\n  {next}");
                 }
             }
             std::process::exit(130);

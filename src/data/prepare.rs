@@ -7,7 +7,9 @@ use super::stats::Counts;
 use super::store::{self, Provenance};
 use crate::{Error, Result};
 use serde::Serialize;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What `waata prepare` is asked for.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,9 @@ pub struct PrepareOptions {
     pub name: Option<String>,
     /// Replace an existing data set at `out`.
     pub force: bool,
+    /// How often to save how far long logs have been read, in a hidden folder beside `out`. The same call on the same
+    /// files goes on from there. None: never.
+    pub save_every: Option<Duration>,
 }
 
 /// Serialises to the document of `prepare --json`.
@@ -84,7 +89,21 @@ impl PrepareReport {
 pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
     store::check_output(&options.out, options.force, store::MANIFEST)?;
     refuse_source_as_output(&options.source, &options.out)?;
-    let loaded = formats::read_with(&options.source, options.format, options.map.as_deref(), &options.raw)?;
+    let saved = store::beside(&options.out, "reading")?;
+    let mut raw = options.raw.clone();
+    if let Some(every) = options.save_every {
+        raw.control = raw.control.saving(saved.clone(), every);
+    }
+    let prepared = write_prepared(options, &raw);
+    // What has come to more memory than it may have goes on when it may have more; anything else wrong is in the files.
+    if !matches!(prepared, Err(Error::Memory { .. })) && saved.exists() {
+        fs::remove_dir_all(&saved).map_err(Error::io(&saved, "deleting"))?;
+    }
+    prepared
+}
+
+fn write_prepared(options: &PrepareOptions, raw: &RawOptions) -> Result<PrepareReport> {
+    let loaded = formats::read_with(&options.source, options.format, options.map.as_deref(), raw)?;
     let (mut dataset, source) = (loaded.dataset, loaded.report);
     if let Some(name) = &options.name {
         dataset.name = name.clone();
@@ -94,7 +113,7 @@ pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
         false => SplitPolicy::Random { ratios: Ratios::default(), per_learner: false },
     });
     split::assign(&mut dataset, policy, source.has_split, options.seed)?;
-    options.raw.control.memory()?;
+    raw.control.memory()?;
     let provenance = Provenance {
         format: source.format.clone(),
         split: policy.to_string(),

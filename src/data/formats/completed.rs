@@ -1,7 +1,8 @@
 //! The label `completed`: which enrolments reach a share of their course's videos or problems.
 
-use super::coverage::{Coverage, Reached};
+use super::coverage::{Coverage, Items, Reached};
 use super::raw::{COMPLETED_SHARE, RawFolder, RawOptions, percent};
+use super::resume::{Resumable, Saved};
 use crate::data::Interactions;
 
 /// The label while logs are read; each of them may set it.
@@ -46,9 +47,17 @@ impl Completed {
     }
 }
 
-/// How much of a log did not lead to an enrolment.
+/// A log of learners, as far as it has been read: what it says, and how much of it led to no enrolment.
+pub(super) struct Log<'a> {
+    pub coverage: Coverage<'a>,
+    tally: Tally,
+    /// What else its reader counts.
+    pub counted: [u64; 2],
+}
+
+/// Items of a log.
 #[derive(Default)]
-pub(super) struct Tally {
+struct Tally {
     all: u64,
     /// By learners without an enrolment, or whom no file lists.
     strangers: u64,
@@ -58,28 +67,51 @@ pub(super) struct Tally {
     not_enrolled: u64,
 }
 
-impl Tally {
-    /// Takes an item of the log by its place; None for a learner without an enrolment and for an item of no course.
-    pub fn reach(&mut self, coverage: &mut Coverage, learner: Option<u32>, place: Option<usize>) {
-        self.all += 1;
+impl<'a> Log<'a> {
+    pub fn new(items: &'a Items, interactions: &'a Interactions) -> Log<'a> {
+        Log { coverage: Coverage::new(items, interactions), tally: Tally::default(), counted: [0; 2] }
+    }
+
+    /// Takes an item by its place; None for a learner without an enrolment and for an item of no course.
+    pub fn reach(&mut self, learner: Option<u32>, place: Option<usize>) {
+        let tally = &mut self.tally;
+        tally.all += 1;
         let Some(learner) = learner else {
-            self.strangers += 1;
+            tally.strangers += 1;
             return;
         };
-        match coverage.reach(learner, place) {
+        match self.coverage.reach(learner, place) {
             Reached::Counted => {}
-            Reached::NotEnrolled => self.not_enrolled += 1,
-            Reached::Unknown => self.unknown += 1,
+            Reached::NotEnrolled => tally.not_enrolled += 1,
+            Reached::Unknown => tally.unknown += 1,
         }
     }
 
-    pub fn note(&self, raw: &mut RawFolder, file: &str, what: &str) {
-        let Tally { all, strangers, unknown, not_enrolled } = self;
+    /// Reports at the end of `file`, which has `what`; another file may go on with what is covered.
+    pub fn end(&mut self, raw: &mut RawFolder, file: &str, what: &str) {
+        let Tally { all, strangers, unknown, not_enrolled } = std::mem::take(&mut self.tally);
         if strangers + unknown + not_enrolled > 0 {
             raw.note(format!(
                 "{file}: of {all} {what}, {not_enrolled} belong to courses that the learner is not enrolled in, \
                  {unknown} to no course, and {strangers} to learners without an enrolment"
             ));
         }
+    }
+}
+
+impl Resumable for Log<'_> {
+    fn save(&self) -> Option<Saved> {
+        let Tally { all, strangers, unknown, not_enrolled } = self.tally;
+        let [one, other] = self.counted;
+        let (rows, bits) = self.coverage.save();
+        Some(Saved { counts: vec![all, strangers, unknown, not_enrolled, one, other], rows, bits })
+    }
+
+    fn restore(&mut self, saved: Saved) -> Option<()> {
+        let [all, strangers, unknown, not_enrolled, one, other] = saved.counts.try_into().ok()?;
+        self.coverage.restore(&saved.rows, saved.bits)?;
+        self.tally = Tally { all, strangers, unknown, not_enrolled };
+        self.counted = [one, other];
+        Some(())
     }
 }

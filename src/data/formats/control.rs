@@ -1,10 +1,12 @@
 //! What a long reading tells, and the memory that it may take.
 
+use super::resume::Journal;
 use crate::engine::system::{self, size};
 use crate::{Error, Result};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A file, how many bytes of it have been read, and how many it has.
 type OnRead = dyn Fn(&Path, u64, u64) + Send + Sync;
@@ -14,6 +16,7 @@ type OnRead = dyn Fn(&Path, u64, u64) + Send + Sync;
 pub struct Control {
     on_read: Option<Arc<OnRead>>,
     memory_limit: Option<u64>,
+    journal: Option<Journal>,
 }
 
 impl Control {
@@ -43,6 +46,17 @@ impl Control {
             }
         }
         Ok(self)
+    }
+
+    /// Saves in `folder`, `every` so often, how far long logs have been read. A reading of the same files with the same
+    /// options goes on from there; the folder is the caller's to delete.
+    pub fn saving(mut self, folder: PathBuf, every: Duration) -> Control {
+        self.journal = Some(Journal { folder, every });
+        self
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
     }
 
     /// Tells how far the reading of a file is. Errors: as [`Control::memory`].

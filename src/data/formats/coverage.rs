@@ -89,13 +89,40 @@ impl<'a> Coverage<'a> {
             let Some(row) = found.map(|at| rows.start + at) else { continue };
             if self.start[row] == NONE {
                 self.start[row] = self.bits.len();
-                let words = self.items.totals[course as usize].div_ceil(64) as usize;
-                self.bits.resize(self.bits.len() + words, 0);
+                self.bits.resize(self.bits.len() + self.words(course), 0);
             }
             self.bits[self.start[row] + position as usize / 64] |= 1 << (position % 64);
             reached = Reached::Counted;
         }
         reached
+    }
+
+    /// The rows that have reached anything, in the order of their bits, and the bits.
+    pub fn save(&self) -> (Vec<u32>, Vec<u64>) {
+        let mut rows: Vec<u32> =
+            (0..self.start.len() as u32).filter(|&row| self.start[row as usize] != NONE).collect();
+        rows.sort_unstable_by_key(|&row| self.start[row as usize]);
+        (rows, self.bits.clone())
+    }
+
+    /// Goes back to what `save` gave. None, and nothing has changed, for what is of other courses or enrolments.
+    pub fn restore(&mut self, rows: &[u32], bits: Vec<u64>) -> Option<()> {
+        let (mut start, mut next) = (vec![NONE; self.start.len()], 0);
+        for &row in rows {
+            let own = start.get_mut(row as usize).filter(|own| **own == NONE)?;
+            *own = next;
+            next += self.words(self.interactions.course[row as usize]);
+        }
+        if next != bits.len() {
+            return None;
+        }
+        (self.start, self.bits) = (start, bits);
+        Some(())
+    }
+
+    /// Words of an enrolment's bits.
+    fn words(&self, course: u32) -> usize {
+        self.items.totals[course as usize].div_ceil(64) as usize
     }
 
     pub fn courses_with_items(&self) -> usize {
@@ -108,8 +135,9 @@ impl<'a> Coverage<'a> {
         if self.start[row] == NONE {
             return 0.0;
         }
-        let total = self.items.totals[self.interactions.course[row] as usize];
-        let words = &self.bits[self.start[row]..][..total.div_ceil(64) as usize];
+        let course = self.interactions.course[row];
+        let total = self.items.totals[course as usize];
+        let words = &self.bits[self.start[row]..][..self.words(course)];
         words.iter().map(|w| w.count_ones()).sum::<u32>() as f64 / total as f64
     }
 }
@@ -140,6 +168,15 @@ mod tests {
         }
         let shares: Vec<f64> = (0..4).map(|row| coverage.share(row)).collect();
         assert_eq!(shares, [0.0, 1.0, 0.01, 0.03]);
+        let (rows, bits) = coverage.save();
+        assert_eq!((&rows[..], bits.len()), (&[2, 1, 3][..], 5), "{bits:?}");
+        let mut again = Coverage::new(&items, &interactions);
+        assert_eq!(again.restore(&rows[..2], bits.clone()), None);
+        assert_eq!(again.restore(&[1, 3, 3], bits.clone()), None);
+        assert_eq!(again.restore(&[1, 2, 4], bits.clone()), None);
+        assert_eq!((0..4).map(|row| again.share(row)).sum::<f64>(), 0.0, "nothing has changed");
+        again.restore(&rows, bits).unwrap();
+        assert_eq!((0..4).map(|row| again.share(row)).collect::<Vec<f64>>(), shares);
         let nobody = Interactions { offsets: vec![0, 0, 4].into(), ..interactions };
         assert_eq!(Coverage::new(&items, &nobody).reach(0, items.place(5)), Reached::NotEnrolled);
     }

@@ -15,6 +15,7 @@ pub mod raw;
 mod raw_lines;
 mod raw_rows;
 mod relations;
+mod resume;
 pub mod table;
 pub(crate) mod text;
 pub(crate) mod time;

@@ -1,8 +1,8 @@
 //! MOOCCube (Yu et al., ACL 2020) as it is published: JSON lines in `entities/`, and tables in `relations/` whose names
 //! end in .json. Ids are texts. Of a learner nothing but the id and the enrolments is kept.
 
-use super::completed::{Completed, Tally};
-use super::coverage::{Coverage, Items};
+use super::completed::{Completed, Log};
+use super::coverage::Items;
 use super::raw::{RawFolder, RawOptions, enrolment_times, json, pair};
 use super::relations::{Course, Graph, Table};
 use super::table::Numbering;
@@ -196,36 +196,34 @@ fn read_watched(
     interactions: &Interactions,
 ) -> Result<Option<Vec<u8>>> {
     let items = Items::new(courses.pairs.clone(), courses.ids.names.len());
-    let mut coverage = Coverage::new(&items, interactions);
+    let mut log = Log::new(&items, interactions);
     let mut completed = Completed::new(options, interactions);
     let video = |id: &str| courses.videos.get(id).and_then(|video| items.place(video.into()));
     let (pairs, records) = (raw.find(WATCHED), raw.find(ACTIVITY));
     if let Some(path) = &pairs {
-        let mut tally = Tally::default();
         let parse = |line: &[u8]| {
             let [user, watched] = pair(line)?;
             require_prefix(user, "U_")?;
             require_prefix(watched, "V_")?;
             Ok((learners.get(user), video(watched)))
         };
-        raw.parsed(path, parse, |(learner, place)| tally.reach(&mut coverage, learner, place))?;
-        tally.note(raw, WATCHED, "videos watched");
+        raw.log(path, parse, &mut log, |log, (learner, place)| log.reach(learner, place))?;
+        log.end(raw, WATCHED, "videos watched");
     }
     if let Some(path) = &records {
-        let mut tally = Tally::default();
         let parse = |line: &[u8]| {
             let line: ActivityLine = json(line)?;
             require_prefix(&line.id, "U_")?;
             let places = line.activity.iter().map(|record| video(&record.video_id));
             Ok((learners.get(&line.id), places.collect::<Vec<_>>()))
         };
-        raw.parsed(path, parse, |(learner, places)| {
-            places.into_iter().for_each(|place| tally.reach(&mut coverage, learner, place));
+        raw.log(path, parse, &mut log, |log, (learner, places)| {
+            places.into_iter().for_each(|place| log.reach(learner, place));
         })?;
-        tally.note(raw, ACTIVITY, "records of watching");
+        log.end(raw, ACTIVITY, "records of watching");
     }
     if (pairs.is_some() || records.is_some()) && !items.is_empty() {
-        completed.mark(raw, &coverage, "videos");
+        completed.mark(raw, &log.coverage, "videos");
     }
     Ok(completed.finish(raw))
 }

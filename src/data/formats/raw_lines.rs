@@ -2,11 +2,13 @@
 //! on the number of threads nor on where blocks end, and no more than two blocks are in memory.
 
 use super::raw::{RawFolder, SHOWN, percent, without_nan};
+use super::resume::Resumable;
 use super::text::{LONGEST_LINE, Lines, TOO_LONG};
 use crate::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are read at once.
@@ -16,12 +18,23 @@ const BLOCK: usize = 8 << 20;
 const PIECE: usize = 128 << 10;
 
 /// What became of the lines of one file so far.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Account {
     /// Lines that are not blank.
     lines: u64,
     malformed: u64,
     first: Option<(u64, String)>,
+}
+
+/// How far a file has been read: everything before a line.
+#[derive(Default, Serialize, Deserialize)]
+struct Place {
+    /// Bytes and lines before it.
+    bytes: u64,
+    lines: u64,
+    account: Account,
+    /// Malformed lines of the file that are shown.
+    shown: Vec<String>,
 }
 
 impl RawFolder<'_> {
@@ -56,38 +69,67 @@ impl RawFolder<'_> {
         &mut self,
         path: &Path,
         parse: impl Fn(&[u8]) -> Result<T, String> + Sync,
-        keep: impl FnMut(T),
+        mut keep: impl FnMut(T),
     ) -> Result<u64> {
-        self.parsed_by(path, (BLOCK, PIECE), parse, keep)
+        self.parsed_by(path, (BLOCK, PIECE), parse, &mut (), |_, kept| keep(kept))
     }
 
-    fn parsed_by<T: Send>(
+    /// As [`RawFolder::parsed`] for files that take minutes: what `keep` makes of the lines goes into `log`, which is saved
+    /// from time to time where that is asked for ([`super::Control::saving`]), and is taken up again.
+    pub(super) fn log<T: Send, L: Resumable>(
+        &mut self,
+        path: &Path,
+        parse: impl Fn(&[u8]) -> Result<T, String> + Sync,
+        log: &mut L,
+        keep: impl FnMut(&mut L, T),
+    ) -> Result<u64> {
+        self.parsed_by(path, (BLOCK, PIECE), parse, log, keep)
+    }
+
+    fn parsed_by<T: Send, L: Resumable>(
         &mut self,
         path: &Path,
         (block, piece): (usize, usize),
         parse: impl Fn(&[u8]) -> Result<T, String> + Sync,
-        mut keep: impl FnMut(T),
+        log: &mut L,
+        mut keep: impl FnMut(&mut L, T),
     ) -> Result<u64> {
-        let mut blocks = Blocks::open(path, block)?;
-        let (mut account, size) = (Account::default(), size(path)?);
-        let (mut number, mut read) = (0, 0);
+        let (size, first_shown) = (size(path)?, self.report.malformed_first.len());
+        let mut saving = self.saving(path);
+        let mut place = Place::default();
+        if let Some(saved) = saving.as_ref().and_then(|saving| saving.load::<Place>(log)) {
+            place = saved;
+            self.report.malformed_first.append(&mut place.shown);
+            let (file, share) =
+                (path.strip_prefix(self.folder).unwrap_or(path), place.bytes as f64 / size as f64);
+            self.note(format!("{}: went on at {}, where it was interrupted", file.display(), percent(share)));
+        }
+        let mut blocks = Blocks::open(path, block, &place)?;
         let mut current = blocks.advance()?;
-        while let Some(bytes) = current {
+        while let Some(Bytes { bytes, end }) = current {
             // The next block comes from the disk while this one is parsed.
             let (next, parsed) = rayon::join(|| blocks.advance(), || parse_block(&bytes, piece, &parse));
             for piece in parsed {
-                account.lines += piece.lines;
+                place.account.lines += piece.lines;
                 for (line, why) in piece.malformed {
-                    self.malformed(&mut account, path, number + line, why)?;
+                    self.malformed(&mut place.account, path, place.lines + line, why)?;
                 }
-                piece.kept.into_iter().for_each(&mut keep);
-                number += piece.numbers;
+                piece.kept.into_iter().for_each(|kept| keep(log, kept));
+                place.lines += piece.numbers;
             }
-            read += bytes.len() as u64;
-            self.options.control.at(path, read.min(size), size)?;
+            place.bytes = end;
+            if let Some(saving) = &mut saving {
+                let shown = &self.report.malformed_first[first_shown..];
+                saving.save(log, end >= size, || Place {
+                    account: place.account.clone(),
+                    shown: shown.to_vec(),
+                    ..place
+                })?;
+            }
+            self.options.control.at(path, end.min(size), size)?;
             current = next?;
         }
-        self.close(account, path)
+        self.close(place.account, path)
     }
 
     fn malformed(&mut self, account: &mut Account, path: &Path, line: u64, why: String) -> Result<()> {
@@ -136,6 +178,12 @@ fn with_nulls<T>(line: &[u8], mut take: impl FnMut(&[u8]) -> Result<T, String>) 
     })
 }
 
+/// Whole lines, and where in the file they end.
+struct Bytes {
+    bytes: Vec<u8>,
+    end: u64,
+}
+
 /// A file in blocks of whole lines.
 struct Blocks {
     path: PathBuf,
@@ -143,19 +191,21 @@ struct Blocks {
     size: usize,
     /// The beginning of a line whose end is still to be read.
     rest: Vec<u8>,
-    /// Lines in the blocks so far.
+    /// Lines and bytes in the blocks so far.
     lines: u64,
-    begun: bool,
+    end: u64,
 }
 
 impl Blocks {
-    fn open(path: &Path, size: usize) -> Result<Blocks> {
-        let file = File::open(path).map_err(Error::io(path, "opening"))?;
-        Ok(Blocks { path: path.into(), file, size, rest: Vec::new(), lines: 0, begun: false })
+    /// From a place on.
+    fn open(path: &Path, size: usize, place: &Place) -> Result<Blocks> {
+        let mut file = File::open(path).map_err(Error::io(path, "opening"))?;
+        file.seek(SeekFrom::Start(place.bytes)).map_err(Error::io(path, "reading"))?;
+        Ok(Blocks { path: path.into(), file, size, rest: Vec::new(), lines: place.lines, end: place.bytes })
     }
 
     /// The next block, without the mark of byte order that the file may begin with. None at the end.
-    fn advance(&mut self) -> Result<Option<Vec<u8>>> {
+    fn advance(&mut self) -> Result<Option<Bytes>> {
         let mut bytes = Vec::with_capacity(self.rest.len() + self.size);
         bytes.append(&mut self.rest);
         loop {
@@ -173,10 +223,12 @@ impl Blocks {
                 continue;
             }
             self.lines += bytes.iter().filter(|&&b| b == b'\n').count() as u64;
-            if !std::mem::replace(&mut self.begun, true) && bytes.starts_with(b"\xEF\xBB\xBF") {
+            let begin = self.end;
+            self.end += bytes.len() as u64;
+            if begin == 0 && bytes.starts_with(b"\xEF\xBB\xBF") {
                 bytes.drain(..3);
             }
-            return Ok((!bytes.is_empty()).then_some(bytes));
+            return Ok((!bytes.is_empty()).then_some(Bytes { bytes, end: self.end }));
         }
     }
 }
@@ -225,8 +277,12 @@ fn parse_piece<T>(bytes: &[u8], parse: &impl Fn(&[u8]) -> Result<T, String>) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Control;
     use super::super::raw::RawOptions;
+    use super::super::resume::Saved;
     use super::*;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     /// Both ways of reading see the same lines, wherever blocks and pieces end.
     #[test]
@@ -258,7 +314,9 @@ mod tests {
                 for piece in [1, 5, 64] {
                     let mut raw = RawFolder::open(dir.path(), &options, "test").unwrap();
                     let mut many = vec![];
-                    let lines = raw.parsed_by(&path, (block, piece), parse, |kept| many.push(kept)).unwrap();
+                    let lines = raw
+                        .parsed_by(&path, (block, piece), parse, &mut (), |_, kept| many.push(kept))
+                        .unwrap();
                     let found = (lines, many, raw.report.malformed, raw.report.malformed_first);
                     assert_eq!(found, expected, "{text:?} in blocks of {block} and pieces of {piece}");
                 }
@@ -266,8 +324,74 @@ mod tests {
             let strict = RawOptions { strict: true, ..Default::default() };
             let mut raw = RawFolder::open(dir.path(), &strict, "test").unwrap();
             let one = raw.lines(&path, |_, line| parse(line).map(drop)).map_err(|e| e.to_string());
-            let many = raw.parsed_by(&path, (3, 2), parse, drop).map_err(|e| e.to_string());
+            let many =
+                raw.parsed_by(&path, (3, 2), parse, &mut (), |_, kept| drop(kept)).map_err(|e| e.to_string());
             assert_eq!(one, many, "{text:?}");
         }
+    }
+
+    /// The numbers of a file's lines.
+    #[derive(Default)]
+    struct Numbers(Vec<u64>);
+
+    impl Resumable for Numbers {
+        fn save(&self) -> Option<Saved> {
+            Some(Saved { counts: self.0.clone(), rows: vec![7], bits: vec![] })
+        }
+
+        fn restore(&mut self, saved: Saved) -> Option<()> {
+            self.0 = saved.counts;
+            (saved.rows == [7]).then_some(())
+        }
+    }
+
+    /// From every place where it was saved, the reading goes on to the same end; and from what is damaged or of other files
+    /// it does not go on at all.
+    #[test]
+    fn a_reading_goes_on_from_where_it_was_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, journal) = (dir.path().join("source"), dir.path().join("journal"));
+        std::fs::create_dir(&source).unwrap();
+        let path = source.join("log");
+        std::fs::write(&path, "\u{feff}1\n2\nbad\n\n33\nworse\n4\n5\nbad").unwrap();
+        let parse = |line: &[u8]| {
+            let text = std::str::from_utf8(line).unwrap();
+            text.parse::<u64>().map_err(|_| format!("'{text}' is no number"))
+        };
+        let read = |control: Control| {
+            let options = RawOptions { malformed_share: 1.0, control, ..Default::default() };
+            let mut raw = RawFolder::open(&source, &options, "test").unwrap();
+            let mut log = Numbers::default();
+            let lines = raw.parsed_by(&path, (4, 2), parse, &mut log, |log, n| log.0.push(n)).unwrap();
+            let report = raw.report;
+            ((lines, log.0, report.malformed, report.malformed_first), report.notes)
+        };
+        let every = |seconds: u64| Control::default().saving(journal.clone(), Duration::from_secs(seconds));
+        let saved = journal.join("log.read");
+        let (expected, notes) = read(Control::default());
+        assert_eq!((expected.0, &expected.1[..], expected.2, notes.len()), (8, &[1, 2, 33, 4, 5][..], 3, 0));
+        let places: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let (seen, file) = (places.clone(), saved.clone());
+        let control =
+            every(0).telling(move |_, _, _| seen.lock().unwrap().push(std::fs::read(&file).unwrap()));
+        assert_eq!(read(control).0, expected);
+        let places = std::mem::take(&mut *places.lock().unwrap());
+        assert!(places.len() > 3, "{}", places.len());
+        for place in &places {
+            std::fs::write(&saved, place).unwrap();
+            let (found, notes) = read(every(1000));
+            assert_eq!(found, expected);
+            assert!(notes[0].starts_with("log: went on at "), "{notes:?}");
+        }
+        for at in 0..places[1].len() {
+            let mut bad = places[1].clone();
+            bad[at] ^= 1;
+            std::fs::remove_file(&saved).unwrap();
+            std::fs::write(&saved, bad).unwrap();
+            assert_eq!(read(every(1000)), (expected.clone(), vec![]), "byte {at}");
+        }
+        std::fs::write(&saved, &places[1]).unwrap();
+        std::fs::write(source.join("other"), "").unwrap();
+        assert_eq!(read(every(1000)), (expected, vec![]));
     }
 }

@@ -137,11 +137,14 @@ fn absolute(dir: &Path) -> Result<PathBuf> {
 
 /// A hidden name next to `dir`, of this process only.
 fn sibling(dir: &Path, purpose: &str) -> Result<PathBuf> {
+    beside(dir, &format!("{purpose}-{}", std::process::id()))
+}
+
+/// A hidden name next to `dir`.
+pub(crate) fn beside(dir: &Path, purpose: &str) -> Result<PathBuf> {
     let full = absolute(dir)?;
     match (full.parent(), full.file_name()) {
-        (Some(parent), Some(name)) => {
-            Ok(parent.join(format!(".{}.{purpose}-{}", name.to_string_lossy(), std::process::id())))
-        }
+        (Some(parent), Some(name)) => Ok(parent.join(format!(".{}.{purpose}", name.to_string_lossy()))),
         _ => Err(Error::data(dir, None, "cannot be an output folder", "name a new folder")),
     }
 }

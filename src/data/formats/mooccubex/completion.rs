@@ -3,8 +3,8 @@
 use super::courses::Courses;
 use crate::Result;
 use crate::data::Interactions;
-use crate::data::formats::completed::{Completed, Tally};
-use crate::data::formats::coverage::{Coverage, Items};
+use crate::data::formats::completed::{Completed, Log};
+use crate::data::formats::coverage::Items;
 use crate::data::formats::raw::{RawFolder, RawOptions, json, number, pair, require_number};
 use crate::data::formats::text::lossy;
 use serde::Deserialize;
@@ -70,9 +70,7 @@ fn read_watched(
     if videos.is_empty() {
         return Ok(());
     }
-    let mut coverage = Coverage::new(&videos, interactions);
-    let mut tally = Tally::default();
-    let (mut segments, mut unsound) = (0u64, 0u64);
+    let mut log = Log::new(&videos, interactions);
     let parse = |line: &[u8]| {
         let line: WatchLine = json(line)?;
         let learner = learners.get(&require_number(line.user_id, "U_")?).copied();
@@ -87,19 +85,20 @@ fn read_watched(
         }
         Ok((learner, places, all, bad))
     };
-    let lines = raw.parsed(&path, parse, |(learner, places, all, bad)| {
-        segments += all;
-        unsound += bad;
-        places.into_iter().for_each(|place| tally.reach(&mut coverage, learner, place));
+    let lines = raw.log(&path, parse, &mut log, |log, (learner, places, all, bad)| {
+        log.counted[0] += all;
+        log.counted[1] += bad;
+        places.into_iter().for_each(|place| log.reach(learner, place));
     })?;
+    let [segments, unsound] = log.counted;
     raw.count("learners in user-video.json", lines, 310_360);
     if unsound > 0 {
         raw.note(format!(
             "{WATCHED}: {unsound} of {segments} segments end before they start or after {LONGEST} s, and do not count"
         ));
     }
-    tally.note(raw, WATCHED, "videos watched");
-    completed.mark(raw, &coverage, "videos");
+    log.end(raw, WATCHED, "videos watched");
+    completed.mark(raw, &log.coverage, "videos");
     Ok(())
 }
 
@@ -119,16 +118,15 @@ fn read_answered(
 ) -> Result<()> {
     let (path, problems) = (raw.find(ANSWERED), problems(raw, courses)?);
     let (Some(path), false) = (path, problems.is_empty()) else { return Ok(()) };
-    let mut coverage = Coverage::new(&problems, interactions);
-    let mut tally = Tally::default();
+    let mut log = Log::new(&problems, interactions);
     let parse = |line: &[u8]| {
         let line: AnswerLine = json(line)?;
         let learner = learners.get(&require_number(line.user_id, "U_")?).copied();
         Ok((learner, number(line.problem_id, "Pm_").and_then(|problem| problems.place(problem))))
     };
-    raw.parsed(&path, parse, |(learner, place)| tally.reach(&mut coverage, learner, place))?;
-    tally.note(raw, ANSWERED, "answers");
-    completed.mark(raw, &coverage, "problems");
+    raw.log(&path, parse, &mut log, |log, (learner, place)| log.reach(learner, place))?;
+    log.end(raw, ANSWERED, "answers");
+    completed.mark(raw, &log.coverage, "problems");
     Ok(())
 }
 
