@@ -172,7 +172,7 @@ impl<T: Store> Buffer<T> {
     /// NaN, so that an output that is not written in full shows.
     pub fn stale(len: usize) -> Self {
         let buffer = Self::zeros(len);
-        buffer.block.get_or_init(|| buffer.stale_block());
+        buffer.block.get_or_init(|| buffer.stale_block().0);
         buffer
     }
 
@@ -185,7 +185,7 @@ impl<T: Store> Buffer<T> {
     /// runs them, depends on sizes.
     pub fn scratch(len: usize) -> Self {
         let buffer = Buffer { block: OnceLock::new(), len, label: None, of: PhantomData };
-        buffer.block.get_or_init(|| buffer.stale_block());
+        buffer.block.get_or_init(|| buffer.stale_block().0);
         buffer
     }
 
@@ -197,8 +197,10 @@ impl<T: Store> Buffer<T> {
 
     fn block(&self) -> &Block {
         let (block, _) = self.block.get_or_init(|| {
-            let mut own = self.stale_block();
-            own.0.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
+            let (mut own, zero) = self.stale_block();
+            if !zero {
+                own.0.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
+            }
             own
         });
         block
@@ -217,7 +219,7 @@ impl<T: Store> Buffer<T> {
     /// the caller writes them all.
     pub fn overwrite(&mut self) -> (&mut [T], bool) {
         let fresh = self.block.get().is_none();
-        self.block.get_or_init(|| self.stale_block());
+        self.block.get_or_init(|| self.stale_block().0);
         let block = self.block.get_mut().map_or(&mut [][..], |(block, _)| block.as_mut_slice());
         (&mut block[..self.len], fresh)
     }
@@ -227,18 +229,22 @@ impl<T: Store> Buffer<T> {
         self.block.get().is_none()
     }
 
-    fn stale_block(&self) -> (Block, Held) {
+    /// A block, and whether it is known to be all zeros: one from the system is. It has no memory before it is written,
+    /// which threads then do for the parts that they work on, instead of one thread for gigabytes.
+    fn stale_block(&self) -> ((Block, Held), bool) {
         let words = words::<T>(self.len);
         let (old, freed) = match words < SMALL {
             true => (None, vec![]),
             false => POOL.lock().map(|mut pool| pool.take(words)).unwrap_or_default(),
         };
         drop(freed);
+        let fresh = old.is_none();
         let mut block = old.unwrap_or_else(|| Block::new(words));
         if cfg!(debug_assertions) {
             block.as_mut_slice().fill(T::NAN);
         }
-        (block, Held::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref()))
+        let held = Held::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref());
+        ((block, held), fresh && !cfg!(debug_assertions))
     }
 }
 

@@ -100,9 +100,9 @@ impl RawFolder<'_> {
         if let Some(saved) = saving.as_ref().and_then(|saving| saving.load::<Place>(log)) {
             place = saved;
             self.report.malformed_first.append(&mut place.shown);
-            let (file, share) =
-                (path.strip_prefix(self.folder).unwrap_or(path), place.bytes as f64 / size as f64);
-            self.note(format!("{}: went on at {}, where it was interrupted", file.display(), percent(share)));
+            let file = path.strip_prefix(self.folder).unwrap_or(path).display();
+            let share = 100.0 * place.bytes as f64 / size.max(1) as f64;
+            self.note(format!("{file}: went on at {share:.1} %, where it had been cut off"));
         }
         let mut blocks = Blocks::open(path, block, &place)?;
         let mut current = blocks.advance()?;
