@@ -292,6 +292,8 @@ fn read_damaged(values: &[u8]) {
                 "user-video.json",
                 br#"{"user_id":"U_1","seq":[{"video_id":"V_1","segment":[{"start_point":1,"end_point":2.5}]}]}"#,
             ),
+            ("concept-course.txt", b"K_a_m\tC_5\nK_b_m\tC_5\n"),
+            ("cs.json", br#"{"c1":"a","c2":"b","ground_truth":1}"#),
             ("exercise-problem.txt", b"Ex_1\tPm_1\n"),
             ("user-problem.json", br#"{"log_id":"1_1","problem_id":"Pm_1","user_id":"U_1"}"#),
         ],

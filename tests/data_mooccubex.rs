@@ -49,7 +49,7 @@ const FIELDS: &str = r#"{"course_id":584313,"course_name":"x","field":["历史�
 {"course_id":888,"course_name":"in no other file","field":["法学"]}
 "#;
 
-const RELATIONS: [(&str, &str); 7] = [
+const RELATIONS: [(&str, &str); 10] = [
     ("relations/course-field.json", FIELDS),
     ("relations/course-school.txt", "C_584313\tS_1\r\nC_597214\tS_1\r\nC_888\tS_2\r\n"),
     ("relations/course-teacher.txt", "C_584313\tT_1\nC_584313\tT_2\nC_584313\tT_1\n"),
@@ -66,6 +66,9 @@ const RELATIONS: [(&str, &str); 7] = [
         "{\"id\":\"T_2\",\"name\":\" Zhang \",\"about\":\"\"}\n{\"id\":\"T_1\",\"name\":null}\n",
     ),
     ("entities/concept.json", "{\"id\":\"K_三朝_历史学\",\"name\":\"三朝\",\"context\":[]}\n"),
+    ("prerequisites/psy.json", ""),
+    ("prerequisites/math.json", "{\"c1\":\"三朝\",\"c2\":\"linear map\",\"ground_truth\":1}\n"),
+    ("prerequisites/cs.json", ""),
 ];
 
 struct Case {
@@ -227,6 +230,46 @@ fn the_knowledge_graph() {
     says(&report, "course-school.txt: 1 lines name a course");
 }
 
+/// Pairs are of names; the ids that courses have tell the fields. 集合 is in two fields, 映射 in both, 图 in one.
+#[test]
+fn prerequisites_are_between_concepts_of_one_field() {
+    let concepts = "K_集合_数学\tC_584313\nK_集合_计算机\tC_584313\nK_映射_数学\tC_597214\nK_映射_计算机\tC_597214\n\
+                    K_图_计算机\tC_597214\nK_under_score_数学\tC_597214\n";
+    let cs = r#"{"c1":"集合","c2":"映射","ground_truth":1,"text_predict":[0.03,0.97],"graph_predict":[NaN,NaN]}
+{"c1":"映射","c2":"图","ground_truth":1}
+{"c1":"映射","c2":"图","ground_truth":1.0}
+{"c1":"图","c2":"集合","ground_truth":0,"text_predict":[],"graph_predict":[]}
+{"c1":"图","c2":"集合","ground_truth":null}
+{"c1":"图","c2":"集合"}
+{"c1":"图","c2":"图","ground_truth":1}
+{"c1":"三朝","c2":"图","ground_truth":1}
+"#;
+    let math = "{\"c1\":\"under_score\",\"c2\":\"\\u96c6\\u5408\",\"ground_truth\":1}\n";
+    let files = [
+        ("entities/user.json", USERS),
+        ("entities/course.json", COURSES),
+        ("relations/concept-course.txt", concepts),
+        ("prerequisites/cs.json", cs),
+        ("math.json", math),
+    ];
+    let (data, report) = Case::new(&files).read(RawOptions::default());
+    let name = |entity: u32| &data.entity_names[entity as usize];
+    let relation = data.relation_names.find("prerequisite").unwrap();
+    let mut found: Vec<_> =
+        data.triples.iter().filter(|t| t[1] == relation).map(|t| (name(t[0]), name(t[2]))).collect();
+    found.sort();
+    let expected = [
+        ("K_图_计算机", "K_映射_计算机"),
+        ("K_映射_数学", "K_集合_数学"),
+        ("K_映射_计算机", "K_集合_计算机"),
+        ("K_集合_数学", "K_under_score_数学"),
+    ];
+    assert_eq!(found, expected);
+    says(&report, "prerequisites/cs.json: 5 of 8 pairs are prerequisites, 2 of them not of two concepts");
+    says(&report, "prerequisites/math.json: 1 of 1 pairs are prerequisites, 0 of them");
+    assert!(report.missing.contains(&"prerequisites/psy.json".to_string()));
+}
+
 #[test]
 fn counts_stand_beside_the_published_ones() {
     let (_, report) = Case::whole().read(RawOptions::default());
@@ -247,7 +290,7 @@ fn only_user_json_must_be_there() {
     assert_eq!(data.entity_names, ["C_597214", "C_584313", "C_777"]);
     assert!(data.labels.is_empty() && data.triples.is_empty());
     assert_eq!(report.files, ["entities/user.json"]);
-    assert_eq!(report.missing.len(), 11, "{:?}", report.missing);
+    assert_eq!(report.missing.len(), 14, "{:?}", report.missing);
     says(&report, "optional files that are not there: entities/course.json, relations/course-field.json");
     let case = Case::new(&[("entities/course.json", COURSES)]);
     let source = case.dir.path().join("raw");
@@ -367,6 +410,8 @@ fn malformed_lines_of_every_other_file() {
             "expected a borrowed string",
         ),
         ("entities/school.json", "{\"id\":\"T_1\",\"name\":\"x\"}", "'T_1' does not begin with S_"),
+        ("prerequisites/cs.json", "{\"c1\":\"x\",\"ground_truth\":1}", "missing field `c2`"),
+        ("prerequisites/psy.json", "{\"c1\":\"x\",\"c2\":\"y\",\"ground_truth\":\"1\"}", "expected f64"),
     ];
     for (file, text, words) in bad {
         let case = Case::whole();

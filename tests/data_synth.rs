@@ -298,6 +298,11 @@ fn check_raw(recipe: &Recipe, quirks: &[&str]) {
     ] {
         assert!(report.notes.iter().any(|note| note.contains(&words)), "{words}: {:#?}", report.notes);
     }
+    let left_out = report.notes.iter().filter(|note| note.starts_with("prerequisites/")).map(|note| {
+        let before = note.split(" of them").next().unwrap();
+        before.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    assert_eq!(left_out.sum::<u64>(), quirk("prerequisites_of_unknown_concepts"), "{:#?}", report.notes);
 }
 
 #[test]
@@ -309,7 +314,14 @@ fn raw_files_read_back_as_they_were_meant() {
         log_share: 0.4,
         ..Recipe::preset(Preset::MoocCubeX, 1)
     };
-    let always = ["courses_without_resources", "resources_repeated", "nan_scores", "nan_start_points"];
+    let always = [
+        "nan_predictions",
+        "prerequisites_of_unknown_concepts",
+        "courses_without_resources",
+        "resources_repeated",
+        "nan_scores",
+        "nan_start_points",
+    ];
     check_raw(&small, &always);
     // Long enough for malformed lines in user.json, and for learners with two lines.
     let larger = Recipe { learners: 3_100, courses: 40, enrolments: 9_000, log_share: 0.05, ..small };
@@ -337,7 +349,7 @@ fn raw_files_do_not_depend_on_the_threads() {
         files(dir.path())
     };
     let one = on(1);
-    assert_eq!(one.len(), 13);
+    assert_eq!(one.len(), 16);
     assert!(one == on(2));
     // What lies there is replaced only where this command wrote it.
     let dir = tempfile::tempdir().unwrap();

@@ -57,7 +57,7 @@ impl Graph {
         entity
     }
 
-    /// Adds a relation of (course, entity) pairs, sorted and without repetitions; nothing where there is no pair.
+    /// Adds a relation of (head, tail) pairs, sorted and without repetitions; nothing where there is no pair.
     pub fn relate(&mut self, relation: &str, mut pairs: Vec<(u32, u32)>) {
         pairs.sort_unstable();
         pairs.dedup();
@@ -66,18 +66,19 @@ impl Graph {
         }
         let number = self.relation_names.len() as u32;
         self.relation_names.push(relation.into());
-        self.triples.extend(pairs.into_iter().map(|(course, entity)| [course, number, entity]));
+        self.triples.extend(pairs.into_iter().map(|(head, tail)| [head, number, tail]));
     }
 
-    /// Adds the triples of a table and the names of its entities.
+    /// Adds the triples of a table and the names of its entities; answers these by their ids.
     pub fn read(
         &mut self,
         raw: &mut RawFolder,
         table: &Table,
         course: impl Fn(&str) -> Course,
-    ) -> Result<()> {
+    ) -> Result<HashMap<String, u32>> {
         let known = self.read_pairs(raw, table, course)?;
-        self.read_names(raw, table, &known)
+        self.read_names(raw, table, &known)?;
+        Ok(known)
     }
 
     /// The triples of a table; answers its entities by their ids.

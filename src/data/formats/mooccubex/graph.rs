@@ -1,6 +1,7 @@
-//! The knowledge graph: fields, schools, teachers and concepts of the courses.
+//! The knowledge graph: fields, schools, teachers and concepts of the courses, and which concept comes before which.
 
 use super::courses::Courses;
+use super::prerequisites;
 use crate::Result;
 use crate::data::formats::raw::{RawFolder, json, number};
 use crate::data::formats::relations::{Course, Graph, Table, note_unknown};
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 const FIELDS: &str = "relations/course-field.json";
 
 /// The lines of schools and teachers are those of one copy.
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 2] = [
     Table {
         relation: "school",
         file: "relations/course-school.txt",
@@ -27,15 +28,16 @@ const TABLES: [Table; 3] = [
         entities: "entities/teacher.json",
         published: Some([13_312, 17_018]),
     },
-    Table {
-        relation: "concept",
-        file: "relations/concept-course.txt",
-        course: 1,
-        prefix: "K_",
-        entities: "entities/concept.json",
-        published: Some([406_777, 637_572]),
-    },
 ];
+
+const CONCEPTS: Table = Table {
+    relation: "concept",
+    file: "relations/concept-course.txt",
+    course: 1,
+    prefix: "K_",
+    entities: "entities/concept.json",
+    published: Some([406_777, 637_572]),
+};
 
 pub(super) fn read(raw: &mut RawFolder, courses: &Courses) -> Result<Graph> {
     let mut graph = Graph::new(courses.names.clone());
@@ -47,6 +49,8 @@ pub(super) fn read(raw: &mut RawFolder, courses: &Courses) -> Result<Graph> {
     for table in &TABLES {
         graph.read(raw, table, course)?;
     }
+    let concepts = graph.read(raw, &CONCEPTS, course)?;
+    prerequisites::read(raw, &mut graph, &concepts)?;
     Ok(graph)
 }
 

@@ -8,6 +8,7 @@ mod completion;
 mod courses;
 mod graph;
 mod learners;
+mod prerequisites;
 
 use super::raw::{RawFolder, RawOptions};
 use super::{Loaded, checked, folder_name};

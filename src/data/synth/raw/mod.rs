@@ -33,7 +33,7 @@ const GROUP: usize = 16;
 /// Writes the folder, all of it or nothing.
 pub(super) fn write(recipe: &Recipe, plan: &Plan, out: &Path, force: bool) -> Result<Expected> {
     write_folder(out, force, EXPECTED, |path| {
-        for folder in ["entities", "relations"] {
+        for folder in ["entities", "relations", "prerequisites"] {
             let folder = path.join(folder);
             fs::create_dir(&folder).map_err(Error::io(&folder, "creating"))?;
         }

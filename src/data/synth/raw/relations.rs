@@ -1,4 +1,5 @@
-//! What connects courses with fields, schools, teachers, concepts and problems, and the names of those.
+//! What connects courses with fields, schools, teachers, concepts and problems, concepts with concepts, and the names of
+//! those.
 
 use super::lines::Lines;
 use super::words::field as field_name;
@@ -51,7 +52,8 @@ pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, tak
     fields(folder, plan, catalogue, &known)?;
     schools(folder, plan, catalogue, &known)?;
     teachers(folder, plan, catalogue, &known)?;
-    concepts(folder, plan, catalogue, &known)?;
+    let linked = concepts(folder, plan, catalogue, &known)?;
+    prerequisites(folder, plan, &linked)?;
     exercises(folder, catalogue)
 }
 
@@ -161,17 +163,23 @@ fn teachers(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bo
     folder.put("entities/teacher.json", &out)
 }
 
-/// Writes K_ and the name of a concept: four letters and its field, both of which belong to the id.
+/// Writes K_ and the name of a concept: five letters and its field, both of which belong to the id.
 fn concept(out: &mut Lines, concept: u32, field: &str) {
-    // Multiplying by an odd number gives every number below 2^30 another one.
-    let scattered = concept.wrapping_mul(0x9E37_79B1) as usize;
     out.text("K_");
-    (0..5).for_each(|k| out.letter(scattered >> (6 * k)));
+    letters(out, concept);
     out.text("_").text(field);
 }
 
-/// Links with a header, as one copy has it; every concept has a line, also those without a link.
-fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+/// The name of a concept.
+fn letters(out: &mut Lines, concept: u32) {
+    // Multiplying by an odd number gives every number below 2^30 another one.
+    let scattered = concept.wrapping_mul(0x9E37_79B1) as usize;
+    (0..5).for_each(|k| out.letter(scattered >> (6 * k)));
+}
+
+/// Links with a header, as one copy has it; every concept has a line, also those without a link. Gives the concepts of
+/// known courses.
+fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<Vec<u32>> {
     let world = &plan.world;
     let names: Vec<String> = (0..world.field_courses.len()).map(field_name).collect();
     let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
@@ -189,6 +197,9 @@ fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bo
     folder.expected.quirk("concepts_of_unknown_courses", pairs.unknown);
     folder.expected.found.insert("lines of concept-course.txt", out.lines - 1);
     folder.put("relations/concept-course.txt", &out)?;
+    let mut linked: Vec<u32> = pairs.pairs.iter().map(|&(_, k)| k).collect();
+    linked.sort_unstable();
+    linked.dedup();
     relate(folder, "concept", pairs.pairs);
     let count = world.counts.concepts;
     let blocks: Vec<usize> = (0..count.div_ceil(BLOCK)).collect();
@@ -211,6 +222,68 @@ fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bo
     folder.stream("entities/concept.json", &blocks, make, |()| ())?;
     let lines = folder.expected.lines("entities/concept.json");
     folder.expected.found.insert("entities in concept.json", lines);
+    Ok(linked)
+}
+
+/// Disciplines whose concepts people went through. Few courses may have none of them.
+const ANNOTATED: [(&str, &str); 3] = [
+    ("prerequisites/psy.json", "心理学"),
+    ("prerequisites/math.json", "数学"),
+    ("prerequisites/cs.json", "计算机科学与技术"),
+];
+
+/// Pairs of concepts of a discipline, each with eight others: the one that follows it builds on it, but for every fourth.
+/// Models that had nothing to say predicted NaN, and some concepts are of no course.
+fn prerequisites(folder: &mut Folder, plan: &Plan, linked: &[u32]) -> Result<()> {
+    const PAIRED: usize = 8;
+    let world = &plan.world;
+    let (mut triples, mut nan, mut unknown) = (0, 0, 0);
+    for (k, (file, discipline)) in ANNOTATED.into_iter().enumerate() {
+        let fields = world.field_courses.len();
+        let field = (0..fields).find(|&field| field_name(field) == discipline).unwrap_or(k);
+        let own: Vec<u32> = linked.iter().copied().filter(|&k| world.field_of_concept(k) == field).collect();
+        let mut draws = Draws::new(plan.seed, ENTITY + 4, k as u64);
+        let mut out = Lines::default();
+        let mut line = |before: u32, after: u32, true_pair: bool| {
+            out.text(r#"{"c1":""#);
+            letters(&mut out, before);
+            out.text(r#"","c2":""#);
+            letters(&mut out, after);
+            out.text(r#"","ground_truth":"#).number(true_pair as u64).text(r#","text_predict":["#);
+            match draws.below(50) {
+                0 => {
+                    nan += 1;
+                    out.text("NaN,NaN");
+                }
+                _ => {
+                    out.tenths(draws.below(10) as u64).text(",").tenths(draws.below(10) as u64);
+                }
+            }
+            out.text(r#"],"graph_predict":[0.5,0.5]}"#).end(r#"{"c1":"天","ground_truth":1}"#);
+        };
+        for (at, &before) in own.iter().enumerate() {
+            for (step, &after) in own[at + 1..].iter().take(PAIRED).enumerate() {
+                let true_pair = step == 0 && at % 4 != 3;
+                line(before, after, true_pair);
+                triples += true_pair as u64;
+            }
+        }
+        // No concept has such a number.
+        let strange = world.counts.concepts as u32;
+        for after in own.iter().take(1 + own.len() / 100) {
+            line(strange, *after, true);
+            unknown += 1;
+        }
+        folder.put(file, &out)?;
+    }
+    folder.expected.quirk("nan_predictions", nan);
+    folder.expected.quirk("prerequisites_of_unknown_concepts", unknown);
+    let counts = &mut folder.expected.counts;
+    counts.relations += (triples > 0) as u64;
+    counts.triples += triples;
+    if triples > 0 {
+        counts.triples_by_relation.insert("prerequisite", triples);
+    }
     Ok(())
 }
 

@@ -1,0 +1,70 @@
+//! `prerequisites/*.json`: pairs of concepts by their names, and whether people found that the first comes before the
+//! second. What models predicted stands in the same lines and is passed over.
+//!
+//! The names have no field, which belongs to the id of a concept (`K_name_field`); each file is of one discipline, so a pair
+//! is of concepts of one field.
+
+use crate::Result;
+use crate::data::formats::raw::{RawFolder, json};
+use crate::data::formats::relations::Graph;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+const FILES: [&str; 3] = ["prerequisites/psy.json", "prerequisites/math.json", "prerequisites/cs.json"];
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    /// What comes first.
+    #[serde(borrow)]
+    c1: Cow<'a, str>,
+    #[serde(borrow)]
+    c2: Cow<'a, str>,
+    /// 1 or 0.
+    ground_truth: Option<f64>,
+}
+
+/// Adds (concept, prerequisite, concept that comes before it) for each pair that people confirmed. `concepts` are those of
+/// the courses, by their ids.
+pub(super) fn read(raw: &mut RawFolder, graph: &mut Graph, concepts: &HashMap<String, u32>) -> Result<()> {
+    let mut named: HashMap<&str, Vec<(&str, u32)>> = HashMap::new();
+    for (id, &entity) in concepts {
+        let name_and_field = id.strip_prefix("K_").and_then(|id| id.rsplit_once('_'));
+        if let Some((name, field)) = name_and_field {
+            named.entry(name).or_default().push((field, entity));
+        }
+    }
+    let of = |name: &str| named.get(name).map_or(&[][..], Vec::as_slice);
+    let mut pairs = Vec::new();
+    for file in FILES {
+        let Some(path) = raw.find(file) else { continue };
+        let parse = |line: &[u8]| {
+            let line: Line = json(line)?;
+            if line.ground_truth != Some(1.0) {
+                return Ok(None);
+            }
+            let mut found = vec![];
+            for &(field, after) in of(&line.c2) {
+                let before =
+                    of(&line.c1).iter().filter(|(other, before)| *other == field && *before != after);
+                found.extend(before.map(|&(_, before)| (after, before)));
+            }
+            Ok(Some(found))
+        };
+        let (mut confirmed, mut left_out) = (0u64, 0u64);
+        let lines = raw.parsed(&path, parse, |found| {
+            let Some(found) = found else { return };
+            confirmed += 1;
+            left_out += found.is_empty() as u64;
+            pairs.extend(found);
+        })?;
+        if lines > 0 {
+            raw.note(format!(
+                "{file}: {confirmed} of {lines} pairs are prerequisites, {left_out} of them not of two concepts that \
+                 courses have in one field, and left out"
+            ));
+        }
+    }
+    graph.relate("prerequisite", pairs);
+    Ok(())
+}
