@@ -293,11 +293,12 @@ const SPACE: &str = r#"
 fn a_search_finds_settings_and_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("space.toml"), SPACE).unwrap();
-    let search = |out: &str, trials: &str| {
+    let begun_at = |rung: &str, out: &str, trials: &str| {
         let first =
             ["search", "--model", "waa-ta", "--trials", trials, "--budget", "3", "--space", "space.toml"];
-        command(folder.path(), &first, &["--out", out])
+        command(folder.path(), &first, &["--out", out, "--first-rung", rung])
     };
+    let search = |out: &str, trials: &str| begun_at("1", out, trials);
     let (stdout, stderr) = succeed(&search("whole", "4").output().unwrap());
     assert!(stdout.contains("after 3 epochs") && stdout.contains("best.toml"), "{stdout}");
     assert!(stderr.contains("round 1: trial 3 after 1 epochs") && stderr.contains("round 2: "), "{stderr}");
@@ -311,6 +312,11 @@ fn a_search_finds_settings_and_survives_kills() {
     assert!(lines[1].starts_with("0,0,1,a,0.003,"), "the settings as they stand: {trials}");
     assert_eq!(lines.iter().filter(|line| line.split(',').nth(2) == Some("3")).count(), 1);
     refused(&search("whole", "5").output().unwrap(), 3, &["another search", "--out"]);
+    refused(&begun_at("2", "whole", "4").output().unwrap(), 3, &["another search", "--out"]);
+    refused(&begun_at("4", "late", "3").output().unwrap(), 2, &["--first-rung", "3 epochs of --budget"]);
+    // None of three is left behind before it had all epochs, where a third would have gone on from one.
+    let (_, stderr) = succeed(&begun_at("3", "late", "3").output().unwrap());
+    assert!(stderr.contains("round 1: trial 2 after 3 epochs") && !stderr.contains("round 2"), "{stderr}");
 
     let best = folder.path().join("whole/best.toml");
     let table: toml::Table = fs::read_to_string(&best).unwrap().parse().unwrap();

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// Searches the settings of one model by validation: random trials, the worse two thirds of which are left behind in each
 /// round. The test part is not looked at.
 ///
-/// The same command goes on where it was interrupted or killed. The epochs spent depend on --trials and --budget alone,
-/// so models searched alike had the same chance.
+/// The same command goes on where it was interrupted or killed. The epochs spent depend on --trials, --budget and
+/// --first-rung alone, so models searched alike had the same chance.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
@@ -30,6 +30,10 @@ pub struct Args {
     /// Epochs of the trials that stay to the end
     #[arg(long, value_name = "EPOCHS")]
     budget: u64,
+    /// Epochs that each trial is trained for before any is left behind. More than 1 where what is best in the end begins
+    /// slowly; as many as --budget is plain random search
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
+    first_rung: u64,
     /// Ranges of settings; data/search.toml where absent
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
@@ -80,6 +84,7 @@ pub fn run(args: Args) -> Result<()> {
         model: &args.model,
         trials: args.trials,
         budget: args.budget,
+        first_rung: args.first_rung,
         seed: args.seed,
         space: &space,
         base: &base,

@@ -35,6 +35,8 @@ pub struct Search<'a> {
     pub trials: usize,
     /// Epochs of the last rung.
     pub budget: u64,
+    /// Epochs of the first rung, at least.
+    pub first_rung: u64,
     /// Of the draws; the runs have the seed of their settings.
     pub seed: u64,
     pub space: &'a Space,
@@ -74,6 +76,8 @@ struct Asked {
     model: String,
     trials: usize,
     budget: u64,
+    #[serde(default = "one")]
+    first_rung: u64,
     seed: u64,
     data: String,
     data_fingerprint: String,
@@ -82,6 +86,10 @@ struct Asked {
     ranges: Vec<String>,
     /// Of the settings that the trials start from.
     settings_fingerprint: String,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// rung-R.json of a trial.
@@ -93,12 +101,13 @@ struct Ended {
     failed: Option<String>,
 }
 
-/// (trials, epochs) of each rung: a third of the trials goes on to three times the epochs, the last rung has all.
+/// (trials, epochs) of each rung: a third of the trials goes on to three times the epochs, the last rung has all, and the
+/// first at least `first`.
 ///
-/// `trials` and `budget` are at least 1. The sum of epochs depends on these two alone, not on the model.
-pub fn rungs(trials: usize, budget: u64) -> Vec<(usize, u64)> {
+/// All three are at least 1. The sum of epochs depends on them alone, not on the model.
+pub fn rungs(trials: usize, budget: u64, first: u64) -> Vec<(usize, u64)> {
     let mut last = 0;
-    while ETA.pow(last + 1) as u64 <= budget.min(trials as u64) {
+    while ETA.pow(last + 1) <= trials && budget / (ETA as u64).pow(last + 1) >= first {
         last += 1;
     }
     (0..=last).map(|i| (trials / ETA.pow(i), budget / (ETA as u64).pow(last - i))).collect()
@@ -112,12 +121,16 @@ impl Search<'_> {
                 return Err(Error::config(flag, "must be at least 1", "try --trials 9 --budget 9"));
             }
         }
+        if !(1..=self.budget).contains(&self.first_rung) {
+            let why = format!("must be from 1 to the {} epochs of --budget", self.budget);
+            return Err(Error::config("--first-rung", why, "1 leaves trials behind as early as can be"));
+        }
         let base = self.config(&BTreeMap::new())?;
         let trials = if self.space.ranges.is_empty() { 1 } else { self.trials };
         let points = (0..trials).map(|t| self.point(t, &base)).collect::<Result<Vec<_>>>()?;
         let _lock = files::lock(self.out, "search.toml")?;
         self.claim(&base)?;
-        let rungs = rungs(trials, self.budget);
+        let rungs = rungs(trials, self.budget, self.first_rung);
         let all: f64 = spent(&rungs);
         let mut alive: Vec<usize> = (0..trials).collect();
         let mut lines: Vec<Trial> = vec![];
@@ -211,6 +224,7 @@ impl Search<'_> {
             model: self.model.into(),
             trials: self.trials,
             budget: self.budget,
+            first_rung: self.first_rung,
             seed: self.seed,
             data: self.data.name.clone(),
             data_fingerprint: self.data.fingerprint(),
@@ -356,14 +370,18 @@ mod tests {
 
     #[test]
     fn rungs_triple_the_epochs_of_a_third() {
-        assert_eq!(rungs(9, 9), [(9, 1), (3, 3), (1, 9)]);
-        assert_eq!(rungs(20, 10), [(20, 1), (6, 3), (2, 10)]);
-        assert_eq!(rungs(1, 30), [(1, 30)]);
-        assert_eq!(rungs(2, 30), [(2, 30)]);
-        assert_eq!(rungs(100, 2), [(100, 2)]);
-        assert_eq!(rungs(3, 8), [(3, 2), (1, 8)]);
+        assert_eq!(rungs(9, 9, 1), [(9, 1), (3, 3), (1, 9)]);
+        assert_eq!(rungs(20, 10, 1), [(20, 1), (6, 3), (2, 10)]);
+        assert_eq!(rungs(1, 30, 1), [(1, 30)]);
+        assert_eq!(rungs(2, 30, 1), [(2, 30)]);
+        assert_eq!(rungs(100, 2, 1), [(100, 2)]);
+        assert_eq!(rungs(3, 8, 1), [(3, 2), (1, 8)]);
+        // None is left behind before it had so many epochs.
+        assert_eq!(rungs(9, 9, 2), [(9, 3), (3, 9)]);
+        assert_eq!(rungs(9, 9, 3), [(9, 3), (3, 9)]);
+        assert_eq!(rungs(9, 9, 9), [(9, 9)]);
         // Nine trials of one epoch, three that go on for two more, one for six more.
-        assert_eq!(spent(&rungs(9, 9)), 21.0);
+        assert_eq!(spent(&rungs(9, 9, 1)), 21.0);
     }
 
     #[test]
