@@ -103,7 +103,9 @@ fn play(
     work.ranked_history = [ranked.histories.course.len(), with];
     let mut stepper = Stepper::new(config)?;
     stepper.total_steps = 1;
-    for epoch in 0..2 {
+    // In a second epoch the optimizer's states of the triples are there from its first step on.
+    let epochs = config.train.epochs.clamp(1, 2);
+    for epoch in 1..=epochs {
         begin(stages, PHASES[1], &work);
         model.begin_epoch()?;
         stepper.begin_epoch();
@@ -121,7 +123,7 @@ fn play(
             }
         }
         rank(config, &*model, counts, &work, stages, PHASES[4])?;
-        if epoch == 1 {
+        if epoch == epochs {
             begin(stages, PHASES[5], &work);
             drop(stepper);
             restored(&mut *model)?;
