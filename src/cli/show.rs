@@ -20,7 +20,9 @@ pub fn line(text: &str) -> Result<()> {
 pub struct Meter {
     bar: Option<ProgressBar>,
     what: String,
-    started: Instant,
+    /// What was done when it was first told, and when: what is left is taken to go on as from there. Work that is taken up
+    /// again begins far on, and a first step is slower than the others.
+    first: Option<(u64, Instant)>,
     said: Instant,
 }
 
@@ -36,21 +38,29 @@ impl Meter {
             bar.set_prefix(what.clone());
             bar
         });
-        Meter { bar, what, started: Instant::now(), said: Instant::now() }
+        Meter { bar, what, first: None, said: Instant::now() }
     }
 
     pub fn at(&mut self, done: u64, of: u64, message: impl FnOnce() -> String) {
+        let begun = self.first.is_some();
+        let (first, since) = *self.first.get_or_insert_with(|| (done, Instant::now()));
         match &self.bar {
             Some(bar) => {
                 bar.set_length(of);
                 bar.set_position(done);
+                if !begun {
+                    bar.reset_eta();
+                }
                 bar.set_message(message());
             }
             None if self.said.elapsed() >= QUIET => {
                 self.said = Instant::now();
-                let left = self.started.elapsed().as_secs_f64() * (of.saturating_sub(done)) as f64
-                    / done.max(1) as f64;
-                eprintln!("{}: {done} of {of}, about {left:.0} s left {}", self.what, message());
+                let per_unit = since.elapsed().as_secs_f64() / done.saturating_sub(first) as f64;
+                let left = match per_unit.is_finite() {
+                    true => format!(", about {:.0} s left", per_unit * of.saturating_sub(done) as f64),
+                    false => String::new(),
+                };
+                eprintln!("{}: {done} of {of}{left} {}", self.what, message());
             }
             None => {}
         }
