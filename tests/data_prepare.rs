@@ -153,7 +153,11 @@ fn kills_leave_nothing_half_done() {
     for folder in [&abandoned, &own] {
         fs::create_dir(folder).unwrap();
     }
-    let saved = dir.path().join(".out.reading").exists();
+    let journal = fs::read_dir(dir.path().join(".out.reading"));
+    let saved = journal
+        .into_iter()
+        .flatten()
+        .any(|entry| entry.unwrap().path().extension().is_some_and(|e| e == "read"));
     let last = command(&out, &[]).stderr(Stdio::piped()).output().unwrap();
     assert!(last.status.success());
     went_on += String::from_utf8(last.stderr).unwrap().contains("went on at") as usize;

@@ -1,7 +1,6 @@
 //! `waata prepare`
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub struct Args {
     /// Keep so many learners, the first of the source: for a taste
     #[arg(long, value_name = "LEARNERS")]
     limit: Option<usize>,
-    /// Stop, without having written anything, where reading takes more memory than this (K, M and G are understood)
+    /// Stop where reading takes more memory than this (K, M and G are understood); no data set is written then
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
     /// Seconds after which it is saved again how far a long log has been read: after an interrupt the same command goes
@@ -157,7 +156,6 @@ pub fn run(args: Args) -> Result<()> {
     });
     meters.lock().unwrap_or_else(PoisonError::into_inner).end();
     let report = report?;
-    WRITTEN.store(true, Ordering::SeqCst);
     suggest_settings(&report)?;
     for warning in report.warnings() {
         eprintln!("note: {warning}");
@@ -204,14 +202,11 @@ impl Meters {
     }
 }
 
-/// Whether the data set is in its place.
-static WRITTEN: AtomicBool = AtomicBool::new(false);
-
 /// An interrupt while reading ends at once, for nothing half written stays; while writing, when the data set is whole.
 fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
         if !store::is_writing() {
-            match WRITTEN.load(Ordering::SeqCst) {
+            match store::has_written() {
                 true => eprintln!("\nwaata: interrupted: the data set is there"),
                 false => {
                     let next = "the same command begins anew, but for what was saved of long logs";

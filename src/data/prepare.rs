@@ -7,7 +7,6 @@ use super::stats::Counts;
 use super::store::{self, Provenance};
 use crate::{Error, Result};
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,12 +93,10 @@ pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
     if let Some(every) = options.save_every {
         raw.control = raw.control.saving(saved.clone(), every);
     }
-    let prepared = write_prepared(options, &raw);
-    // What has come to more memory than it may have goes on when it may have more; anything else wrong is in the files.
-    if !matches!(prepared, Err(Error::Memory { .. })) && saved.exists() {
-        fs::remove_dir_all(&saved).map_err(Error::io(&saved, "deleting"))?;
-    }
-    prepared
+    // After an error it stays: a disk that was full, or too little memory, is no reason to read all again.
+    let report = write_prepared(options, &raw)?;
+    formats::clear_saved(&saved);
+    Ok(report)
 }
 
 fn write_prepared(options: &PrepareOptions, raw: &RawOptions) -> Result<PrepareReport> {

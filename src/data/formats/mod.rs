@@ -22,6 +22,7 @@ pub(crate) mod time;
 mod write;
 
 pub use control::Control;
+pub(super) use resume::clear as clear_saved;
 pub use write::write;
 
 use super::Dataset;

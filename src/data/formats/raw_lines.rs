@@ -118,13 +118,14 @@ impl RawFolder<'_> {
                 place.lines += piece.numbers;
             }
             place.bytes = end;
-            if let Some(saving) = &mut saving {
+            if let Some(journal) = &mut saving {
                 let shown = &self.report.malformed_first[first_shown..];
-                saving.save(log, end >= size, || Place {
-                    account: place.account.clone(),
-                    shown: shown.to_vec(),
-                    ..place
-                })?;
+                let here = || Place { account: place.account.clone(), shown: shown.to_vec(), ..place };
+                if let Err(error) = journal.save(log, end >= size, here) {
+                    let said = error.to_string().replace('\n', ": ");
+                    self.note(format!("how far logs are read is no longer saved: {said}"));
+                    saving = None;
+                }
             }
             self.options.control.at(path, end.min(size), size)?;
             current = next?;
@@ -361,7 +362,7 @@ mod tests {
         let read = |control: Control| {
             let options = RawOptions { malformed_share: 1.0, control, ..Default::default() };
             let mut raw = RawFolder::open(&source, &options, "test").unwrap();
-            let mut log = Numbers::default();
+            let (path, mut log) = (raw.find("log").unwrap(), Numbers::default());
             let lines = raw.parsed_by(&path, (4, 2), parse, &mut log, |log, n| log.0.push(n)).unwrap();
             let report = raw.report;
             ((lines, log.0, report.malformed, report.malformed_first), report.notes)
@@ -391,7 +392,8 @@ mod tests {
             assert_eq!(read(every(1000)), (expected.clone(), vec![]), "byte {at}");
         }
         std::fs::write(&saved, &places[1]).unwrap();
-        std::fs::write(source.join("other"), "").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(read(every(1000)), (expected, vec![]));
     }
 }

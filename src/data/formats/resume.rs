@@ -17,9 +17,17 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use super::raw::RawFolder;
+use super::SourceReport;
+use super::raw::{RawFolder, locate};
 use crate::data::store::write_file;
 use crate::{Error, Result};
+
+/// Goes up when readers make something else of the same lines.
+const READING: u32 = 1;
+
+/// What names of files end in: of what was saved, and of what is being saved.
+const READ: &str = ".read";
+const NEW: &str = ".new";
 
 /// Where the readings of a data set are saved, and how often.
 #[derive(Clone, Debug)]
@@ -79,39 +87,39 @@ impl RawFolder<'_> {
     pub(super) fn saving(&self, log: &Path) -> Option<Saving> {
         let Journal { folder, every } = self.options.control.journal()?;
         let mut name = OsString::from(log.file_name()?);
-        name.push(".read");
+        name.push(READ);
         let (folder, every) = (folder.clone(), *every);
         let (file, source) = (folder.join(name), self.fingerprint().ok()?);
         Some(Saving { folder, file, every, source, last: Instant::now(), begun: Cell::new(false) })
     }
 
-    /// Of the program's version, the options, and the name, size and time of every file.
+    /// Of how files are read, the options, and the name, size and time of every file that was found so far: of all that
+    /// what is known of a log follows from.
     fn fingerprint(&self) -> std::io::Result<String> {
-        let mut files = vec![];
-        list(self.folder, 2, &mut files)?;
-        files.sort();
         let o = self.options;
         let asked = (o.completed_share.map(f64::to_bits), o.malformed_share.to_bits(), o.strict);
         let mut hash = XxHash3_64::new();
-        let format = &self.report.format;
-        hash.write(format!("{} {format} {asked:?} {files:?}", env!("CARGO_PKG_VERSION")).as_bytes());
+        let SourceReport { format, files, missing, .. } = &self.report;
+        hash.write(format!("{READING} {format} {asked:?} {missing:?}").as_bytes());
+        for file in files {
+            let Some(path) = locate(self.folder, file) else { continue };
+            let about = fs::metadata(path)?;
+            let time = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+            hash.write(format!("{file} {} {time}\n", about.len()).as_bytes());
+        }
         Ok(format!("{:016x}", hash.finish()))
     }
 }
 
-/// Files of a folder and `deep` levels of folders in it: their paths, sizes and times.
-fn list(folder: &Path, deep: usize, out: &mut Vec<(PathBuf, u64, u128)>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let about = fs::metadata(&path)?;
-        if about.is_file() {
-            let time = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-            out.push((path, about.len(), time));
-        } else if about.is_dir() && deep > 0 {
-            list(&path, deep - 1, out)?;
+/// Deletes what was saved. What cannot be deleted, or is not of this kind, stays: it does no harm.
+pub(in crate::data) fn clear(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if [READ, NEW].iter().any(|ending| name.to_string_lossy().ends_with(ending)) {
+            let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
+    let _ = fs::remove_dir(folder);
 }
 
 impl Saving {
@@ -160,7 +168,8 @@ impl Saving {
             safetensors::serialize([("counts", counts), ("rows", rows), ("bits", bits)], Some(metadata))
                 .map_err(|e| fail(&e))?;
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "creating"))?;
-        let new = self.file.with_extension("new");
+        // Another process may be reading for the same output.
+        let new = self.file.with_extension(format!("{}{NEW}", std::process::id()));
         write_file(&new, &bytes)?;
         fs::rename(&new, &self.file).map_err(Error::io(&self.file, "moving into place"))?;
         self.last = Instant::now();

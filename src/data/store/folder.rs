@@ -56,18 +56,25 @@ pub(crate) fn write_folder<T>(
     } else {
         fs::rename(&temp.0, dir).map_err(Error::io(dir, "moving into place"))?;
     }
+    WRITTEN.fetch_add(1, Ordering::SeqCst);
     if let Some(parent) = absolute(dir)?.parent() {
         sync(parent)?;
     }
     Ok(value)
 }
 
-/// Folders that are being written.
+/// Folders that are being written, and those that are there.
 static WRITING: AtomicUsize = AtomicUsize::new(0);
+static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether this process is writing a folder, which an interrupt had better await.
 pub fn is_writing() -> bool {
     WRITING.load(Ordering::SeqCst) > 0
+}
+
+/// Whether this process has written a folder.
+pub fn has_written() -> bool {
+    WRITTEN.load(Ordering::SeqCst) > 0
 }
 
 struct Writing;

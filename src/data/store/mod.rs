@@ -9,7 +9,7 @@ mod folder;
 
 pub use file::{Array, DataFile, Sum};
 pub(crate) use folder::{beside, write_file, write_folder};
-pub use folder::{check_output, is_writing};
+pub use folder::{check_output, has_written, is_writing};
 
 use super::dataset::{Dataset, Interactions, hex};
 use super::names::Names;

@@ -34,29 +34,28 @@ pub(super) fn read(raw: &mut RawFolder, graph: &mut Graph, concepts: &HashMap<St
             named.entry(name).or_default().push((field, entity));
         }
     }
+    named.values_mut().for_each(|list| list.sort_unstable());
     let of = |name: &str| named.get(name).map_or(&[][..], Vec::as_slice);
     let mut pairs = Vec::new();
     for file in FILES {
         let Some(path) = raw.find(file) else { continue };
         let parse = |line: &[u8]| {
             let line: Line = json(line)?;
-            if line.ground_truth != Some(1.0) {
-                return Ok(None);
-            }
-            let mut found = vec![];
-            for &(field, after) in of(&line.c2) {
-                let before =
-                    of(&line.c1).iter().filter(|(other, before)| *other == field && *before != after);
-                found.extend(before.map(|&(_, before)| (after, before)));
-            }
-            Ok(Some(found))
+            Ok((line.ground_truth == Some(1.0)).then(|| (of(&line.c1), of(&line.c2))))
         };
-        let (mut confirmed, mut left_out) = (0u64, 0u64);
+        let (mut confirmed, mut left_out, mut distinct) = (0u64, 0u64, 0);
         let lines = raw.parsed(&path, parse, |found| {
-            let Some(found) = found else { return };
+            let Some((before, after)) = found else { return };
             confirmed += 1;
-            left_out += found.is_empty() as u64;
-            pairs.extend(found);
+            let known = pairs.len();
+            pairs.extend(of_one_field(before, after));
+            left_out += (pairs.len() == known) as u64;
+            // Lines may repeat, and a line may be of many fields.
+            if pairs.len() > 2 * distinct + 1024 {
+                pairs.sort_unstable();
+                pairs.dedup();
+                distinct = pairs.len();
+            }
         })?;
         if lines > 0 {
             raw.note(format!(
@@ -67,4 +66,15 @@ pub(super) fn read(raw: &mut RawFolder, graph: &mut Graph, concepts: &HashMap<St
     }
     graph.relate("prerequisite", pairs);
     Ok(())
+}
+
+/// The pairs (after, before) of concepts in one field, of two lists in the order of fields.
+fn of_one_field<'a>(
+    before: &'a [(&str, u32)],
+    after: &'a [(&str, u32)],
+) -> impl Iterator<Item = (u32, u32)> + 'a {
+    after.iter().filter_map(|&(field, after)| {
+        let place = before.binary_search_by_key(&field, |(field, _)| field).ok()?;
+        (before[place].1 != after).then_some((after, before[place].1))
+    })
 }
