@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use waata::Error;
 use waata::data::formats::raw::RawOptions;
-use waata::data::formats::{Format, read_with};
+use waata::data::formats::{Format, read};
 use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use waata::data::split::{Ratios, SplitPolicy};
 
@@ -316,8 +316,8 @@ fn read_damaged(values: &[u8]) {
         let read = || {
             let map = case.options().map;
             let source = case.options().source;
-            _ = read_with(&source, Format::Auto, map.as_deref(), &RawOptions::default());
-            read_with(&source, Format::Auto, map.as_deref(), &tolerant)
+            _ = read(&source, Format::Auto, map.as_deref(), &RawOptions::default());
+            read(&source, Format::Auto, map.as_deref(), &tolerant)
         };
         read().unwrap();
         for (file, good) in &files {

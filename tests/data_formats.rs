@@ -8,7 +8,7 @@ fn load(format: Format, files: &[(&str, &str)]) -> Loaded {
     let dir = tempfile::tempdir().unwrap();
     files.iter().for_each(|(file, text)| fs::write(dir.path().join(file), text).unwrap());
     let map = dir.path().join("map.toml");
-    read(dir.path(), format, map.exists().then_some(&map)).unwrap()
+    read(dir.path(), format, map.exists().then_some(&map), &Default::default()).unwrap()
 }
 
 /// The courses of a learner by name, with their split, in order.

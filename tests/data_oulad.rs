@@ -202,7 +202,7 @@ fn read_damaged(values: &[u8]) {
     for (file, text) in FILES {
         for bytes in damaged(text.as_bytes(), values) {
             put(&case.raw().join(file), &bytes);
-            match waata::data::formats::read_with(&case.raw(), Format::Oulad, None, &lenient) {
+            match waata::data::formats::read(&case.raw(), Format::Oulad, None, &lenient) {
                 Ok(loaded) => loaded.dataset.validate().unwrap(),
                 Err(error) => assert_eq!(error.exit_code(), 3, "{error}"),
             }

@@ -16,7 +16,7 @@ use waata::train::{MemoryPlan, Observer, Run};
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
 
 fn sample() -> Dataset {
-    let mut data = formats::read(Path::new(SAMPLE), Format::Auto, None).unwrap().dataset;
+    let mut data = formats::read(Path::new(SAMPLE), Format::Auto, None, &Default::default()).unwrap().dataset;
     let policy = SplitPolicy::Random { ratios: Ratios::default(), per_learner: false };
     split::assign(&mut data, policy, false, 1).unwrap();
     data

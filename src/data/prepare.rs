@@ -100,7 +100,7 @@ pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
 }
 
 fn write_prepared(options: &PrepareOptions, raw: &RawOptions) -> Result<PrepareReport> {
-    let loaded = formats::read_with(&options.source, options.format, options.map.as_deref(), raw)?;
+    let loaded = formats::read(&options.source, options.format, options.map.as_deref(), raw)?;
     let (mut dataset, source) = (loaded.dataset, loaded.report);
     if let Some(name) = &options.name {
         dataset.name = name.clone();

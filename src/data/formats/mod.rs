@@ -83,14 +83,9 @@ pub enum Format {
     Table,
 }
 
-/// [`read_with`] the default options.
-pub fn read(folder: &Path, format: Format, map: Option<&Path>) -> Result<Loaded> {
-    read_with(folder, format, map, &RawOptions::default())
-}
-
 /// Reads a folder. `map` is the map file of [`Format::Table`]. Errors: `Error::Data` for content that cannot be
 /// used, with file and line; `Error::Config` for a format and options that do not belong together.
-pub fn read_with(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
+pub fn read(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
     options.check()?;
     let format = match (format, map) {
         (Format::Auto, Some(_)) => Format::Table,
