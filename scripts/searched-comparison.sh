@@ -2,7 +2,7 @@
 # Searches settings for every model with the same budget, then compares all of them with what was found.
 #
 #   scripts/searched-comparison.sh DATA OUT [flag of waata search and waata compare]...
-#   MODELS=waa-ta,mmoe,ease TRIALS=27 BUDGET=9 SEEDS=5 SPACE=ranges.toml scripts/searched-comparison.sh D OUT --threads 2
+#   MODELS=waa-ta,mmoe,ease TRIALS=27 BUDGET=9 FIRST_RUNG=3 SEEDS=5 SPACE=ranges.toml scripts/searched-comparison.sh D OUT --threads 2
 #
 # Only the validation part is looked at in a search. The ablations get the settings found for waa-ta, so that they differ
 # from it in what they leave out alone. Popularity has nothing to search. Run again, it goes on where it was stopped.
@@ -32,7 +32,8 @@ for model in ${models//,/ }; do
         continue
         ;;
     esac
-    "$waata" search --data "$data" --model "$model" --trials "$trials" --budget "$budget" "${space[@]}" \
+    "$waata" search --data "$data" --model "$model" --trials "$trials" --budget "$budget" \
+        --first-rung "${FIRST_RUNG:-1}" "${space[@]}" \
         --out "$out/search/$model" "$@" && status=0 || status=$?
     if [ $status = 130 ]; then exit 130; fi
     # A model that has no use for the data, such as esm2 without a third behaviour: the comparison says so.
