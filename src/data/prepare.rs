@@ -82,7 +82,8 @@ impl PrepareReport {
     }
 }
 
-/// Reads the source, splits it and writes the prepared data set; nothing is written unless all of it can be.
+/// Reads the source, splits it and writes the prepared data set; nothing is written unless all of it
+/// can be, but for how far logs have been read (`save_every`).
 /// Errors: `Error::Data` for bad input and for an output folder that exists, `Error::Config` for options that do
 /// not fit the source, `Error::Io` for files that cannot be read or written.
 pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {

@@ -97,7 +97,7 @@ impl RawFolder<'_> {
         let (size, first_shown) = (size(path)?, self.report.malformed_first.len());
         let mut saving = self.saving(path);
         let mut place = Place::default();
-        if let Some(saved) = saving.as_ref().and_then(|saving| saving.load::<Place>(log)) {
+        if let Some(saved) = saving.as_mut().and_then(|saving| saving.load::<Place>(log)) {
             place = saved;
             self.report.malformed_first.append(&mut place.shown);
             let file = path.strip_prefix(self.folder).unwrap_or(path).display();
@@ -341,8 +341,7 @@ mod tests {
         }
 
         fn restore(&mut self, saved: Saved) -> Option<()> {
-            self.0 = saved.counts;
-            (saved.rows == [7]).then_some(())
+            (saved.rows == [7]).then(|| self.0 = saved.counts)
         }
     }
 

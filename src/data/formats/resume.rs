@@ -4,7 +4,6 @@
 //! Everything else of a source is read anew: it takes seconds, where logs take minutes. A file that cannot be used, for
 //! whatever reason, is as good as none.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
@@ -72,7 +71,7 @@ pub(super) struct Saving {
     source: String,
     last: Instant,
     /// Whether anything was saved, or taken up.
-    begun: Cell<bool>,
+    begun: bool,
 }
 
 /// What is saved beside what the log's reader knows.
@@ -90,7 +89,7 @@ impl RawFolder<'_> {
         name.push(READ);
         let (folder, every) = (folder.clone(), *every);
         let (file, source) = (folder.join(name), self.fingerprint().ok()?);
-        Some(Saving { folder, file, every, source, last: Instant::now(), begun: Cell::new(false) })
+        Some(Saving { folder, file, every, source, last: Instant::now(), begun: false })
     }
 
     /// Of how files are read, the options, and the name, size and time of every file that was found so far: of all that
@@ -124,7 +123,7 @@ pub(in crate::data) fn clear(folder: &Path) {
 
 impl Saving {
     /// Goes on from what was saved of this log, and gives the place where that was.
-    pub fn load<P: for<'a> Deserialize<'a>>(&self, log: &mut impl Resumable) -> Option<P> {
+    pub fn load<P: for<'a> Deserialize<'a>>(&mut self, log: &mut impl Resumable) -> Option<P> {
         let bytes = fs::read(&self.file).ok()?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).ok()?;
         let metadata = metadata.metadata().as_ref()?;
@@ -138,7 +137,7 @@ impl Saving {
         }
         let saved = Saved { counts: values(&counts)?, rows: values(&rows)?, bits: values(&bits)? };
         log.restore(saved)?;
-        self.begun.set(true);
+        self.begun = true;
         Some(header.place)
     }
 
@@ -149,7 +148,7 @@ impl Saving {
         ended: bool,
         place: impl FnOnce() -> P,
     ) -> Result<()> {
-        let due = self.last.elapsed() >= self.every || (ended && self.begun.get());
+        let due = self.last.elapsed() >= self.every || (ended && self.begun);
         if !due {
             return Ok(());
         }
@@ -173,7 +172,7 @@ impl Saving {
         write_file(&new, &bytes)?;
         fs::rename(&new, &self.file).map_err(Error::io(&self.file, "moving into place"))?;
         self.last = Instant::now();
-        self.begun.set(true);
+        self.begun = true;
         Ok(())
     }
 }
