@@ -32,8 +32,6 @@ fn main() -> ExitCode {
     for variable in VARIABLES {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=kernels");
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -45,11 +43,15 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), String> {
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("cargo did not set {name}"));
-    let (root, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
+    // The package is src/engine.
+    let (package, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
+    let root = package.ancestors().nth(2).ok_or("the package is not in src/ of the project")?;
     let folder = root.join("kernels");
+    println!("cargo::rerun-if-changed={}", root.join("build.rs").display());
+    println!("cargo::rerun-if-changed={}", folder.display());
     let sources = scan::files(&folder, "cu")?;
     let kernels = scan::kernels(&sources)?;
-    let compiler = find_compiler(&root)?;
+    let compiler = find_compiler(root)?;
     if compiler.is_none() {
         // PATH differs between terminals and editors: a build that has its compiler does not depend on it.
         println!("cargo::rerun-if-env-changed=PATH");

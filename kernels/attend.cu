@@ -12,7 +12,7 @@
 //           in flight together, which hides the latency of the gathers. Each neighbour row is read once where
 //           n <= 128. A row of several pieces leaves partial results, merged in piece order.
 // Order     fixed by the pieces and the lanes: the same bits in every run. No atomics.
-// Hazards   logits go through alpha in global memory from lane 0 to the warp: __syncwarp between. Pieces of split
+// Hazards   logits go through alpha in global memory from lane 0 to the warp: __syncwarp between. RowSplits of split
 //           rows write only their slots. Offsets are 64-bit.
 #include "attend_passes.cuh"
 

@@ -7,7 +7,7 @@
 
 enum Columns { STRIDED, PAIRED, DENSE };
 
-constexpr unsigned SOLE = 0xffffffffu;
+constexpr unsigned UNSPLIT = 0xffffffffu;
 constexpr int BATCH = 4;
 constexpr int ANY = 4;
 

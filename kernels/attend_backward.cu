@@ -4,7 +4,7 @@
 //           tail's edges. Rows of several pieces leave partial rows with their scalars behind them, which
 //           attend_backward_merge adds in piece order. All edge-sized values are scalars.
 // Order     fixed by the pieces and the lanes: the same bits in every run. No atomics.
-// Hazards   d goes through global memory from lane 0 to the warp where n > 128: __syncwarp between. Pieces of
+// Hazards   d goes through global memory from lane 0 to the warp where n > 128: __syncwarp between. RowSplits of
 //           split rows write only their slots. Offsets are 64-bit.
 #include "attend_passes.cuh"
 

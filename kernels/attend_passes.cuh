@@ -20,7 +20,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum
     for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
         const unsigned long long begin = piece_begin[p], end = piece_end[p];
         const unsigned slot = piece_slot[p];
-        const bool sole = slot == SOLE;
+        const bool sole = slot == UNSPLIT;
         float* const to = sole ? agg + static_cast<size_t>(piece_row[p]) * n : partial + static_cast<size_t>(slot) * n;
         float max = -INFINITY, sum = 0.0f;
         float acc[V] = {};
@@ -125,7 +125,7 @@ __device__ __forceinline__ void head_backward(float* d_u, float* d, float* sum_s
     for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
         const unsigned long long begin = piece_begin[p], end = piece_end[p];
         const unsigned g = piece_row[p], slot = piece_slot[p], v = group_head[g];
-        const bool sole = slot == SOLE;
+        const bool sole = slot == UNSPLIT;
         const S* const u_g = u + static_cast<size_t>(g) * m;
         const float* const d_v = d_agg ? d_agg + static_cast<size_t>(v) * n : nullptr;
         const float inner_v = inner[v], c_g = c[g], o_g = o[g];
@@ -215,7 +215,7 @@ __device__ __forceinline__ void tail_backward(float* d_x, float* w, float* parti
     for (long long i = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; i < pieces; i += warps) {
         const unsigned long long begin = piece_begin[i], end = piece_end[i];
         const unsigned t = piece_row[i], slot = piece_slot[i];
-        const bool sole = slot == SOLE;
+        const bool sole = slot == UNSPLIT;
         const S* const x_t = x + static_cast<size_t>(t) * n;
         const S* const p_t = p + static_cast<size_t>(t) * n;
         const float s_t = s[t];

@@ -1,5 +1,5 @@
-// Optimiser updates, one fused pass over parameter, state and gradient; the formulas are torch's (docs/model.md,
-// optimisers). Scalars that depend on the step are computed on the host in double and stand in a table in memory, a row
+// Optimizer updates, one fused pass over parameter, state and gradient; the formulas are torch's (docs/model.md,
+// optimizers). Scalars that depend on the step are computed on the host in double and stand in a table in memory, a row
 // for each parameter: recorded work finds there those of the replay.
 //
 // Layout    up to eight tensors, a row of the grid (blockIdx.y) each. *_step: n.at[i] floats, all of them move.

@@ -1,4 +1,4 @@
-// y_v = a_v exp(power l_v): takes back part of a softmax's normalisation, l being the logarithm of its denominator.
+// y_v = a_v exp(power l_v): takes back part of a softmax's normalization, l being the logarithm of its denominator.
 //
 // Layout: a, y (rows, cols) row-major, l (rows). Schedule: one warp a row, lanes along the columns; memory-bound.
 #include "common.cuh"

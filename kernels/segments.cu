@@ -27,7 +27,7 @@ __device__ __forceinline__ void sum_segments(float* out, float* partial, const S
     for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
         const unsigned long long begin = piece_begin[p], end = piece_end[p];
         const unsigned slot = piece_slot[p];
-        const bool sole = slot == SOLE;
+        const bool sole = slot == UNSPLIT;
         float* const to = sole ? out + static_cast<size_t>(piece_row[p]) * width : partial + static_cast<size_t>(slot) * n;
         if (n == 1) {
             float sum = 0.0f;

@@ -2,18 +2,13 @@
 //! graph with multi-task learning.
 
 pub mod bench;
-pub mod cli;
 pub mod config;
-pub mod data;
-pub mod engine;
-mod error;
 pub mod eval;
 pub mod experiment;
-pub mod graph;
 pub mod layers;
 pub mod models;
-pub mod ops;
-pub mod report;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use {data, engine, graph, ops};
+
+pub use base::{Error, Result};

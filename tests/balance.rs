@@ -6,7 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use waata::engine::balance::{Balancer, Combine, CosineKind, Granularity, Options, Strategy};
+use waata::engine::gradient_weighting::{
+    Combine, CosineKind, GradientWeighting, Granularity, Options, Strategy,
+};
 use waata::engine::{DType, Device, Gradient, Philox, RowSet, Tensor};
 
 use common::{devices, golden};
@@ -22,7 +24,7 @@ fn options(combine: Combine) -> Options {
 }
 
 fn combine(options: Options, grads: Grads) -> Vec<Option<Vec<f64>>> {
-    let (combined, _) = Balancer::new(options).combine(grads).unwrap();
+    let (combined, _) = GradientWeighting::new(options).combine(grads).unwrap();
     combined.into_iter().map(|g| g.map(|g| g.tensor().to_f64().unwrap())).collect()
 }
 
@@ -64,7 +66,7 @@ fn cosine_by_hand() {
 
 #[test]
 fn the_log_says_what_was_done() {
-    let (_, log) = Balancer::new(options(Combine::MetaBalanceCosine)).combine(example()).unwrap();
+    let (_, log) = GradientWeighting::new(options(Combine::MetaBalanceCosine)).combine(example()).unwrap();
     close(&log.norms, &[5.0, 10.0, 1.0]);
     close(&log.cosines, &[1.0, 0.6, -0.8]);
     close(&log.weights, &[1.0, 0.39, 0.0]);
@@ -97,7 +99,8 @@ fn granularity() {
 
 #[test]
 fn moving_averages() {
-    let mut balancer = Balancer::new(Options { combine: Combine::MetaBalance, ..Options::default() });
+    let mut balancer =
+        GradientWeighting::new(Options { combine: Combine::MetaBalance, ..Options::default() });
     balancer.combine(example()).unwrap();
     close(balancer.moving_norms(), &[0.5, 1.0, 0.1]);
     balancer.combine(vec![vec![row(&[0.0, 0.0]), row(&[0.0, 20.0]), None]]).unwrap();
@@ -150,8 +153,13 @@ fn values_of_torch_rechub() {
     for variant in recorded["variants"].as_array().unwrap() {
         let number = |key: &str| variant[key].as_f64().unwrap();
         let (relax, beta, eps) = (number("relax"), number("beta"), number("eps"));
-        let mut balancer =
-            Balancer::new(Options { combine: Combine::MetaBalance, relax, beta, eps, ..Options::default() });
+        let mut balancer = GradientWeighting::new(Options {
+            combine: Combine::MetaBalance,
+            relax,
+            beta,
+            eps,
+            ..Options::default()
+        });
         let steps = recorded["step_gradients"].as_array().unwrap();
         for (losses, want) in steps.iter().zip(variant["steps"].as_array().unwrap()) {
             let tensors = losses[0].as_array().unwrap().len();
@@ -173,24 +181,28 @@ fn values_of_torch_rechub() {
 
 #[test]
 fn a_restored_state_has_every_bit() {
-    let mut balancer = Balancer::new(Options::default());
+    let mut balancer = GradientWeighting::new(Options::default());
     for _ in 0..3 {
         balancer.combine(example()).unwrap();
     }
     let saved: BTreeMap<String, Tensor> = balancer.state().unwrap().into_iter().collect();
-    let mut twin = Balancer::new(Options::default());
+    let mut twin = GradientWeighting::new(Options::default());
     twin.restore(&saved).unwrap();
     assert_eq!(balancer.moving_norms(), twin.moving_norms());
 }
 
 #[test]
 fn refuses_another_number_of_losses() {
-    let mut balancer = Balancer::new(Options::default());
+    let mut balancer = GradientWeighting::new(Options::default());
     balancer.combine(example()).unwrap();
     assert!(balancer.combine(vec![vec![row(&[1.0]), row(&[1.0])]]).is_err());
     assert!(balancer.combine(vec![vec![row(&[1.0])], vec![]]).is_err());
-    assert!(Balancer::new(Options::default()).combine(vec![vec![row(&[1.0]), row(&[1.0, 2.0])]]).is_err());
-    assert!(Balancer::new(Options::default()).combine(vec![]).unwrap().0.is_empty());
+    assert!(
+        GradientWeighting::new(Options::default())
+            .combine(vec![vec![row(&[1.0]), row(&[1.0, 2.0])]])
+            .is_err()
+    );
+    assert!(GradientWeighting::new(Options::default()).combine(vec![]).unwrap().0.is_empty());
 }
 
 /// Six losses take two launches a tensor, 9,000 elements more than one block.
@@ -213,8 +225,9 @@ fn kernels_agree_with_the_cpu() {
     for rule in [Combine::Sum, Combine::MetaBalance, Combine::Cosine, Combine::MetaBalanceCosine] {
         for granularity in [Granularity::Tensor, Granularity::Global] {
             let options = Options { granularity, cosine_granularity: granularity, ..options(rule) };
-            let run =
-                |device: &Device, dtype| Balancer::new(options).combine(gradients(device, dtype)).unwrap();
+            let run = |device: &Device, dtype| {
+                GradientWeighting::new(options).combine(gradients(device, dtype)).unwrap()
+            };
             let (want, want_log) = run(&Device::Cpu, DType::F64);
             let cpu = ("CPU f32".to_string(), Device::Cpu);
             for (on, device) in devices.iter().chain([&cpu]) {
@@ -252,7 +265,7 @@ fn row_sparse_gradients() {
     let (target, dense_target) = of([3.0, 4.0, 1.0, -2.0]);
     let (other, dense_other) = of([6.0, 1.0, -1.0, 5.0]);
     for rule in [Combine::Sum, Combine::MetaBalance, Combine::Cosine, Combine::MetaBalanceCosine] {
-        let run = |grads| Balancer::new(options(rule)).combine(vec![grads]).unwrap();
+        let run = |grads| GradientWeighting::new(options(rule)).combine(vec![grads]).unwrap();
         let (got, log) = run(vec![target.clone(), other.clone()]);
         let (want, want_log) = run(vec![dense_target.clone(), dense_other.clone()]);
         assert_eq!(log, want_log);
@@ -264,5 +277,7 @@ fn row_sparse_gradients() {
     let elsewhere = Arc::new(RowSet::new(&Device::Cpu, vec![1, 5], 6).unwrap());
     let odd = Gradient::Rows(elsewhere, other.as_ref().unwrap().tensor().clone());
     let mixed = [vec![target.clone(), Some(odd)], vec![target, dense_other]];
-    assert!(mixed.into_iter().all(|g| Balancer::new(options(Combine::Sum)).combine(vec![g]).is_err()));
+    assert!(
+        mixed.into_iter().all(|g| GradientWeighting::new(options(Combine::Sum)).combine(vec![g]).is_err())
+    );
 }

@@ -23,7 +23,7 @@ const FILES: &[(&str, &str)] = &[
         "studentInfo.csv",
         "\"code_module\",\"code_presentation\",\"id_student\",\"gender\",\"region\",\"highest_education\",\"imd_band\",\
          \"age_band\",\"num_of_prev_attempts\",\"studied_credits\",\"disability\",\"final_result\"\r\n\
-         \"AAA\",\"2014J\",\"11391\",\"M\",\"Secretland\",\"HE Qualification\",\"90-100%\",\"55<=\",\"0\",\"240\",\"N\",\"Pass\"\r\n\
+         \"AAA\",\"2014J\",\"11391\",\"M\",\"Secretland\",\"HE Qualification\",\"90-100%\",\"55<=\",\"0\",\"240\",\"N\",\"ForwardCtx\"\r\n\
          \"AAA\",\"2013J\",\"11391\",\"M\",\"Secretland\",\"HE Qualification\",\"90-100%\",\"55<=\",\"0\",\"240\",\"N\",\"Withdrawn\"\r\n\
          \"BBB\",\"2014B\",\"11391\",\"M\",\"Secretland\",\"HE Qualification\",\"90-100%\",\"55<=\",\"0\",\"240\",\"N\",\"Fail\"\r\n\
          \"BBB\",\"2014B\",\"28400\",\"F\",\"Secretland, South\",\"\",\"\",\"35-55\",\"0\",\"60\",\"Y\",\"Distinction\"\r\n",

@@ -15,7 +15,7 @@ use waata::data::prepare::{PrepareOptions, prepare};
 use waata::data::synth::{Preset, Recipe};
 use waata::engine::Philox;
 
-/// Held by each test: what the process holds is measured in one of them.
+/// Allocation by each test: what the process holds is measured in one of them.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

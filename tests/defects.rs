@@ -65,7 +65,7 @@ impl Built {
     }
 }
 
-/// torch-rechub normalises over the batch, in gates between the product and the softmax too: a pair's loss then depends on
+/// torch-rechub normalizes over the batch, in gates between the product and the softmax too: a pair's loss then depends on
 /// which other pairs it is learned with.
 #[test]
 fn a_pair_does_not_depend_on_its_batch() {

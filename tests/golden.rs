@@ -133,7 +133,7 @@ fn attention() {
             let [x, p, r, rp] = inputs.clone().map(|t| tape.parameter(t));
             let bias = tape.constant(target.of(1, 1, &[0.0]));
             let query = tape.apply_all(Query::new(g.clone(), LogitKind::Tanh), &[x, p, r, rp]).unwrap();
-            let attend = Attend::new(g.clone(), LogitKind::Tanh, 1.0);
+            let attend = RelationAttention::new(g.clone(), LogitKind::Tanh, 1.0);
             let heard = tape.apply_all(attend, &[query[0], query[1], x, p, rp, bias]).unwrap();
             let mut grads = tape.backward(&[(heard[0], target.tensor(&case["upstream"]))]).unwrap();
             // Logits of up to 53 leave single precision two decimal digits less (README of the golden values).
@@ -220,7 +220,7 @@ fn softmax_gate() {
         let zero = tape.constant(target.of(1, count, &[0.0; 3]));
         let logits = tape.apply(Linear { activation: Activation::Identity }, &[z, w, zero]).unwrap();
         let inputs: Vec<_> = std::iter::once(logits).chain(experts.iter().copied()).collect();
-        let mixed = tape.apply(SoftmaxMix::default(), &inputs).unwrap();
+        let mixed = tape.apply(SoftmaxMixture::default(), &inputs).unwrap();
         target.same("mixed", tape.value(mixed), &case["mixed"]);
         let mut grads = tape.backward(&[(mixed, target.tensor(&case["upstream"]))]).unwrap();
         target.same("z", &grads.take(z).unwrap(), &case["gradients"]["z"]);

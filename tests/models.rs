@@ -7,7 +7,7 @@ use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Tensor};
 use waata::eval::Ranker;
 use waata::models::{self, ClosedForm, Kind, MODELS, Recommender, TrainGraph, learners_for};
-use waata::train::Stepper;
+use waata::train::TrainStep;
 
 use common::tiny;
 use common::whole::{batch, check_gradients, check_kernels, close, executor, model, overfit, ranked};
@@ -173,7 +173,7 @@ fn labels_that_are_all_equal_make_no_nan() {
             settings.extend(more);
             let config = small(name, &settings);
             let (mut model, graph) = model(&config, &data, &Device::Cpu, DType::F32);
-            let mut stepper = Stepper::new(&config).unwrap();
+            let mut stepper = TrainStep::new(&config).unwrap();
             let batch = batch(&config, &data, &*model, &graph);
             for _ in 0..50 {
                 let values = stepper.enrolments(&mut *model, &batch).unwrap().values;
@@ -203,7 +203,7 @@ fn constant_scores_make_no_nan() {
         assert_eq!((found["mrr@10"], found["recall@10"]), (0.5, 1.0), "{name}: equal scores rank by number");
         // Nobody has any score, but the losses and their gradients do not mind.
         let batch = batch(&config, &data, &*model, &graph);
-        let values = Stepper::new(&config).unwrap().enrolments(&mut *model, &batch).unwrap().values;
+        let values = TrainStep::new(&config).unwrap().enrolments(&mut *model, &batch).unwrap().values;
         values.iter().for_each(|(key, value)| assert!(value.is_finite(), "{name}: {key} is {value}"));
     });
     solved(&data, &Device::Cpu, |_, config, model| drop(evaluated(model, &data, config)));

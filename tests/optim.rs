@@ -1,4 +1,4 @@
-//! Optimisers against torch's recorded trajectories, and their kernels against the CPU code.
+//! Optimizers against torch's recorded trajectories, and their kernels against the CPU code.
 
 mod common;
 

@@ -13,7 +13,7 @@ use waata::data::{Dataset, Split};
 use waata::engine::device::{DeviceInfo, Driver, Graph, Grid, Kernel};
 use waata::engine::{DType, Device, Gpu, Tensor};
 use waata::models::{self, Model, TrainGraph, triples_for_training};
-use waata::train::{Sampler, Stepper, TripleSampler};
+use waata::train::{Sampler, TrainStep, TripleSampler};
 
 use common::{HostDriver, Order, tiny};
 
@@ -144,7 +144,7 @@ struct Training<'a> {
     counts: Arc<Counts>,
     graph: TrainGraph,
     model: Box<dyn Model>,
-    stepper: Stepper,
+    stepper: TrainStep,
     logs: Vec<BTreeMap<String, u64>>,
     notes: Vec<String>,
 }
@@ -155,7 +155,7 @@ impl<'a> Training<'a> {
         let device = Device::Gpu(Gpu::new(Counting(HostDriver::new(Order::Forward), counts.clone())));
         let graph = TrainGraph::new(config, data, SPLITS);
         let model = models::build(config, data, &graph, &device, DType::F32).unwrap();
-        let mut stepper = Stepper::new(config).unwrap();
+        let mut stepper = TrainStep::new(config).unwrap();
         stepper.total_steps = 16;
         Training { data, config, counts, graph, model, stepper, logs: vec![], notes: vec![] }
     }
@@ -319,7 +319,7 @@ fn what_varies_is_launched_and_says_why() {
     let config = config(&[]);
     let graph = TrainGraph::new(&config, &data, SPLITS);
     let mut model = models::build(&config, &data, &graph, &Device::Cpu, DType::F32).unwrap();
-    let mut stepper = Stepper::new(&config).unwrap();
+    let mut stepper = TrainStep::new(&config).unwrap();
     let sampler = Sampler::new(&data, &config, SPLITS, model.tasks()).unwrap();
     let batch = sampler.batch(0, &sampler.epoch(0)[..BATCH]);
     stepper.enrolments(&mut *model, &batch).unwrap();

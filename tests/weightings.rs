@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use waata::engine::balance::{BalanceLog, Balancer, Combine, Options};
+use waata::engine::gradient_weighting::{BalanceLog, Combine, GradientWeighting, Options};
 use waata::engine::optim::Rule;
 use waata::engine::{DType, Device, Factor, Gradient, Philox, Tensor};
 
@@ -20,8 +20,8 @@ fn row(values: &[f64]) -> Option<Gradient> {
     Some(Tensor::from_f64(&Device::Cpu, DType::F64, 1, values.len(), values).unwrap().into())
 }
 
-fn balancer(combine: Combine) -> Balancer {
-    Balancer::new(Options { combine, ..Options::default() })
+fn balancer(combine: Combine) -> GradientWeighting {
+    GradientWeighting::new(Options { combine, ..Options::default() })
 }
 
 /// One gradient per loss, on one tensor.
@@ -29,7 +29,7 @@ fn grads(vectors: &[Vec<f64>]) -> Grads {
     vec![vectors.iter().map(|v| row(v)).collect()]
 }
 
-fn weights(balancer: &mut Balancer, vectors: &[Vec<f64>]) -> Vec<f64> {
+fn weights(balancer: &mut GradientWeighting, vectors: &[Vec<f64>]) -> Vec<f64> {
     balancer.combine(grads(vectors)).unwrap().1.weights
 }
 
@@ -48,12 +48,12 @@ fn add(weights: &[f64], vectors: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// A rule about losses takes a step in which losses and norms are these.
-fn observe(balancer: &mut Balancer, losses: &[f64], norms: &[f64], lr: f64) {
+fn observe(balancer: &mut GradientWeighting, losses: &[f64], norms: &[f64], lr: f64) {
     let log = BalanceLog { norms: norms.to_vec(), ..BalanceLog::default() };
     balancer.observe(losses, &log, lr).unwrap();
 }
 
-fn loss_weights(balancer: &Balancer) -> Vec<f64> {
+fn loss_weights(balancer: &GradientWeighting) -> Vec<f64> {
     balancer.loss_weights().unwrap().unwrap()
 }
 
@@ -182,7 +182,8 @@ fn pcgrad_in_every_order() {
         possible.push(add(&[1.0; 3], &parts));
     }
     let drawn = |seed: u64| -> Vec<usize> {
-        let mut rule = Balancer::new(Options { combine: Combine::PcGrad, seed, ..Options::default() });
+        let mut rule =
+            GradientWeighting::new(Options { combine: Combine::PcGrad, seed, ..Options::default() });
         let at = |step: u64| {
             rule.prepare(&Device::Cpu, step).unwrap();
             let got = add(&weights(&mut rule, &vectors), &vectors);
@@ -222,7 +223,8 @@ fn cagrad_by_hand() {
     close(&weights(&mut balancer(Combine::CaGrad), &vectors), &want, 1e-5);
     // One loss, and c = 0, are the plain sum; equal gradients share alike.
     close(&weights(&mut balancer(Combine::CaGrad), &[vec![2.0, 3.0]]), &[1.0], 0.0);
-    let mut plain = Balancer::new(Options { combine: Combine::CaGrad, c: 0.0, ..Options::default() });
+    let mut plain =
+        GradientWeighting::new(Options { combine: Combine::CaGrad, c: 0.0, ..Options::default() });
     close(&weights(&mut plain, &vectors), &[1.0, 1.0], 0.0);
     close(&weights(&mut balancer(Combine::CaGrad), &[vec![1.0], vec![1.0]]), &[1.4 / 1.16; 2], 1e-12);
 }
@@ -349,10 +351,10 @@ fn a_restored_rule_goes_on_with_the_same_bits() {
     let adam = Rule::named("adam").unwrap();
     for combine in OF_LOSSES {
         let options = Options { combine, learner: adam, ..Options::default() };
-        let mut rule = Balancer::new(options);
-        let restored = |rule: &Balancer| {
+        let mut rule = GradientWeighting::new(options);
+        let restored = |rule: &GradientWeighting| {
             let saved: BTreeMap<String, Tensor> = rule.state().unwrap().into_iter().collect();
-            let mut twin = Balancer::new(options);
+            let mut twin = GradientWeighting::new(options);
             twin.restore(&saved).unwrap();
             twin
         };
@@ -379,7 +381,7 @@ fn a_restored_rule_goes_on_with_the_same_bits() {
                 cut.insert(name.into(), Tensor::new(&Device::Cpu, 1, 4, &[0.0; 4]).unwrap());
             }
         }
-        assert!(Balancer::new(options).restore(&cut).is_err(), "{combine:?}");
+        assert!(GradientWeighting::new(options).restore(&cut).is_err(), "{combine:?}");
     }
 }
 

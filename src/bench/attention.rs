@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Case, Cost, Inputs, forward, gradients};
 use crate::Result;
 use crate::engine::{DType, Tape, Tensor, Var};
-use crate::ops::{Aggregate, Attend, Cast, LogitKind, Query};
+use crate::ops::{Aggregate, Cast, LogitKind, Query, RelationAttention};
 
 /// Dot-product attention from given queries (what graph libraries have), TransD's attention as the model trains it, and
 /// an aggregation with fixed weights (what deeper layers do).
@@ -32,7 +32,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let (q, x) = (tape.parameter(q.clone()), tape.parameter(x.clone()));
             let [o, p, r, bias] = [&o, &p_none, &r_none, &bias].map(|t| tape.constant(t.clone()));
             let [q, x, p] = rows(tape, stored, [q, x, p])?;
-            let attend = Attend::new(graph.clone(), LogitKind::Dot, 1.0);
+            let attend = RelationAttention::new(graph.clone(), LogitKind::Dot, 1.0);
             Ok(tape.apply_all(attend, &[q, o, x, p, r, bias])?[0])
         }
     };
@@ -43,7 +43,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let [x, p, r, r_p] = [&x, &p, &r, &r_p].map(|t| tape.parameter(t.clone()));
             let bias = tape.constant(bias.clone());
             let u = tape.apply_all(Query::new(graph.clone(), LogitKind::Tanh), &[x, p, r, r_p])?;
-            let attend = Attend::new(graph.clone(), LogitKind::Tanh, 1.0);
+            let attend = RelationAttention::new(graph.clone(), LogitKind::Tanh, 1.0);
             let [q, x, p] = rows(tape, stored, [u[0], x, p])?;
             Ok(tape.apply_all(attend, &[q, u[1], x, p, r_p, bias])?[0])
         }

@@ -3,8 +3,8 @@
 use super::{Case, Cost, Inputs, forward, gradients};
 use crate::Result;
 use crate::engine::{DType, Owner, Tape, Tensor, Var};
-use crate::layers::{Builder, Mlp, Pass};
-use crate::ops::{Activation, BceLoss, Combine, SoftmaxMix};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
+use crate::ops::{Activation, BceLoss, Combine, SoftmaxMixture};
 
 const EXPERTS: usize = 4;
 const EXPERT: [usize; 2] = [128, 64];
@@ -21,15 +21,15 @@ struct Mmoe {
 
 impl Mmoe {
     /// `input`: width of a learner's and a course's vector together.
-    fn new(b: &mut Builder, input: usize) -> Result<Mmoe> {
+    fn new(b: &mut ParamBuilder, input: usize) -> Result<Mmoe> {
         let (relu, none) = (Activation::Relu, Activation::Identity);
-        let expert = |b: &mut Builder, e: usize| {
+        let expert = |b: &mut ParamBuilder, e: usize| {
             Mlp::new(b, &format!("expert.{e}"), Owner::Shared, input, &EXPERT, relu, relu)
         };
-        let gate = |b: &mut Builder, k: usize| {
+        let gate = |b: &mut ParamBuilder, k: usize| {
             Mlp::new(b, &format!("gate.{k}"), Owner::Task(k), input, &[EXPERTS], none, none)
         };
-        let tower = |b: &mut Builder, k: usize| {
+        let tower = |b: &mut ParamBuilder, k: usize| {
             Mlp::new(b, &format!("tower.{k}"), Owner::Task(k), EXPERT[1], &TOWER, relu, none)
         };
         Ok(Mmoe {
@@ -40,11 +40,11 @@ impl Mmoe {
     }
 
     /// x (B, 2 d) -> logits (B, 1) of each task
-    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Vec<Var>> {
+    fn forward(&self, pass: &mut ForwardCtx, x: Var) -> Result<Vec<Var>> {
         let experts = Mlp::bank(pass, &self.experts, &[x])?;
         let mut gates = Mlp::bank(pass, &self.gates, &[x])?;
         gates.extend(experts);
-        let mixed = pass.tape.apply_all(SoftmaxMix::new(TASKS), &gates)?;
+        let mixed = pass.tape.apply_all(SoftmaxMixture::new(TASKS), &gates)?;
         Mlp::bank(pass, &self.towers, &mixed)
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let mut cases = vec![];
     for &batch in &inputs.sizes.batches {
         let device = inputs.device.clone();
-        let mut b = Builder::new(&device, DType::F32, SEED);
+        let mut b = ParamBuilder::new(&device, DType::F32, SEED);
         let head = Mmoe::new(&mut b, input)?;
         let params = b.params;
         let x = inputs.random(batch, input, 1.0, 20)?;
@@ -67,7 +67,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         let build = std::rc::Rc::new(move |tape: &mut Tape| {
             let vars = params.on_tape(tape);
             let (x, labels) = (tape.parameter(x.clone()), tape.constant(labels.clone()));
-            let pass = &mut Pass { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
+            let pass =
+                &mut ForwardCtx { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
             let mut inputs = head.forward(pass, x)?;
             inputs.push(labels);
             let losses = pass.tape.apply_all(BceLoss::of_parts(TASKS), &inputs)?;

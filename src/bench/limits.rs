@@ -115,7 +115,7 @@ fn gpu(device: &Device, budget: Duration) -> Result<Limits> {
     let from = Tensor::zeros(device, DType::F32, GPU_COPY / 4 / 1024, 1024)?;
     let copy = measure(device, budget, &mut || {
         let mut to = from.clone();
-        to.unshare()
+        to.make_unique()
     })?;
     let x = Tensor::zeros(device, DType::F32, MATMUL, MATMUL)?;
     let b = Tensor::zeros(device, DType::F32, 1, MATMUL)?;

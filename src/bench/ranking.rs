@@ -6,8 +6,8 @@ use crate::config::HeadConfig;
 use crate::engine::DType;
 use crate::eval::Scorer;
 use crate::graph::IdSets;
-use crate::layers::Builder;
-use crate::models::{Decomposed, Head};
+use crate::layers::ParamBuilder;
+use crate::models::{Head, WaaTaHead};
 
 const TOP: usize = 50;
 /// One learner in so many is ranked through the head, which costs hundreds of times a match score.
@@ -34,8 +34,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             Ok(())
         }))
     };
-    let mut b = Builder::new(&inputs.device, DType::F32, SEED);
-    let head = Decomposed::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
+    let mut b = ParamBuilder::new(&inputs.device, DType::F32, SEED);
+    let head = WaaTaHead::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
     let z = z_courses.clone();
     let by_head = move || Scorer::new(z.clone(), None, head.clone());
     let by_match = move || Scorer::match_score(z_courses.clone());

@@ -10,8 +10,8 @@ use crate::engine::{
     DType, Device, Gradient, Owner, Params, Philox, RowSet, Tape, Tensor, Var, take_gradient,
 };
 use crate::graph::{Blocks, Graph};
-use crate::layers::{Builder, Encoder, Pass, Relations};
-use crate::ops::{Attend, Bpr, Combine, Gather, LogitKind, Query, Rows};
+use crate::layers::{Encoder, ForwardCtx, ParamBuilder, Relations};
+use crate::ops::{Bpr, Combine, Gather, LogitKind, Query, RelationAttention, Rows};
 
 const FAN_OUT: [usize; 2] = [10, 10];
 const BATCH: usize = 1024;
@@ -55,14 +55,18 @@ impl Step {
     }
 
     /// `represent` gives Z of the nodes of level 0.
-    fn run(&mut self, graph: &Graph, represent: impl Fn(&mut Pass, &Blocks) -> Result<Var>) -> Result<()> {
+    fn run(
+        &mut self,
+        graph: &Graph,
+        represent: impl Fn(&mut ForwardCtx, &Blocks) -> Result<Var>,
+    ) -> Result<()> {
         let blocks = self.sample(graph)?;
         self.steps += 1;
         let set = RowSet::new(&self.device, blocks.nodes().ids().to_vec(), graph.heads)?;
         let rows = vec![Some(Arc::new(set)); self.tables];
         let mut tape = Tape::new();
         let vars = self.params.rows_on_tape(&mut tape, &rows)?;
-        let pass = &mut Pass {
+        let pass = &mut ForwardCtx {
             tape: &mut tape,
             vars: &vars,
             device: &self.device,
@@ -114,7 +118,7 @@ fn residual(inputs: &Inputs) -> Result<Case> {
                 let query = Query::new(graph.clone(), LogitKind::Tanh);
                 let query = pass.tape.apply_all(query, &[own, p, pass.param(relation), r_p])?;
                 let (none, bias) = (pass.zeros(0, d)?, pass.zeros(1, 1)?);
-                let attend = Attend::new(graph.clone(), LogitKind::Tanh, 1.0);
+                let attend = RelationAttention::new(graph.clone(), LogitKind::Tanh, 1.0);
                 let heard = pass.tape.apply_all(attend, &[query[0], query[1], x, none, none, bias])?;
                 x = pass.tape.apply(Combine::sum(2), &[own, heard[0]])?;
             }
@@ -135,7 +139,7 @@ fn encoder(inputs: &Inputs) -> Result<Case> {
     config.attention.mode = AttentionMode::Differentiated;
     config.attention.logit = Logit::KgatTanh;
     let relations = Relations { kg: 0, self_loop: false };
-    let mut b = Builder::new(&inputs.device, DType::F32, SEED);
+    let mut b = ParamBuilder::new(&inputs.device, DType::F32, SEED);
     let edges = inputs.edges(relations.count() as u32);
     let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges, 0)?;
     let mut step = Step::new(inputs, b.params, 2)?;

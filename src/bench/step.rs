@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::{Case, Cost, Inputs};
 use crate::Result;
 use crate::config::{AttentionMode, Config, Logit};
-use crate::engine::device::Captured;
+use crate::engine::device::CapturedGraph;
 use crate::engine::optim::Optimizer;
 use crate::engine::{DType, Device, Gradient, Params, Tape, Tensor};
-use crate::layers::{Builder, Encoder, Pass, Relations};
+use crate::layers::{Encoder, ForwardCtx, ParamBuilder, Relations};
 use crate::ops::{Bpr, Rows};
 
 const LAYERS: [usize; 3] = [64, 32, 16];
@@ -34,7 +34,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     config.attention.logit = Logit::KgatTanh;
     let device = inputs.device.clone();
     let relations = Relations { kg: 0, self_loop: false };
-    let mut b = Builder::new(&device, DType::F32, SEED);
+    let mut b = ParamBuilder::new(&device, DType::F32, SEED);
     let edges = inputs.edges(relations.count() as u32);
     let encoder = Encoder::new(&mut b, &config, relations, (learners, courses, courses), &edges, 0)?;
     let params = b.params;
@@ -60,8 +60,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         cases.push(Case::new("step/full-graph/captured", cost, move || {
             let step = &mut *step.borrow_mut();
             if let Some((inputs, work)) = &recorded {
-                gpu.repack(inputs, || step.send())?;
-                return Captured::replay(work);
+                gpu.restage(inputs, || step.send())?;
+                return CapturedGraph::replay(work);
             }
             // Once as it is: kernels are loaded, and moments are there.
             let rows = step.send()?;
@@ -99,7 +99,7 @@ impl Step {
         let vars = self.params.on_tape(&mut tape);
         let loss = {
             let (device, dtype) = (&self.device, DType::F32);
-            let pass = &mut Pass { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
+            let pass = &mut ForwardCtx { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
             let states = self.encoder.nodes(pass)?;
             let mut of = |rows: &Rows| self.encoder.rows(pass, &states, rows);
             let triplet = [of(own)?, of(taken)?, of(other)?];

@@ -8,9 +8,9 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{print_json, show};
-use crate::bench::{self, Change, Family, Options, Report, Sizes};
-use crate::engine::Device;
-use crate::{Error, Result};
+use waata::bench::{self, Change, Family, Options, Report, Sizes};
+use waata::engine::Device;
+use waata::{Error, Result};
 
 /// Sizes default to those of docs/benchmarks.md, which need 3 GB of memory.
 #[derive(clap::Args)]

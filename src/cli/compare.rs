@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use super::show::{self, Meter};
 use super::train::{INTERRUPTED, catch_interrupts};
 use super::{base, open_data};
-use crate::engine::Device;
-use crate::experiment::table::{Row, SummaryRow};
-use crate::experiment::{Compare, Failure, Plan, Report, Request, Resampling, Watcher, settings_of};
-use crate::{Error, Result};
+use waata::engine::Device;
+use waata::experiment::table::{Row, SummaryRow};
+use waata::experiment::{Compare, Failure, Plan, Report, Request, Resampling, Watcher, settings_of};
+use waata::{Error, Result};
 
 /// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
 /// and each model is held against the best baseline.

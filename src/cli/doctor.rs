@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{print_json, show};
-use crate::Result;
-use crate::engine::device::{DRIVERS, kernels, probe};
+use waata::Result;
+use waata::engine::device::{DRIVERS, kernels, probe};
 
 #[derive(clap::Args)]
 pub struct Args {

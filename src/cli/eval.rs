@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::show::{self, Meter};
 use super::{open_data, print_json};
-use crate::config::Config;
-use crate::data::{Dataset, Split};
-use crate::engine::Device;
-use crate::eval::Evaluation;
-use crate::train::{Meta, Run, RunFiles, checkpoint};
-use crate::{Error, Result};
+use waata::config::Config;
+use waata::data::{Dataset, Split};
+use waata::engine::Device;
+use waata::eval::Evaluation;
+use waata::train::{Meta, Run, RunFiles, checkpoint};
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use super::eval::{Opened, is_run, with_run};
 use super::show::{self, Meter};
 use super::{open_data, print_json};
-use crate::data::export::{self, Folder, Format, LIST, List, Part};
-use crate::data::store;
-use crate::{Error, Result, eval};
+use waata::data::export::{self, Folder, Format, LIST, List, Part};
+use waata::data::store;
+use waata::{Error, Result, eval};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{eval, open_data, print_json, show};
-use crate::data::{Counts, store};
-use crate::{Error, Result};
+use waata::data::{Counts, store};
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Base;
-use crate::data::split::{self, Ratios, SplitPolicy};
-use crate::data::{Dataset, formats, store};
-use crate::{Error, Result};
+use waata::config::Base;
+use waata::data::split::{self, Ratios, SplitPolicy};
+use waata::data::{Dataset, formats, store};
+use waata::{Error, Result};
 
 /// Trains and serves WAA-TA, a course recommender that joins a knowledge graph with multi-task learning.
 ///

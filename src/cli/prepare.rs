@@ -8,15 +8,15 @@ use clap::ValueEnum;
 
 use super::print_json;
 use super::show::{self, Meter};
-use crate::config::preset;
-use crate::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
-use crate::data::formats::{Control, Format};
-use crate::data::prepare::{PrepareOptions, PrepareReport, prepare};
-use crate::data::split::{Ratios, SplitPolicy};
-use crate::data::store;
-use crate::engine::system::parse_size;
-use crate::train::checkpoint;
-use crate::{Error, Result};
+use waata::config::preset;
+use waata::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
+use waata::data::formats::{Control, Format};
+use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
+use waata::data::split::{Ratios, SplitPolicy};
+use waata::data::store;
+use waata::engine::system::parse_size;
+use waata::train::checkpoint;
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,7 +25,7 @@ pub struct Args {
     /// Folder to write
     #[arg(short, long)]
     out: PathBuf,
-    /// What the source files are; auto recognises all but table by the files
+    /// What the source files are; auto recognizes all but table by the files
     #[arg(long, value_enum, default_value = "auto")]
     format: FormatName,
     /// Which column is what, for --format table (data/maps/ has examples)

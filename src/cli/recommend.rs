@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::eval::{Opened, with_run};
 use super::{print_json, show};
-use crate::data::{Dataset, Split};
-use crate::eval::top_courses;
-use crate::{Error, Result};
+use waata::data::{Dataset, Split};
+use waata::eval::top_courses;
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {

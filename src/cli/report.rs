@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::show;
-use crate::{Error, Result, report};
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {

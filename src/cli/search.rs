@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use super::show::{self, Meter};
 use super::train::{INTERRUPTED, catch_interrupts};
 use super::{base, open_data};
-use crate::engine::Device;
-use crate::experiment::{Search, SearchWatcher, Space, Trial, model_names};
-use crate::{Error, Result};
+use waata::engine::Device;
+use waata::experiment::{Search, SearchWatcher, Space, Trial, model_names};
+use waata::{Error, Result};
 
 /// Searches the settings of one model by validation: random trials, the worse two thirds of which are left behind in each
 /// round. The test part is not looked at.

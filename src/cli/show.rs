@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{Error, Result};
+use waata::{Error, Result};
 
 /// One line of results. A reader that went away (`| head`) is no error.
 pub fn line(text: &str) -> Result<()> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::show;
-use crate::Result;
-use crate::data::synth::{Preset, Recipe};
+use waata::Result;
+use waata::data::synth::{Preset, Recipe};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::show::{self, Meter};
 use super::{base, eval, open_data, print_json, recommend};
-use crate::config::Config;
-use crate::data::{Dataset, Split};
-use crate::engine::{Device, memory, system};
-use crate::models::Recommender;
-use crate::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
-use crate::{Error, Result};
+use waata::config::Config;
+use waata::data::{Dataset, Split};
+use waata::engine::{Device, memory, system};
+use waata::models::Recommender;
+use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -123,7 +123,7 @@ pub struct ModelConfig {
     /// Whether a learner hears what became of each course taken.
     pub history_labels: HistoryLabels,
     pub stack: Stack,
-    /// L2-normalise the layers above 0 before they are stacked (7).
+    /// L2-normalize the layers above 0 before they are stacked (7).
     pub normalize: bool,
     /// The layers above 0 are multiplied by this before they are stacked: their say in the match score (8).
     pub layer_scale: f64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
-use crate::engine::Mapped;
+use base::Mapped;
 
 /// Values that are read as a slice. Those of a prepared data set lie in its mapped file: a clone of them costs nothing,
 /// and they are copied into memory only by who changes them.

@@ -3,7 +3,7 @@
 use super::column::Column;
 use super::names::Names;
 use super::sections;
-use crate::{Error, Result};
+use base::{Error, Result};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

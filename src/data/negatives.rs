@@ -1,6 +1,6 @@
 //! Sampled negatives: courses that a learner has not enrolled in, as far as training may know.
 
-use crate::engine::random::Philox;
+use base::random::Philox;
 
 /// The Philox stream of negatives; xor-ed with the epoch it gives every epoch its own.
 const STREAM: u64 = 0x6E65_6761_7469_7665;

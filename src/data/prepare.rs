@@ -5,7 +5,7 @@ use super::formats::{self, Format, SourceReport};
 use super::split::{self, Ratios, SplitPolicy};
 use super::stats::Counts;
 use super::store::{self, Provenance};
-use crate::{Error, Result};
+use base::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct PrepareOptions {
     pub save_every: Option<Duration>,
 }
 
-/// Serialises to the document of `prepare --json`.
+/// Serializes to the document of `prepare --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct PrepareReport {
     pub schema_version: u32,

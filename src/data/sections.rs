@@ -12,7 +12,7 @@ use twox_hash::XxHash3_64;
 
 use super::dataset::Dataset;
 use super::names::Names;
-use crate::engine::parallel::vectorized;
+use base::simd::vectorized;
 
 /// Bytes of a piece: whole values and whole triples, and few enough for the cache of one core.
 pub(crate) const PIECE: usize = 3 << 16;

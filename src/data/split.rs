@@ -1,8 +1,8 @@
 //! Which enrolments are trained on, validated on and tested on.
 
 use super::dataset::{Dataset, Split};
-use crate::engine::random::Philox;
-use crate::{Error, Result};
+use base::random::Philox;
+use base::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -43,7 +43,7 @@ pub struct RelationCount {
     pub triples: u64,
 }
 
-/// Serialises to the document of `inspect --json`.
+/// Serializes to the document of `inspect --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Counts {
     pub schema_version: u32,

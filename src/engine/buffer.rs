@@ -10,8 +10,8 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 
 use memmap2::MmapMut;
 
-use super::memory::{self, Held, Label, Place, Usage};
-use super::store::Store;
+use super::element::Element;
+use super::memory::{self, Allocation, Label, Place, Usage};
 
 /// Blocks are made of words of this many bytes: what the widest elements need to be aligned.
 const WORD: usize = size_of::<u64>();
@@ -42,14 +42,14 @@ impl Block {
         Block::Heap(vec![0; words])
     }
 
-    fn as_slice<T: Store>(&self) -> &[T] {
+    fn as_slice<T: Element>(&self) -> &[T] {
         match self {
             Block::Heap(words) => bytemuck::cast_slice(words),
             Block::Map(map) => bytemuck::cast_slice(map),
         }
     }
 
-    fn as_mut_slice<T: Store>(&mut self) -> &mut [T] {
+    fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
         match self {
             Block::Heap(words) => bytemuck::cast_slice_mut(words),
             Block::Map(map) => bytemuck::cast_slice_mut(map),
@@ -92,7 +92,7 @@ impl<B> Pool<B> {
     }
 
     /// Gives all that waits, to be freed.
-    fn let_go(&mut self) -> Vec<B> {
+    fn empty_cache(&mut self) -> Vec<B> {
         self.waiting = 0;
         std::mem::take(&mut self.blocks).into_values().flatten().collect()
     }
@@ -141,16 +141,16 @@ pub(super) fn usage() -> Usage {
 }
 
 /// Frees the blocks that wait: what comes next asks for other sizes.
-pub(super) fn let_go() {
+pub(super) fn empty_cache() {
     // Freed after the lock, for it takes a while.
-    let freed = POOL.lock().map(|mut pool| pool.let_go());
+    let freed = POOL.lock().map(|mut pool| pool.empty_cache());
     drop(freed);
 }
 
-/// As `let_go`, and counts the most anew.
+/// As `empty_cache`, and counts the most anew.
 pub(super) fn release() {
     let freed = POOL.lock().map(|mut pool| {
-        let freed = pool.let_go();
+        let freed = pool.empty_cache();
         (pool.peak, pool.most) = (pool.used, pool.used);
         freed
     });
@@ -158,17 +158,17 @@ pub(super) fn release() {
 }
 
 /// `len` elements. A buffer of zeros has no memory until it is looked at.
-pub struct Buffer<T: Store> {
-    /// At least `len` elements, all initialised.
-    block: OnceLock<(Block, Held)>,
+pub struct Buffer<T: Element> {
+    /// At least `len` elements, all initialized.
+    block: OnceLock<(Block, Allocation)>,
     len: usize,
     /// What it is for, where a trace is kept.
     label: Option<Box<Label>>,
     of: PhantomData<T>,
 }
 
-impl<T: Store> Buffer<T> {
-    /// `len` elements of undefined value (initialised memory, but not by the caller). In debug builds they are
+impl<T: Element> Buffer<T> {
+    /// `len` elements of undefined value (initialized memory, but not by the caller). In debug builds they are
     /// NaN, so that an output that is not written in full shows.
     pub fn stale(len: usize) -> Self {
         let buffer = Self::zeros(len);
@@ -231,7 +231,7 @@ impl<T: Store> Buffer<T> {
 
     /// A block, and whether it is known to be all zeros: one from the system is. It has no memory before it is written,
     /// which threads then do for the parts that they work on, instead of one thread for gigabytes.
-    fn stale_block(&self) -> ((Block, Held), bool) {
+    fn stale_block(&self) -> ((Block, Allocation), bool) {
         let words = words::<T>(self.len);
         let (old, freed) = match words < SMALL {
             true => (None, vec![]),
@@ -243,14 +243,14 @@ impl<T: Store> Buffer<T> {
         if cfg!(debug_assertions) {
             block.as_mut_slice().fill(T::NAN);
         }
-        let held = Held::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref());
+        let held = Allocation::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref());
         ((block, held), fresh && !cfg!(debug_assertions))
     }
 }
 
 /// Words of a block for `len` elements. Sizes are rounded up to an eighth of a power of two: at most 12.5 % is wasted,
 /// and sizes that vary a little from step to step (edges of a batch) share a class.
-fn words<T: Store>(len: usize) -> usize {
+fn words<T: Element>(len: usize) -> usize {
     words_of(len * size_of::<T>())
 }
 
@@ -259,7 +259,7 @@ fn words_of(bytes: usize) -> usize {
     if words < SMALL { words } else { words.next_multiple_of((words.next_power_of_two() / 16).max(1)) }
 }
 
-impl<T: Store> Drop for Buffer<T> {
+impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
         let words = words::<T>(self.len);
         if words < SMALL {
@@ -303,8 +303,8 @@ impl PlannedPool {
     }
 
     /// What waits is freed.
-    pub fn let_go(&mut self) {
-        self.touched -= self.pool.let_go().iter().sum::<usize>();
+    pub fn empty_cache(&mut self) {
+        self.touched -= self.pool.empty_cache().iter().sum::<usize>();
     }
 
     /// Bytes touched of all blocks, in use or waiting.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::device::{Device, GpuBuffer};
-use super::memory::Held;
-use crate::Result;
+use super::memory::Allocation;
+use base::Result;
 
 /// An immutable vector of integers. The host copy is always there (schedules are built from it); on a GPU a
 /// device copy stands beside it.
 #[derive(Clone)]
 pub struct Index<T> {
-    host: Arc<(Vec<T>, Held)>,
+    host: Arc<(Vec<T>, Allocation)>,
     gpu: Option<Arc<GpuBuffer>>,
 }
 
@@ -22,7 +22,7 @@ impl<T: Pod + Send + Sync> Index<T> {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Arc::new(gpu.upload(&values)?)),
         };
-        let held = Held::lists(size_of_val(&values[..]));
+        let held = Allocation::lists(size_of_val(&values[..]));
         Ok(Index { host: Arc::new((values, held)), gpu })
     }
 
@@ -38,7 +38,7 @@ impl<T: Pod + Send + Sync> Index<T> {
         self.host.0.is_empty()
     }
 
-    pub(crate) fn address(&self) -> u64 {
+    pub fn address(&self) -> u64 {
         self.gpu.as_ref().expect("an index of the CPU in a launch: the op mixed devices").address()
     }
 }

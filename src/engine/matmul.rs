@@ -3,7 +3,7 @@
 //! The library alone may cut k by the size of the caches; the blocks here follow from the shapes. So the bits do not
 //! depend on the number of threads.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::real::Real;
 
@@ -37,6 +37,13 @@ impl<'a, T> View<'a, T> {
         view
     }
 
+    fn at(&self, row: usize, col: usize) -> T
+    where
+        T: Copy,
+    {
+        self.data[row * self.stride.0 + col * self.stride.1]
+    }
+
     pub fn t(self) -> Self {
         View { data: self.data, rows: self.cols, cols: self.rows, stride: (self.stride.1, self.stride.0) }
     }
@@ -66,12 +73,58 @@ pub fn gemm<T: Real>(a: View<T>, b: View<T>, beta: T, c: &mut [T], stride: usize
         let scale = |c: &mut T| *c = if beta == T::zero() { T::zero() } else { *c * beta };
         return c.chunks_mut(stride).take(m).for_each(|row| row[..n].iter_mut().for_each(scale));
     }
+    T::gemm(a, b, beta, c, stride)
+}
+
+/// `Real::gemm` of f32, by the `gemm` library.
+pub fn gemm_f32(a: View<f32>, b: View<f32>, beta: f32, c: &mut [f32], stride: usize) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    assert!(b.rows == k && n <= stride && extent(m, n, (stride, 1)) <= c.len(), "gemm: {m} x {k} x {n}");
     let signed = |(row, col): (usize, usize)| (row as isize, col as isize);
+    let (mut m, mut n, mut to) = (m, n, (stride as isize, 1));
+    let (mut a, mut sa, mut b, mut sb) =
+        (a.data.as_ptr(), signed(a.stride), b.data.as_ptr(), signed(b.stride));
+    if to.1 < to.0 {
+        // The kernels prefer columns to be contiguous: the transposes are multiplied.
+        (m, n, to) = (n, m, (to.1, to.0));
+        (a, sa, b, sb) = (b, (sb.1, sb.0), a, (sa.1, sa.0));
+    }
+    let read_c = beta != 0.0;
     // SAFETY: the extents of a and b lie inside their slices (checked where views are made), that of c inside its own
     // (checked above), and c is exclusively borrowed.
     unsafe {
-        let (a, sa, b, sb) = (a.data.as_ptr(), signed(a.stride), b.data.as_ptr(), signed(b.stride));
-        T::gemm(m, k, n, a, sa, b, sb, beta, c.as_mut_ptr(), (stride as isize, 1));
+        gemm_f32::gemm::f32::get_gemm_fn()(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            to.1,
+            to.0,
+            read_c,
+            a,
+            sa.1,
+            sa.0,
+            b,
+            sb.1,
+            sb.0,
+            beta,
+            1.0,
+            false,
+            false,
+            false,
+            gemm_common::Parallelism::None,
+        )
+    }
+}
+
+/// `Real::gemm` in plain loops, for gradient checks in f64.
+pub fn gemm_plain<T: Real>(a: View<T>, b: View<T>, beta: T, c: &mut [T], stride: usize) {
+    for i in 0..a.rows {
+        for j in 0..b.cols {
+            let product = (0..a.cols).map(|k| a.at(i, k) * b.at(k, j)).sum::<T>();
+            let c = &mut c[i * stride + j];
+            *c = if beta == T::zero() { product } else { product + beta * *c };
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Event {
         id: usize,
     },
     Mark(&'static str),
-    /// What waited of freed tensors was freed ([`let_go`]).
+    /// What waited of freed tensors was freed ([`empty_cache`]).
     LetGo,
 }
 
@@ -156,26 +156,26 @@ pub(super) fn label() -> Option<Box<Label>> {
 
 /// A piece of memory that somebody holds, for the accounts: made beside it, and dropped with it.
 #[derive(Debug)]
-pub struct Held {
+pub struct Allocation {
     place: Place,
     bytes: usize,
     /// The trace that it is in, and its number there.
     traced: Option<(Arc<Mutex<Trace>>, usize)>,
 }
 
-impl Held {
+impl Allocation {
     /// Lists of these many bytes.
-    pub fn lists(bytes: usize) -> Held {
-        Held::new(Place::Host, bytes, label().as_deref())
+    pub fn lists(bytes: usize) -> Allocation {
+        Allocation::new(Place::Host, bytes, label().as_deref())
     }
 
     /// What tasks take together of the tensors' pool while they run (`Buffer::scratch`), at most.
-    pub(crate) fn scratch(bytes: usize) -> Held {
-        Held::new(Place::Pool, bytes, label().as_deref())
+    pub fn scratch(bytes: usize) -> Allocation {
+        Allocation::new(Place::Pool, bytes, label().as_deref())
     }
 
     /// A piece of no bytes is a piece: how many there are does not depend on sizes.
-    pub(super) fn new(place: Place, bytes: usize, label: Option<&Label>) -> Held {
+    pub(super) fn new(place: Place, bytes: usize, label: Option<&Label>) -> Allocation {
         if place == Place::Host {
             let now = LISTS[0].fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
             LISTS[1].fetch_max(now, Ordering::Relaxed);
@@ -189,17 +189,17 @@ impl Held {
             })?;
             Some((trace.clone(), id))
         });
-        Held { place, bytes, traced }
+        Allocation { place, bytes, traced }
     }
 }
 
-impl Clone for Held {
-    fn clone(&self) -> Held {
-        Held::new(self.place, self.bytes, label().as_deref())
+impl Clone for Allocation {
+    fn clone(&self) -> Allocation {
+        Allocation::new(self.place, self.bytes, label().as_deref())
     }
 }
 
-impl Drop for Held {
+impl Drop for Allocation {
     fn drop(&mut self) {
         if self.place == Place::Host {
             LISTS[0].fetch_sub(self.bytes as u64, Ordering::Relaxed);
@@ -225,9 +225,9 @@ pub struct Usage {
 }
 
 /// Frees what waits for tensors of the sizes of before: between phases that have nothing of a size in common.
-pub fn let_go() {
+pub fn empty_cache() {
     note(Event::LetGo);
-    super::buffer::let_go();
+    super::buffer::empty_cache();
 }
 
 /// Frees what waits for tensors of the sizes of before, and counts the most anew.

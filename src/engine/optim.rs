@@ -1,4 +1,4 @@
-//! Optimisers: what a gradient does to a parameter. The updates are torch's. Under a dense gradient a row whose
+//! Optimizers: what a gradient does to a parameter. The updates are torch's. Under a dense gradient a row whose
 //! gradient is zero still moves by what its moments remember; under a row-sparse one only its rows move, and only
 //! their state changes, as torch's SparseAdam has it (but for its eps, which stands before bias correction there).
 
@@ -14,7 +14,7 @@ use super::params::Params;
 use super::rows::Gradient;
 use super::sum::Factor;
 use super::tensor::Tensor;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// The update rule and its constants. `eps` stands outside the root, after bias correction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,19 +112,19 @@ impl Optimizer {
     }
 
     /// The counts of steps: of all, then of each parameter.
-    pub(crate) fn counts(&self) -> Vec<u64> {
+    pub fn counts(&self) -> Vec<u64> {
         std::iter::once(self.steps).chain(self.states.iter().map(|state| state.steps)).collect()
     }
 
     /// Sets what `counts` gave. For steps that were recorded, and for those that were replayed.
-    pub(crate) fn set_counts(&mut self, counts: &[u64]) {
+    pub fn set_counts(&mut self, counts: &[u64]) {
         self.steps = counts[0];
         self.states.iter_mut().zip(&counts[1..]).for_each(|(state, steps)| state.steps = *steps);
         self.table = None;
     }
 
     /// Every state tensor.
-    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.states.iter().flat_map(|state| &state.tensors)
     }
 
@@ -175,9 +175,9 @@ impl Optimizer {
                 state.tensors.push(self.rule.start(&param.value)?);
             }
             state.steps += 1;
-            param.value.unshare()?;
+            param.value.make_unique()?;
             for tensor in &mut state.tensors {
-                tensor.unshare()?;
+                tensor.make_unique()?;
             }
             if !first.tensor().is_empty() {
                 let (rows, value) = (first.rows().map(|rows| &**rows), &mut param.value);

@@ -150,7 +150,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Philox;
+    use crate::Philox;
 
     /// Both products of all shapes around the tiles, against sums in f64.
     #[test]

@@ -5,12 +5,14 @@
 
 use std::ops::Range;
 
+use base::parallel::map;
+use base::parallel::prelude::*;
+pub use base::simd::vectorized;
 use num_traits::Zero;
-use rayon::prelude::*;
 
+use super::element::Element;
 pub use super::matmul::{Trans, View, gemm, matmul, matmul_serial};
 use super::real::Real;
-use super::store::Store;
 
 /// Elements that make a chunk worth a task of its own.
 const GRAIN: usize = 16 * 1024;
@@ -18,28 +20,6 @@ const GRAIN: usize = 16 * 1024;
 /// Rows per chunk for rows of `cols` elements.
 pub fn rows_per_chunk(cols: usize) -> usize {
     (GRAIN / cols.max(1)).clamp(1, 1024)
-}
-
-/// Runs `f` compiled for AVX2 and FMA where the processor has them.
-///
-/// Everything that `f` calls must be inlined into it (`#[inline(always)]`) to be compiled with it.
-#[inline(always)]
-pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma,bmi2")]
-        fn avx2<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2")
-        {
-            // SAFETY: the three features were just found on this processor.
-            return unsafe { avx2(f) };
-        }
-    }
-    f()
 }
 
 /// Work that is compiled for AVX2 whatever its size: implement `run` as `#[inline(always)]`, without closures.
@@ -95,7 +75,7 @@ pub fn for_rows_work<T: Send>(out: &mut [T], cols: usize, cost: usize, work: &im
         .for_each(|(i, part)| vectorized_work(Chunk(work, i * rows, part)));
 }
 
-/// Calls `f(first_row, rows)` for chunks of whole rows of `out`, in parallel, vectorised.
+/// Calls `f(first_row, rows)` for chunks of whole rows of `out`, in parallel, vectorized.
 pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.is_empty() || cols == 0 {
         return;
@@ -107,7 +87,7 @@ pub fn for_rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T])
     out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, chunk)| vectorized(|| f(i * rows, chunk)));
 }
 
-/// Calls `f(first, elements)` for chunks of `out` taken flat, in parallel, vectorised. `first` is a multiple of 64.
+/// Calls `f(first, elements)` for chunks of `out` taken flat, in parallel, vectorized. `first` is a multiple of 64.
 pub fn for_chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= GRAIN {
         return vectorized(|| f(0, out));
@@ -137,7 +117,7 @@ pub fn map_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R
     if chunks <= 1 {
         return (0..chunks).map(|i| vectorized(|| f(range(i)))).collect();
     }
-    (0..chunks).into_par_iter().map(|i| vectorized(|| f(range(i)))).collect()
+    map((0..chunks).collect(), |i| vectorized(|| f(range(i))))
 }
 
 /// The sum of `f` over fixed chunks of 0..n, added in chunk order.
@@ -147,8 +127,8 @@ pub fn sum_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> T
 
 /// Inner product with eight running sums: the order that AVX2 uses, on every machine.
 #[inline(always)]
-pub fn dot<A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
-    let mut lanes = [A::Sum::zero(); 8];
+pub fn dot<A: Element, B: Element<Acc = A::Acc>>(a: &[A], b: &[B]) -> A::Acc {
+    let mut lanes = [A::Acc::zero(); 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
     let (ra, rb) = (a8.remainder(), b8.remainder());
     for (x, y) in a8.zip(b8) {
@@ -156,7 +136,7 @@ pub fn dot<A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
             lanes[i] += x[i].load() * y[i].load();
         }
     }
-    let mut tail = A::Sum::zero();
+    let mut tail = A::Acc::zero();
     for (&x, &y) in ra.iter().zip(rb) {
         tail += x.load() * y.load();
     }
@@ -166,7 +146,7 @@ pub fn dot<A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
 
 /// y += alpha x
 #[inline(always)]
-pub fn axpy<S: Store>(alpha: S::Sum, x: &[S], y: &mut [S::Sum]) {
+pub fn axpy<S: Element>(alpha: S::Acc, x: &[S], y: &mut [S::Acc]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y += alpha * x.load();
     }

@@ -6,7 +6,7 @@ use super::device::Device;
 use super::rows::{Gradient, RowSet};
 use super::tape::{Gradients, Tape, Var};
 use super::tensor::Tensor;
-use crate::Result;
+use base::Result;
 
 /// Whose gradients move a parameter (docs/model.md: theta and phi_k).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 
 use num_traits::{Float, NumAssign};
 
-use super::store::Store;
+use super::element::Element;
+use super::matmul::{self, View};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
@@ -31,42 +32,28 @@ impl DType {
     }
 
     /// What values of this type are computed in, and the type of their gradients.
-    pub fn float(self) -> DType {
+    pub fn compute_dtype(self) -> DType {
         if self.is_half() { DType::F32 } else { self }
     }
 }
 
 /// A float type that the CPU code is written for.
-pub trait Real: Store<Sum = Self> + Float + NumAssign + std::iter::Sum {
+pub trait Real: Element<Acc = Self> + Float + NumAssign + std::iter::Sum {
     fn of(x: f64) -> Self;
     fn f64(self) -> f64;
 
-    /// e^x. In f32 a polynomial (below 2 ulp) that compilers vectorise, unlike a call into libm.
+    /// e^x. In f32 a polynomial (below 2 ulp) that compilers vectorize, unlike a call into libm.
     fn fast_exp(self) -> Self;
 
-    /// tanh(x). In f32 a rational function (below 8 ulp) that compilers vectorise.
+    /// tanh(x). In f32 a rational function (below 8 ulp) that compilers vectorize.
     fn fast_tanh(self) -> Self;
 
-    /// ln(1 + t) for t in [0, 1]. In f32 a polynomial (below 2 ulp) that compilers vectorise.
+    /// ln(1 + t) for t in [0, 1]. In f32 a polynomial (below 2 ulp) that compilers vectorize.
     fn fast_ln_1p(self) -> Self;
 
-    /// `c = a b + beta c` over row and column strides (in elements).
-    ///
-    /// # Safety
-    /// The pointers must be valid for the strided extents m x k, k x n and m x n; `c` must not overlap the others.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn gemm(
-        m: usize,
-        k: usize,
-        n: usize,
-        a: *const Self,
-        stride_a: (isize, isize),
-        b: *const Self,
-        stride_b: (isize, isize),
-        beta: Self,
-        c: *mut Self,
-        stride_c: (isize, isize),
-    );
+    /// `c = a b + beta c` on the calling thread; the rows of `c` are `stride` elements apart. Called by `matmul::gemm`,
+    /// which has checked that the shapes fit and are not empty.
+    fn gemm(a: View<Self>, b: View<Self>, beta: Self, c: &mut [Self], stride: usize);
 
     /// 1 / (1 + e^-x), exact at both ends.
     #[inline(always)]
@@ -80,50 +67,6 @@ pub trait Real: Store<Sum = Self> + Float + NumAssign + std::iter::Sum {
     #[inline(always)]
     fn softplus(self) -> Self {
         self.max(Self::zero()) + (-self.abs()).fast_exp().fast_ln_1p()
-    }
-}
-
-/// The library's product on one thread, for the types that it knows.
-///
-/// # Safety
-/// As for `Real::gemm`.
-#[allow(clippy::too_many_arguments)]
-unsafe fn serial_gemm<T: Real>(
-    m: usize,
-    k: usize,
-    n: usize,
-    a: *const T,
-    (rsa, csa): (isize, isize),
-    b: *const T,
-    (rsb, csb): (isize, isize),
-    beta: T,
-    c: *mut T,
-    (rsc, csc): (isize, isize),
-) {
-    let (read_c, serial) = (beta != T::zero(), gemm::Parallelism::None);
-    // SAFETY: the caller's promise; T is f32 or f64, which the library has kernels for.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c,
-            csc,
-            rsc,
-            read_c,
-            a,
-            csa,
-            rsa,
-            b,
-            csb,
-            rsb,
-            beta,
-            T::one(),
-            false,
-            false,
-            false,
-            serial,
-        )
     }
 }
 
@@ -206,20 +149,8 @@ impl Real for f32 {
         f + y + e * 0.693_359_4
     }
 
-    unsafe fn gemm(
-        m: usize,
-        k: usize,
-        n: usize,
-        a: *const f32,
-        (rsa, csa): (isize, isize),
-        b: *const f32,
-        (rsb, csb): (isize, isize),
-        beta: f32,
-        c: *mut f32,
-        (rsc, csc): (isize, isize),
-    ) {
-        // SAFETY: the caller's promise is the one that the library asks for.
-        unsafe { serial_gemm(m, k, n, a, (rsa, csa), b, (rsb, csb), beta, c, (rsc, csc)) }
+    fn gemm(a: View<Self>, b: View<Self>, beta: Self, c: &mut [Self], stride: usize) {
+        matmul::gemm_f32(a, b, beta, c, stride)
     }
 }
 
@@ -249,66 +180,68 @@ impl Real for f64 {
         self.ln_1p()
     }
 
-    unsafe fn gemm(
-        m: usize,
-        k: usize,
-        n: usize,
-        a: *const f64,
-        (rsa, csa): (isize, isize),
-        b: *const f64,
-        (rsb, csb): (isize, isize),
-        beta: f64,
-        c: *mut f64,
-        (rsc, csc): (isize, isize),
-    ) {
-        // SAFETY: the caller's promise is the one that the library asks for.
-        unsafe { serial_gemm(m, k, n, a, (rsa, csa), b, (rsb, csb), beta, c, (rsc, csc)) }
+    fn gemm(a: View<Self>, b: View<Self>, beta: Self, c: &mut [Self], stride: usize) {
+        matmul::gemm_plain(a, b, beta, c, stride)
     }
 }
 
 /// Runs `$body` with `$T` standing for the float type that `$dtype` names.
+#[cfg(feature = "f64")]
 #[macro_export]
-macro_rules! with_real {
+macro_rules! dispatch_float {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::engine::DType::F32 => {
+            $crate::DType::F32 => {
                 type $T = f32;
                 $body
             }
-            $crate::engine::DType::F64 => {
+            $crate::DType::F64 => {
                 type $T = f64;
                 $body
             }
-            dtype => {
-                panic!("arithmetic on rows that are stored as {dtype:?}: the op did not check its inputs")
-            }
+            dtype => $crate::not_computed_in(dtype),
         }
     };
 }
 
-/// As `with_real`, with `$S` standing for any type that rows are stored in.
+/// Runs `$body` with `$T` standing for the float type that `$dtype` names: f32, in a build without the feature `f64`.
+#[cfg(not(feature = "f64"))]
 #[macro_export]
-macro_rules! with_store {
-    ($dtype:expr, $S:ident => $body:expr) => {
+macro_rules! dispatch_float {
+    ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::engine::DType::F32 => {
-                type $S = f32;
+            $crate::DType::F32 => {
+                type $T = f32;
                 $body
             }
-            $crate::engine::DType::F64 => {
-                type $S = f64;
-                $body
-            }
-            $crate::engine::DType::Bf16 => {
-                type $S = $crate::engine::bf16;
-                $body
-            }
-            $crate::engine::DType::F16 => {
-                type $S = $crate::engine::f16;
-                $body
-            }
+            dtype => $crate::not_computed_in(dtype),
         }
     };
+}
+
+/// As `dispatch_float`, with `$S` standing for any type that rows are stored in.
+#[macro_export]
+macro_rules! dispatch_dtype {
+    ($dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::Bf16 => {
+                type $S = $crate::bf16;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $S = $crate::f16;
+                $body
+            }
+            dtype => $crate::dispatch_float!(dtype, $S => $body),
+        }
+    };
+}
+
+/// Where arithmetic is asked for in a type that this build has none for: ops check their inputs first.
+pub fn not_computed_in(dtype: DType) -> ! {
+    panic!(
+        "no arithmetic in {dtype:?} in this build: half types are for storage, f64 is the feature `f64` of the tests"
+    )
 }
 
 #[cfg(test)]

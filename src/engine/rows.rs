@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::device::{Device, Grid, kernels};
 use super::parallel::{self, RowWork, for_rows_work};
-use super::{Index, Store, Tensor};
-use crate::with_store;
-use crate::{Error, Result};
+use super::{Element, Index, Tensor};
+use crate::dispatch_dtype;
+use base::{Error, Result};
 
 /// Distinct rows of a table, in ascending order. Row k of a compact tensor is row `ids[k]` of the table.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl RowSet {
     }
 
     /// The rows of an index that is known to be strictly ascending and below `rows`.
-    pub(crate) fn of_sorted(ids: Index<u32>, rows: usize) -> RowSet {
+    pub fn of_sorted(ids: Index<u32>, rows: usize) -> RowSet {
         RowSet { ids, of: rows }
     }
 
@@ -81,7 +81,7 @@ impl RowSet {
                 .run()?;
             return Ok(out);
         }
-        with_store!(table.dtype(), S => {
+        dispatch_dtype!(table.dtype(), S => {
             let work = Gathered { table: table.host::<S>(), ids: self.ids.host(), cols };
             for_rows_work(out.host_mut::<S>(), cols, cols, &work);
         });
@@ -94,7 +94,7 @@ impl RowSet {
 }
 
 /// Rows between the request for one and its copy.
-const AHEAD: usize = 8;
+const PREFETCH_DISTANCE: usize = 8;
 
 struct Gathered<'a, T> {
     table: &'a [T],
@@ -102,13 +102,13 @@ struct Gathered<'a, T> {
     cols: usize,
 }
 
-impl<T: Store> RowWork<T> for Gathered<'_, T> {
+impl<T: Element> RowWork<T> for Gathered<'_, T> {
     #[inline(always)]
     fn rows(&self, first: usize, rows: &mut [T]) {
         let cols = self.cols;
         let row = |id: u32| &self.table[id as usize * cols..][..cols];
         for (k, out) in rows.chunks_exact_mut(cols).enumerate() {
-            if let Some(&id) = self.ids.get(first + k + AHEAD) {
+            if let Some(&id) = self.ids.get(first + k + PREFETCH_DISTANCE) {
                 parallel::prefetch(row(id));
             }
             out.copy_from_slice(row(self.ids[first + k]));

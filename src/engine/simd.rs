@@ -3,9 +3,9 @@
 //! A result may differ in its last bits between the three, which add in another order and fuse or do not fuse; it
 //! never differs between runs or numbers of threads on one machine.
 
+use super::element::Element;
 use super::parallel;
 use super::real::{DType, Real};
-use super::store::Store;
 
 /// A body to be compiled for each instruction set. `run` and all that it calls are `#[inline(always)]`, without
 /// closures: what is left out of line is compiled for any machine.
@@ -63,23 +63,23 @@ pub fn fma<const ISA: u8, T: Real>(a: T, b: T, c: T) -> T {
 
 /// Inner product of rows that may be stored in 16 bits.
 #[inline(always)]
-pub fn dot<const ISA: u8, A: Store, B: Store<Sum = A::Sum>>(a: &[A], b: &[B]) -> A::Sum {
+pub fn dot<const ISA: u8, A: Element, B: Element<Acc = A::Acc>>(a: &[A], b: &[B]) -> A::Acc {
     #[cfg(target_arch = "x86_64")]
     if A::DTYPE == DType::F32 && B::DTYPE == DType::F32 && ISA != ANY {
         // Left to the compiler, the reduction makes it cut the whole product into pairs of elements.
         let (a, b): (&[f32], &[f32]) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
         // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
         let dot = unsafe { if ISA == AVX512 { x86::dot_avx512(a, b) } else { x86::dot_avx2(a, b) } };
-        return bytemuck::cast::<[f32; 1], [A::Sum; 1]>([dot])[0];
+        return bytemuck::cast::<[f32; 1], [A::Acc; 1]>([dot])[0];
     }
     parallel::dot(a, b)
 }
 
 /// y += alpha x
 #[inline(always)]
-pub fn axpy<const ISA: u8, S: Store>(alpha: S::Sum, x: &[S], y: &mut [S::Sum]) {
+pub fn axpy<const ISA: u8, S: Element>(alpha: S::Acc, x: &[S], y: &mut [S::Acc]) {
     for (y, &x) in y.iter_mut().zip(x) {
-        *y = fma::<ISA, S::Sum>(alpha, x.load(), *y);
+        *y = fma::<ISA, S::Acc>(alpha, x.load(), *y);
     }
 }
 
@@ -97,7 +97,7 @@ pub fn stream<const ISA: u8, T: Real>(values: &[T], out: &mut [T]) {
     out.copy_from_slice(values);
 }
 
-/// Makes what `stream` wrote visible to who synchronises with this thread later.
+/// Makes what `stream` wrote visible to who synchronizes with this thread later.
 #[inline(always)]
 pub fn fence() {
     #[cfg(target_arch = "x86_64")]

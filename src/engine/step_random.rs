@@ -1,7 +1,7 @@
 //! Random numbers of a training step, where recorded work finds those of each replay.
 
 use super::{Device, Index, Philox};
-use crate::Result;
+use base::Result;
 
 /// The random numbers of one step, as its layers take them. On a GPU seed and stream of the step stand in memory, and
 /// kernels read them there.
@@ -15,7 +15,7 @@ pub struct StepRandom {
 }
 
 /// The two halves of a number, the lower first.
-pub(crate) fn split(x: u64) -> [u32; 2] {
+pub fn split(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
@@ -39,7 +39,7 @@ impl StepRandom {
     }
 
     /// Address of the step's words, and what the layer adds to the stream; `None` without a GPU.
-    pub(crate) fn on_device(&self) -> Option<(u64, u64)> {
+    pub fn on_device(&self) -> Option<(u64, u64)> {
         self.words.as_ref().map(|words| (words.address(), self.layer))
     }
 }

@@ -6,11 +6,11 @@ use super::device::{Grid, kernels};
 use super::parallel;
 use super::real::Real;
 use super::tensor::Tensor;
-use crate::with_real;
-use crate::{Error, Result};
+use crate::dispatch_float;
+use base::{Error, Result};
 
 /// Tensors that one launch takes (`Pointers` of common.cuh).
-pub(crate) const POINTERS: usize = 8;
+pub const POINTERS: usize = 8;
 
 /// What a term of a sum is multiplied by.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl From<f64> for Factor {
 
 impl Factor {
     /// The factor, where the host knows it.
-    pub(crate) fn known(&self) -> Result<f64> {
+    pub fn known(&self) -> Result<f64> {
         match self {
             Factor::Known(factor) => Ok(*factor),
             Factor::OnDevice(..) => Err(Error::shape("weighted sum", "factors in host memory", "on a GPU")),
@@ -39,7 +39,7 @@ impl Factor {
 /// `struct Factors` of common.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Factors {
+pub struct Factors {
     fixed: [f32; POINTERS],
     at: [u32; POINTERS],
 }
@@ -74,7 +74,7 @@ impl Tensor {
     }
 
     /// As `weighted_sum`, with factors that may stand on the GPU.
-    pub(crate) fn sum_of(terms: &[(Factor, &Tensor)]) -> Result<Tensor> {
+    pub fn sum_of(terms: &[(Factor, &Tensor)]) -> Result<Tensor> {
         let Some(&(ref weight, first)) = terms.first() else {
             return Err(Error::shape("weighted sum", "at least one tensor", "none"));
         };
@@ -111,7 +111,7 @@ impl Tensor {
             }
             return Ok(y);
         }
-        with_real!(first.dtype(), T => {
+        dispatch_float!(first.dtype(), T => {
             let mut known: Vec<(T, &[T])> = vec![];
             for (factor, tensor) in terms {
                 known.push((T::of(factor.known()?), tensor.host::<T>()));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::memory::{self, Part};
 use super::rows::RowSet;
 use super::tensor::Tensor;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// A value on a tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Tape {
         if self.inference {
             let value = &mut self.values[var.0];
             *value = Tensor::empty(&value.device(), value.dtype(), 0, value.cols())?;
-            memory::let_go();
+            memory::empty_cache();
         }
         Ok(())
     }
@@ -229,15 +229,20 @@ impl Tape {
                 dx.push(match self.wants[v.0] {
                     false => None,
                     // What is there already is added afterwards.
-                    true if node.op.overwrites() => {
-                        Some(Tensor::empty(&value.device(), value.dtype().float(), rows, value.cols())?)
-                    }
+                    true if node.op.overwrites() => Some(Tensor::empty(
+                        &value.device(),
+                        value.dtype().compute_dtype(),
+                        rows,
+                        value.cols(),
+                    )?),
                     true => Some(match grads[v.0].take() {
                         Some(mut grad) => {
-                            grad.unshare()?;
+                            grad.make_unique()?;
                             grad
                         }
-                        None => Tensor::zeros(&value.device(), value.dtype().float(), rows, value.cols())?,
+                        None => {
+                            Tensor::zeros(&value.device(), value.dtype().compute_dtype(), rows, value.cols())?
+                        }
                     }),
                 });
             }
@@ -263,9 +268,11 @@ impl Tape {
 /// Fails unless all inputs live on one device and have one type, or one of those that the op takes beside it.
 fn check_inputs(op: &impl Op, x: &[&Tensor]) -> Result<()> {
     let Some(first) = x.first() else { return Ok(()) };
-    let (device, float) = (first.device(), first.dtype().float());
+    let (device, float) = (first.device(), first.dtype().compute_dtype());
     let fits = |i: usize, t: &Tensor| {
-        t.device() == device && t.dtype().float() == float && (!t.dtype().is_half() || op.takes_half(i))
+        t.device() == device
+            && t.dtype().compute_dtype() == float
+            && (!t.dtype().is_half() || op.takes_half(i))
     };
     match x.iter().enumerate().find(|(i, t)| !fits(*i, t)) {
         None => Ok(()),

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::buffer::Buffer;
 use super::device::{Device, Gpu, GpuBuffer};
+use super::element::{Element, bf16, f16};
 use super::parallel;
 use super::real::{DType, Real};
-use super::store::{Store, bf16, f16};
-use crate::with_real;
-use crate::{Error, Result};
+use crate::dispatch_float;
+use base::{Error, Result};
 
 #[derive(Clone)]
 pub struct Tensor {
@@ -138,7 +138,7 @@ impl Tensor {
             return Tensor::from_f64(device, dtype, rows, cols, &values);
         }
         let mut t = Tensor::empty(device, dtype, rows, cols)?;
-        with_real!(dtype, T => parallel::for_chunks(t.host_mut::<T>(), |at, values| {
+        dispatch_float!(dtype, T => parallel::for_chunks(t.host_mut::<T>(), |at, values| {
             values.iter_mut().enumerate().for_each(|(i, x)| *x = T::of(value(at + i)));
         }));
         Ok(t)
@@ -155,7 +155,7 @@ impl Tensor {
         Tensor::zeros(&self.device(), self.dtype(), self.rows, self.cols)
     }
 
-    /// An uninitialised matrix of another shape, beside this one and of its type.
+    /// An uninitialized matrix of another shape, beside this one and of its type.
     pub fn empty_like(&self, rows: usize, cols: usize) -> Result<Tensor> {
         Tensor::empty(&self.device(), self.dtype(), rows, cols)
     }
@@ -211,13 +211,13 @@ impl Tensor {
     }
 
     /// The values in host memory. The op has matched device and dtype before it asks.
-    pub fn host<T: Store>(&self) -> &[T] {
+    pub fn host<T: Element>(&self) -> &[T] {
         host_slice!(&*self.data, T, v => bytemuck::cast_slice(v.as_slice()), {
             panic!("host() with another type or device than the tensor's: the op mixed them")
         })
     }
 
-    pub fn host_mut<T: Store>(&mut self) -> &mut [T] {
+    pub fn host_mut<T: Element>(&mut self) -> &mut [T] {
         self.unshare_host();
         let Some(data) = Arc::get_mut(&mut self.data) else { unreachable!("unshared above") };
         host_slice!(data, T, v => bytemuck::cast_slice_mut(v.as_mut_slice()), {
@@ -227,7 +227,7 @@ impl Tensor {
 
     /// As `host_mut`, for who can write instead of adding: true says that the tensor is zero and that its values are
     /// undefined here, so that all of them must be written.
-    pub fn host_overwrite<T: Store>(&mut self) -> (&mut [T], bool) {
+    pub fn host_overwrite<T: Element>(&mut self) -> (&mut [T], bool) {
         self.unshare_host();
         let Some(data) = Arc::get_mut(&mut self.data) else { unreachable!("unshared above") };
         host_slice!(data, T, v => {
@@ -255,7 +255,7 @@ impl Tensor {
         }
     }
 
-    pub(crate) fn address(&self) -> u64 {
+    pub fn address(&self) -> u64 {
         match &*self.data {
             Data::Gpu(buffer, _) => buffer.address(),
             _ => panic!("address() of a tensor on the CPU: the op mixed devices"),
@@ -263,20 +263,20 @@ impl Tensor {
     }
 
     /// The memory of a tensor on a GPU.
-    pub(crate) fn buffer(&self) -> Option<&GpuBuffer> {
+    pub fn buffer(&self) -> Option<&GpuBuffer> {
         match &*self.data {
             Data::Gpu(buffer, _) => Some(buffer),
             _ => None,
         }
     }
 
-    pub(crate) fn address_mut(&mut self) -> u64 {
+    pub fn address_mut(&mut self) -> u64 {
         assert!(Arc::get_mut(&mut self.data).is_some(), "a kernel would write to a shared tensor");
         self.address()
     }
 
     /// Makes this tensor the only owner of its memory, so that a kernel may write to it.
-    pub fn unshare(&mut self) -> Result<()> {
+    pub fn make_unique(&mut self) -> Result<()> {
         self.unshare_host();
         if Arc::get_mut(&mut self.data).is_none()
             && let Data::Gpu(buffer, dtype) = &*self.data
@@ -349,14 +349,14 @@ impl Tensor {
     /// stays, for recorded work that reads it. A shared tensor gets memory of its own first.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         Self::check_len(self.rows, self.cols, values.len())?;
-        self.unshare()?;
+        self.make_unique()?;
         match Arc::get_mut(&mut self.data) {
             Some(Data::F32(v)) => v.as_mut_slice().copy_from_slice(values),
             Some(Data::F64(v)) => {
                 v.as_mut_slice().iter_mut().zip(values).for_each(|(v, x)| *v = f64::from(*x));
             }
-            Some(Data::Bf16(v)) => Store::round(values, v.as_mut_slice()),
-            Some(Data::F16(v)) => Store::round(values, v.as_mut_slice()),
+            Some(Data::Bf16(v)) => Element::round(values, v.as_mut_slice()),
+            Some(Data::F16(v)) => Element::round(values, v.as_mut_slice()),
             Some(Data::Gpu(buffer, DType::Bf16)) => buffer.write(&rounded::<bf16>(values))?,
             Some(Data::Gpu(buffer, DType::F16)) => buffer.write(&rounded::<f16>(values))?,
             Some(Data::Gpu(buffer, _)) => buffer.write(values)?,
@@ -372,7 +372,7 @@ impl Tensor {
             return Err(Error::shape("assign", format!("{self:?}"), format!("{other:?}")));
         }
         if let Data::Gpu(from, _) = &*other.data {
-            self.unshare()?;
+            self.make_unique()?;
             return match Arc::get_mut(&mut self.data) {
                 Some(Data::Gpu(to, _)) => to.copy_from(from),
                 _ => Err(Error::shape("assign", "tensors of one device", "of two")),
@@ -387,7 +387,7 @@ impl Tensor {
             *self = self.zeros_like()?;
             return Ok(());
         }
-        self.unshare()?;
+        self.make_unique()?;
         match Arc::get_mut(&mut self.data) {
             Some(Data::Gpu(buffer, _)) => buffer.fill_zero(),
             _ => Ok(()),
@@ -406,7 +406,7 @@ impl Tensor {
             *self = other.reshape(self.rows, self.cols)?;
             return Ok(());
         }
-        self.unshare()?;
+        self.make_unique()?;
         if let Some(gpu) = self.gpu().cloned() {
             let n = self.len() as u64;
             return gpu
@@ -417,7 +417,7 @@ impl Tensor {
                 .value(n)
                 .run();
         }
-        with_real!(self.dtype(), T => {
+        dispatch_float!(self.dtype(), T => {
             let x = other.host::<T>();
             parallel::for_chunks(self.host_mut::<T>(), |at, y| parallel::axpy(T::of(alpha), &x[at..at + y.len()], y));
         });
@@ -426,11 +426,11 @@ impl Tensor {
 }
 
 /// A buffer of its own with the values of `v`; zeros stay unwritten.
-fn copied<T: Store>(v: &Buffer<T>, is_zero: bool, len: usize) -> Buffer<T> {
+fn copied<T: Element>(v: &Buffer<T>, is_zero: bool, len: usize) -> Buffer<T> {
     if is_zero { Buffer::zeros(len) } else { Buffer::from_slice(v.as_slice()) }
 }
 
-fn rounded<T: Store<Sum = f32>>(values: &[f32]) -> Vec<T> {
+fn rounded<T: Element<Acc = f32>>(values: &[f32]) -> Vec<T> {
     let mut out = vec![T::default(); values.len()];
     T::round(values, &mut out);
     out

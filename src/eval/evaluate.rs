@@ -95,7 +95,7 @@ impl Ranker<'_> {
     ) -> Result<Evaluation> {
         let Ranker { model, data, config, device } = *self;
         // Blocks of training steps fit nothing here, and at full size there are gigabytes of them.
-        memory::let_go();
+        memory::empty_cache();
         let encoded = model.encode()?;
         let scorer = model.scorer(&encoded)?;
         let known = known_before(split);

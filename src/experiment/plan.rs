@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::{Base, Config, DEFINITIONS};
 use crate::models::MODELS;
-use crate::train::Stepper;
+use crate::train::TrainStep;
 use crate::{Error, Result};
 
 /// What a comparison asks for.
@@ -173,7 +173,7 @@ fn resolve(
     settings.extend(weighting.iter().map(|name| format!("weighting.combine=\"{name}\"")));
     let config = Config::resolve(request.base.clone(), &settings);
     // An optimizer that does not exist is refused before the first run begins.
-    let checked = config.and_then(|config| Stepper::new(&config).map(|_| config));
+    let checked = config.and_then(|config| TrainStep::new(&config).map(|_| config));
     checked.map_err(|error| match error {
         Error::Config { key, why, remedy } => Error::config(key, format!("{why} (of {model})"), remedy),
         error => error,

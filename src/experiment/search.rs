@@ -15,7 +15,7 @@ use crate::config::{Base, Config};
 use crate::data::Dataset;
 use crate::engine::Device;
 use crate::train::checkpoint::write_atomically;
-use crate::train::{Observer, Stepper};
+use crate::train::{Observer, TrainStep};
 use crate::{Error, Result};
 
 /// Of the trials of a rung, one in so many goes on, for so many times the epochs.
@@ -195,7 +195,7 @@ impl Search<'_> {
         settings.extend(point.iter().map(|(key, value)| format!("{key}={value}")));
         settings.extend([format!("model.name=\"{}\"", self.model), format!("train.epochs={}", self.budget)]);
         let config = Config::resolve(self.base.clone(), &settings)?;
-        Stepper::new(&config)?;
+        TrainStep::new(&config)?;
         Ok(config)
     }
 

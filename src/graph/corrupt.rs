@@ -1,7 +1,7 @@
 //! Corrupted triples: what a true triple of the knowledge graph is held against.
 
-use crate::engine::{Philox, parallel};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::{Philox, parallel};
 
 /// Which end of a triple is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Corruptor {
             Corruption::Unif => 0.5,
             Corruption::Bern => self.head_probability[relation as usize],
         };
-        let replace_head = crate::engine::random::to_unit(block(0)[2]) < share;
+        let replace_head = engine::random::to_unit(block(0)[2]) < share;
         let mut negative = (head, tail);
         for attempt in 0..ATTEMPTS {
             let [a, b, ..] = block(attempt);

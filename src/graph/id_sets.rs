@@ -1,7 +1,7 @@
 //! One set of ids per row: courses a learner has taken, courses to find.
 
-use crate::engine::{Device, Index};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::{Device, Index};
 
 /// A CSR of ids, ascending and distinct within each row.
 #[derive(Clone, Debug)]

@@ -11,13 +11,13 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::{Edge, Graph};
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::prefetch;
-use crate::engine::{Device, Gpu, Index, Philox};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::parallel::prefetch;
+use engine::{Device, Gpu, Index, Philox};
 
 /// Heads per task.
 const CHUNK: usize = 512;
@@ -222,7 +222,7 @@ pub fn draw(
 }
 
 /// Heads between the request for a row's edges and their use.
-const AHEAD: usize = 16;
+const PREFETCH_DISTANCE: usize = 16;
 
 fn draw_on_cpu(graph: &Graph, heads: &[u32], out: &[u64], k: usize, random: Philox) -> (Vec<u32>, Vec<u32>) {
     let (offsets, tail) = (graph.offsets.host(), graph.tail.host());
@@ -239,7 +239,7 @@ fn draw_on_cpu(graph: &Graph, heads: &[u32], out: &[u64], k: usize, random: Phil
     }
     tasks.into_par_iter().for_each(|(heads, mut edge, mut tails)| {
         for (i, &v) in heads.iter().enumerate() {
-            if let Some(&next) = heads.get(i + AHEAD) {
+            if let Some(&next) = heads.get(i + PREFETCH_DISTANCE) {
                 let begin = offsets[next as usize] as usize;
                 prefetch(&tail[begin.min(tail.len())..(begin + 1).min(tail.len())]);
             }

@@ -9,7 +9,7 @@ mod sampled;
 use std::sync::Arc;
 
 use super::history::{MAX_HEARD_LABELS, Relations};
-use super::{Builder, Pass};
+use super::{ForwardCtx, ParamBuilder};
 use crate::config::{
     AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels, LearnerInit, Logit, Message,
     ModelConfig, ProjInit, Propagation, Stack, Storage,
@@ -17,8 +17,8 @@ use crate::config::{
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
 use crate::ops::{
-    Aggregate, Aggregator, Attend, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind,
-    Query, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights, symmetric_weights,
+    Aggregate, Aggregator, BiInteraction, Cast, Combine, Concat, Gather, L2Normalize, LogitKind, Query,
+    RelationAttention, RelationMix, RowDot, Rows, ScaleRows, laplacian_weights, symmetric_weights,
 };
 use crate::{Error, Result};
 
@@ -73,7 +73,7 @@ impl Encoder {
     /// `edges`: of the whole graph (`full`) or of courses and attributes (`history`), inverses included. `labels`: how
     /// many labels an enrolment has, of which learners may hear.
     pub fn new(
-        b: &mut Builder,
+        b: &mut ParamBuilder,
         config: &Config,
         relations: Relations,
         (learners, courses, entities): (usize, usize, usize),
@@ -242,7 +242,7 @@ impl Encoder {
     }
 
     /// P of all nodes on the tape; E, which nobody reads as P, where there is none.
-    fn projections(&self, pass: &Pass) -> Var {
+    fn projections(&self, pass: &ForwardCtx) -> Var {
         pass.param(self.geometry.map_or(self.entity, |g| g.entity_proj))
     }
 
@@ -287,7 +287,7 @@ impl Encoder {
         }
         let mut tape = Tape::inference();
         let vars = params.on_tape(&mut tape);
-        let pass = &mut Pass { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
+        let pass = &mut ForwardCtx { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
         let (e, p) = (pass.param(self.entity), self.projections(pass));
         let graph = self.graph.clone();
         let heard = self.attend(pass, &graph, (e, p), (e, p))?;
@@ -296,13 +296,15 @@ impl Encoder {
     }
 
     /// Layer states of the graph's nodes, (nodes, d_l) each.
-    pub fn nodes(&self, pass: &mut Pass) -> Result<States> {
+    pub fn nodes(&self, pass: &mut ForwardCtx) -> Result<States> {
         let (e, p) = (pass.param(self.entity), self.projections(pass));
         if self.layers.is_empty() {
             return Ok(vec![e]);
         }
         let heard = match &self.fixed {
-            Some(alpha) => Heard { alpha: pass.tape.constant(alpha.clone()), first: None, log_sum: None },
+            Some(alpha) => {
+                AttentionOutput { alpha: pass.tape.constant(alpha.clone()), first: None, log_sum: None }
+            }
             None => self.attend(pass, &self.graph, (e, p), (e, p))?,
         };
         let mut states = vec![e];
@@ -318,7 +320,7 @@ impl Encoder {
     }
 
     /// Z (7): what stacking makes of layer states.
-    pub fn stack(&self, pass: &mut Pass, states: &[Var]) -> Result<Var> {
+    pub fn stack(&self, pass: &mut ForwardCtx, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
         for &x in &states[1..] {
             let mut x = x;
@@ -340,20 +342,20 @@ impl Encoder {
     }
 
     /// Z of the nodes in some rows of `nodes`, (rows, D). The rest of Z is not made, nor a gradient of it.
-    pub fn rows(&self, pass: &mut Pass, nodes: &[Var], rows: &Rows) -> Result<Var> {
+    pub fn rows(&self, pass: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
         let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
         let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
         self.stack(pass, &states)
     }
 
     /// Z of all courses as targets, (courses, D).
-    pub fn course_targets(&self, pass: &mut Pass, nodes: &[Var]) -> Result<Var> {
+    pub fn course_targets(&self, pass: &mut ForwardCtx, nodes: &[Var]) -> Result<Var> {
         self.targets(pass, nodes, &self.course_rows)
     }
 
     /// As `course_targets`, of the courses in some rows of `nodes`. Where courses have an output vector of their own,
     /// the rows of these courses stand on the tape.
-    pub fn targets(&self, pass: &mut Pass, nodes: &[Var], rows: &Rows) -> Result<Var> {
+    pub fn targets(&self, pass: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
         let mut states = vec![];
         for (l, &x) in nodes.iter().enumerate() {
             states.push(match (l, self.output) {
@@ -366,11 +368,11 @@ impl Encoder {
 
     fn attend(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         graph: &Arc<Graph>,
         (x, p): (Var, Var),
         (xt, pt): (Var, Var),
-    ) -> Result<Heard> {
+    ) -> Result<AttentionOutput> {
         let geometry = *self.geometry()?;
         let (r, rp) = (pass.param(geometry.relation), pass.param(geometry.relation_proj));
         let kind = match self.attention.logit {
@@ -382,17 +384,17 @@ impl Encoder {
         inputs.extend(geometry.gat.map(|a| pass.param(a)));
         let query = pass.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
         let bias = pass.param(geometry.edge_bias);
-        let attend = Attend::new(graph.clone(), kind, self.attention.temperature);
+        let attend = RelationAttention::new(graph.clone(), kind, self.attention.temperature);
         let (u, xt, pt) = (self.stored(pass, query[0])?, self.stored(pass, xt)?, self.stored(pass, pt)?);
         let outputs = pass.tape.apply_all(attend, &[u, query[1], xt, pt, rp, bias])?;
         if Arc::ptr_eq(graph, &self.graph) {
             [query[0], query[1], u].into_iter().try_for_each(|made| pass.tape.forget(made))?;
         }
-        Ok(Heard { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
+        Ok(AttentionOutput { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
     }
 
     /// Rows as edges gather them.
-    fn stored(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+    fn stored(&self, pass: &mut ForwardCtx, x: Var) -> Result<Var> {
         let to = match self.model.storage {
             Storage::F32 => return Ok(x),
             Storage::Bf16 => DType::Bf16,
@@ -404,9 +406,9 @@ impl Encoder {
     /// a (3): what each head hears of layer l, whose states are `x`; and `besides`, under the same attention.
     fn messages(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         graph: &Arc<Graph>,
-        heard: &Heard,
+        heard: &AttentionOutput,
         l: usize,
         (x, p): (Var, Var),
         besides: Option<Var>,
@@ -438,7 +440,7 @@ impl Encoder {
     }
 
     /// (6) on nodes with states x and messages a. `side` tells the dropout of nodes and of listeners apart.
-    fn layer(&self, pass: &mut Pass, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
+    fn layer(&self, pass: &mut ForwardCtx, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
         let Some(layer) = &self.layers[l] else { return Ok(a) };
         let aggregator = match self.model.aggregator {
             crate::config::Aggregator::Bi => Aggregator::Bi,
@@ -463,7 +465,7 @@ impl Encoder {
 }
 
 /// Attention over one graph: per edge, and what it gathers of layer 0 where that was fused.
-struct Heard {
+struct AttentionOutput {
     alpha: Var,
     first: Option<Var>,
     /// (heads, 1) logarithm of the softmax's denominator.

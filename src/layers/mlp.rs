@@ -1,9 +1,9 @@
 //! A stack of dense layers.
 
-use super::{Builder, Pass};
+use super::{ForwardCtx, ParamBuilder};
 use crate::Result;
 use crate::engine::{Owner, ParamId, Var};
-use crate::ops::{Activation, Linear, MlpBank};
+use crate::ops::{Activation, GroupedMlp, Linear};
 
 #[derive(Clone, Debug)]
 pub struct Mlp {
@@ -16,7 +16,7 @@ pub struct Mlp {
 impl Mlp {
     /// `input` -> widths[0] -> ... -> widths[last]; `hidden` between layers, `last` after the last one.
     pub fn new(
-        b: &mut Builder,
+        b: &mut ParamBuilder,
         name: &str,
         owner: Owner,
         input: usize,
@@ -35,13 +35,19 @@ impl Mlp {
     }
 
     /// One product without bias or activation: the logits of a gate over experts.
-    pub fn linear(b: &mut Builder, name: &str, owner: Owner, input: usize, outputs: usize) -> Result<Mlp> {
+    pub fn linear(
+        b: &mut ParamBuilder,
+        name: &str,
+        owner: Owner,
+        input: usize,
+        outputs: usize,
+    ) -> Result<Mlp> {
         let w = b.xavier(&format!("{name}.w"), owner, input, outputs)?;
         Ok(Mlp { layers: vec![(w, None)], hidden: Activation::Identity, last: Activation::Identity })
     }
 
     /// x (B, input) -> (B, last width)
-    pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+    pub fn forward(&self, pass: &mut ForwardCtx, x: Var) -> Result<Var> {
         let mut x = x;
         for i in 0..self.layers.len() {
             let [w, b] = self.on_tape(pass, i)?;
@@ -52,13 +58,13 @@ impl Mlp {
 
     /// All of `mlps`, which have the same widths and activations, over one input or one input each: one output each.
     pub fn bank<'a>(
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         mlps: impl IntoIterator<Item = &'a Mlp>,
         inputs: &[Var],
     ) -> Result<Vec<Var>> {
         let mlps: Vec<&Mlp> = mlps.into_iter().collect();
         let Some(first) = mlps.first() else { return Ok(vec![]) };
-        let bank = MlpBank::new(mlps.len(), first.layers.len(), first.hidden, first.last);
+        let bank = GroupedMlp::new(mlps.len(), first.layers.len(), first.hidden, first.last);
         let mut all = inputs.to_vec();
         for mlp in &mlps {
             for i in 0..mlp.layers.len() {
@@ -68,7 +74,7 @@ impl Mlp {
         pass.tape.apply_all(bank, &all)
     }
 
-    fn on_tape(&self, pass: &mut Pass, i: usize) -> Result<[Var; 2]> {
+    fn on_tape(&self, pass: &mut ForwardCtx, i: usize) -> Result<[Var; 2]> {
         let (w, b) = self.layers[i];
         let w = pass.param(w);
         match b {

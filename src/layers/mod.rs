@@ -13,7 +13,7 @@ pub use history::{Histories, Relations, recency_bucket};
 pub use mlp::Mlp;
 
 /// Makes parameters, each from random numbers of its own: adding one does not change the others.
-pub struct Builder<'a> {
+pub struct ParamBuilder<'a> {
     pub params: Params,
     pub device: &'a Device,
     pub dtype: DType,
@@ -23,9 +23,9 @@ pub struct Builder<'a> {
 /// Streams of parameters start here; other uses of the seed keep below.
 const INIT_STREAM: u64 = 1 << 32;
 
-impl<'a> Builder<'a> {
+impl<'a> ParamBuilder<'a> {
     pub fn new(device: &'a Device, dtype: DType, seed: u64) -> Self {
-        Builder { params: Params::default(), device, dtype, seed }
+        ParamBuilder { params: Params::default(), device, dtype, seed }
     }
 
     /// Normal values of the given standard deviation.
@@ -44,7 +44,7 @@ impl<'a> Builder<'a> {
         Ok(self.params.add(name, owner, value))
     }
 
-    /// Xavier's normal initialisation of a map from `rows` to `cols` dimensions.
+    /// Xavier's normal initialization of a map from `rows` to `cols` dimensions.
     pub fn xavier(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
         self.normal(name, owner, rows, cols, (2.0 / (rows + cols) as f64).sqrt())
     }
@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
 }
 
 /// One forward pass: the tape, the parameters on it, and whether it trains.
-pub struct Pass<'a> {
+pub struct ForwardCtx<'a> {
     pub tape: &'a mut Tape,
     pub vars: &'a [Var],
     pub device: &'a Device,
@@ -65,7 +65,7 @@ pub struct Pass<'a> {
     pub dropout: Option<StepRandom>,
 }
 
-impl Pass<'_> {
+impl ForwardCtx<'_> {
     pub fn param(&self, id: ParamId) -> Var {
         self.vars[id.0]
     }

@@ -11,7 +11,7 @@ use super::head::{Head, HeadOutput, bottom};
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
 use crate::ops::PairHead;
 
 pub struct Ctcvr {
@@ -22,14 +22,14 @@ pub struct Ctcvr {
 
 impl Ctcvr {
     /// `dim` is D, the width of Z_u and Z_i.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Ctcvr> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Ctcvr> {
         let net = nets(b, config, dim, &[("net".into(), Owner::Task(tasks - 1))])?.remove(0);
         Ok(Ctcvr { config: config.clone(), tasks, net })
     }
 }
 
 impl Head for Ctcvr {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let z = self.net.forward(pass, x)?;
         Ok(HeadOutput { answers: Some(vec![z; self.tasks]), ..HeadOutput::of(vec![z]) })

@@ -10,7 +10,7 @@ use super::esmm::{nets, ranked};
 use super::head::{Head, HeadOutput, bottom};
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
 use crate::ops::{Funnel, PairHead};
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ pub struct Esm2 {
 
 impl Esm2 {
     /// `dim` is D, the width of Z_u and Z_i. `Error::Config` unless there are three tasks.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Esm2> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Esm2> {
         if tasks != 3 {
             return Err(Error::config(
                 "loss.tasks",
@@ -38,7 +38,7 @@ impl Esm2 {
 }
 
 impl Head for Esm2 {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let y = Mlp::bank(pass, &self.nets, &[x])?;
         let acts = pass.tape.apply(Funnel::Both, &[y[0], y[1]])?;

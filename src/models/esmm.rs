@@ -10,7 +10,7 @@ use super::head::{Head, HeadOutput, Ranked, activation, bottom, tower_widths};
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
 use crate::ops::{Activation, Funnel, PairHead};
 
 pub struct Esmm {
@@ -21,7 +21,7 @@ pub struct Esmm {
 
 /// MLPs of `config.widths` and `config.tower` on the bottom vector, one for each of `names`.
 pub(super) fn nets(
-    b: &mut Builder,
+    b: &mut ParamBuilder,
     config: &HeadConfig,
     dim: usize,
     names: &[(String, Owner)],
@@ -43,7 +43,7 @@ pub(super) fn ranked(config: &HeadConfig, params: &Params, dim: usize, net: &Mlp
 
 impl Esmm {
     /// `dim` is D, the width of Z_u and Z_i.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Esmm> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Esmm> {
         // Every net but the last is reached by several losses.
         let owner = |k| if k + 1 < tasks { Owner::Shared } else { Owner::Task(k) };
         let names: Vec<_> = (0..tasks).map(|k| (format!("net.{k}"), owner(k))).collect();
@@ -52,7 +52,7 @@ impl Esmm {
 }
 
 impl Head for Esmm {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let steps = Mlp::bank(pass, &self.nets, &[x])?;
         let mut logits = vec![steps[0]];

@@ -5,12 +5,12 @@
 //! The authors' code forms (14) from one sample at a time and so penalises norms, not angles: that is
 //! `loss.orth = "fdn_code"`, for comparison. Here it is what (14) says.
 
-use super::waa_ta::Decomposed;
+use super::waa_ta::WaaTaHead;
 use crate::Result;
 use crate::config::{Fusion, HeadConfig};
-use crate::layers::Builder;
+use crate::layers::ParamBuilder;
 
 /// `dim` is D, the width of Z_u and Z_i. The fusion is FDN's whatever `config` says.
-pub fn head(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Decomposed> {
-    Decomposed::new(b, &HeadConfig { fusion: Fusion::FdnConcat, ..config.clone() }, dim, tasks)
+pub fn head(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<WaaTaHead> {
+    WaaTaHead::new(b, &HeadConfig { fusion: Fusion::FdnConcat, ..config.clone() }, dim, tasks)
 }

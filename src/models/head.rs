@@ -3,8 +3,8 @@
 use crate::Result;
 use crate::config::{BottomKind, HeadActivation, HeadConfig};
 use crate::engine::{ParamId, Params, Tensor, Var};
-use crate::layers::{Mlp, Pass};
-use crate::ops::{Activation, Bottom, PairHead};
+use crate::layers::{ForwardCtx, Mlp};
+use crate::ops::{Activation, PairFeatures, PairHead};
 
 /// Logits and what losses beside the cross-entropies need.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl HeadOutput {
 /// A head with parameters of its own, made by a model's file.
 pub trait Head {
     /// z_u, z_i (B, D)
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput>;
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput>;
 
     /// The first task's logit for rankings, of vectors with `dim` columns. `None` where it is the match score (8).
     fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>>;
@@ -59,11 +59,11 @@ pub trait Head {
 }
 
 /// How the two vectors become one.
-pub fn bottom(config: &HeadConfig) -> Bottom {
+pub fn bottom(config: &HeadConfig) -> PairFeatures {
     match config.bottom {
-        BottomKind::Concat => Bottom::Concat,
-        BottomKind::Hadamard => Bottom::Hadamard,
-        BottomKind::ConcatHadamard => Bottom::ConcatHadamard,
+        BottomKind::Concat => PairFeatures::Concat,
+        BottomKind::Hadamard => PairFeatures::Hadamard,
+        BottomKind::ConcatHadamard => PairFeatures::ConcatHadamard,
     }
 }
 

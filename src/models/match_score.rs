@@ -4,13 +4,13 @@
 use super::head::{Head, HeadOutput};
 use crate::Result;
 use crate::engine::{Params, Var};
-use crate::layers::Pass;
+use crate::layers::ForwardCtx;
 use crate::ops::{PairHead, RowDot};
 
 pub struct MatchScore;
 
 impl Head for MatchScore {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         Ok(HeadOutput::of(vec![pass.tape.apply(RowDot, &[z_u, z_i])?]))
     }
 

@@ -2,14 +2,14 @@
 //!
 //!   f_e = act(Bm W_e + b_e),  w_k = softmax(Bm G_k),  h_k = sum_e w_ke f_e,  z_k = tower_k(h_k)
 //!
-//! Gates see the input itself, have no bias and no normalisation before their softmax.
+//! Gates see the input itself, have no bias and no normalization before their softmax.
 
 use super::head::{Head, HeadOutput, Ranked, activation, bottom, layer, tower_widths};
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
-use crate::ops::{Activation, PairHead, SoftmaxMix};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
+use crate::ops::{Activation, PairHead, SoftmaxMixture};
 
 pub struct Mmoe {
     config: HeadConfig,
@@ -20,7 +20,7 @@ pub struct Mmoe {
 
 impl Mmoe {
     /// `dim` is D, the width of Z_u and Z_i; `config.experts` experts of `config.widths`.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Mmoe> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Mmoe> {
         let (act, input) = (activation(config), bottom(config).width(dim));
         let experts = (0..config.experts)
             .map(|e| Mlp::new(b, &format!("expert.{e}"), Owner::Shared, input, &config.widths, act, act))
@@ -39,13 +39,13 @@ impl Mmoe {
 }
 
 impl Head for Mmoe {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let experts = Mlp::bank(pass, &self.experts, &[x])?;
         let mut inputs = Mlp::bank(pass, &self.gates, &[x])?;
         let tasks = inputs.len();
         inputs.extend(&experts);
-        let mixed = pass.tape.apply_all(SoftmaxMix::new(tasks), &inputs)?;
+        let mixed = pass.tape.apply_all(SoftmaxMixture::new(tasks), &inputs)?;
         Ok(HeadOutput::of(Mlp::bank(pass, &self.towers, &mixed)?))
     }
 

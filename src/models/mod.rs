@@ -32,7 +32,7 @@ pub use graphs::{TrainGraph, triples_for_training};
 pub use head::{Head, HeadOutput};
 pub use neural::{MakeHead, Neural};
 pub use plan::{Inputs, Plan};
-pub use waa_ta::Decomposed;
+pub use waa_ta::WaaTaHead;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +140,10 @@ pub enum Kind {
 
 /// Every model by its name in `model.name`; `config::DEFINITIONS` says what the name implies.
 pub const MODELS: &[(&str, Kind)] = &[
-    ("waa-ta", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
-    ("waa-ta1", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
+    ("waa-ta", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
+    ("waa-ta1", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
     ("waa-ta2", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
-    ("waa-ta3", Kind::Neural(|b, c, d, k| Ok(Box::new(Decomposed::new(b, c, d, k)?)))),
+    ("waa-ta3", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
     ("mmoe", Kind::Neural(|b, c, d, k| Ok(Box::new(mmoe::Mmoe::new(b, c, d, k)?)))),
     ("ple", Kind::Neural(|b, c, d, k| Ok(Box::new(ple::Ple::new(b, c, d, k)?)))),
     ("fdn", Kind::Neural(|b, c, d, k| Ok(Box::new(fdn::head(b, c, d, k)?)))),

@@ -17,7 +17,7 @@ use crate::config::{
 };
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
-use crate::layers::{Builder, Encoder, Pass};
+use crate::layers::{Encoder, ForwardCtx, ParamBuilder};
 use crate::ops::{
     self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
     TransD, TransDOptions,
@@ -44,7 +44,7 @@ pub struct Neural {
 }
 
 /// Makes a head with its parameters: settings, D (the width of Z) and the number of tasks.
-pub type MakeHead = fn(&mut Builder, &HeadConfig, usize, usize) -> Result<Box<dyn Head>>;
+pub type MakeHead = fn(&mut ParamBuilder, &HeadConfig, usize, usize) -> Result<Box<dyn Head>>;
 
 impl Neural {
     /// `head` makes the model's own part.
@@ -57,7 +57,7 @@ impl Neural {
         dtype: DType,
     ) -> Result<Neural> {
         let tasks = task_names(config, data)?;
-        let mut b = Builder::new(device, dtype, config.seed);
+        let mut b = ParamBuilder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
         let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges, data.labels.len())?;
         let first = b.params.len();
@@ -96,7 +96,7 @@ impl Neural {
     }
 
     /// As `represent`, from what `encode` computed, for learners alone.
-    fn learners_from(&self, pass: &mut Pass, encoded: &Encoded, learners: &Learners) -> Result<Var> {
+    fn learners_from(&self, pass: &mut ForwardCtx, encoded: &Encoded, learners: &Learners) -> Result<Var> {
         let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
         if self.config.model.propagation == Propagation::Full {
             let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().heads)?;
@@ -106,13 +106,13 @@ impl Neural {
         self.encoder.stack(pass, &states)
     }
 
-    fn gather(&self, pass: &mut Pass, table: Var, ids: &[u32]) -> Result<Var> {
+    fn gather(&self, pass: &mut ForwardCtx, table: Var, ids: &[u32]) -> Result<Var> {
         let rows = Rows::new(&self.device, ids.to_vec(), pass.rows(table))?;
         pass.tape.apply(Gather::new(rows), &[table])
     }
 
     /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
-    fn judge(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn judge(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let mut out = self.head.forward(pass, z_u, z_i)?;
         if self.config.head.score_residual {
             let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
@@ -123,7 +123,7 @@ impl Neural {
 
     fn ranking_loss(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         inputs: &Inputs,
         z: &Represented,
     ) -> Result<Option<(String, Var)>> {
@@ -144,7 +144,7 @@ impl Neural {
 
     /// Cross-entropies (1, 1) of logits (pairs, 1) with their labels.
     fn cross_entropy(
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         logits: &[Var],
         (labels, mask): &(Tensor, Option<Tensor>),
     ) -> Result<Vec<Var>> {
@@ -153,7 +153,7 @@ impl Neural {
         pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
-    fn transd(&self, pass: &mut Pass, triples: ops::Triples) -> Result<Var> {
+    fn transd(&self, pass: &mut ForwardCtx, triples: ops::Triples) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
             loss: match kg.loss {
@@ -176,11 +176,16 @@ impl Neural {
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
-    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<StepRandom>) -> Pass<'a> {
-        Pass { tape, vars, device: &self.device, dtype: self.dtype, dropout }
+    fn pass<'a>(
+        &'a self,
+        tape: &'a mut Tape,
+        vars: &'a [Var],
+        dropout: Option<StepRandom>,
+    ) -> ForwardCtx<'a> {
+        ForwardCtx { tape, vars, device: &self.device, dtype: self.dtype, dropout }
     }
 
-    fn inference<R>(&self, run: impl FnOnce(&mut Pass) -> Result<R>) -> Result<R> {
+    fn inference<R>(&self, run: impl FnOnce(&mut ForwardCtx) -> Result<R>) -> Result<R> {
         let mut tape = Tape::inference();
         let vars = self.params.on_tape(&mut tape);
         run(&mut self.pass(&mut tape, &vars, None))
@@ -188,7 +193,7 @@ impl Neural {
 
     fn pair_logits(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         encoded: &Encoded,
         z_u: Var,
         rows: Vec<u32>,

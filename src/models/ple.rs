@@ -8,8 +8,8 @@ use super::head::{Head, HeadOutput, Layer, Ranked, activation, bottom, layer, to
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Tensor, Var};
-use crate::layers::{Builder, Mlp, Pass};
-use crate::ops::{Activation, PairHead, SoftmaxMix};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
+use crate::ops::{Activation, PairHead, SoftmaxMixture};
 
 struct Level {
     /// m_s of each task, task by task.
@@ -30,7 +30,7 @@ pub struct Ple {
 
 impl Ple {
     /// `dim` is D, the width of Z_u and Z_i. Every level's experts have `config.widths`.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Ple> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Ple> {
         let act = activation(config);
         let (own, shared) = (config.specific_experts, config.shared_experts);
         let mut input = bottom(config).width(dim);
@@ -66,7 +66,7 @@ impl Ple {
 }
 
 impl Head for Ple {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let own = self.config.specific_experts;
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         // The streams of the tasks, then the shared one.
@@ -86,13 +86,13 @@ impl Head for Ple {
             for (k, gate) in level.gates.iter().enumerate() {
                 let mut mixed = vec![gate.forward(pass, streams[k])?];
                 mixed.extend(shared.iter().chain(&specific[k * own..(k + 1) * own]));
-                next.push(pass.tape.apply(SoftmaxMix::default(), &mixed)?);
+                next.push(pass.tape.apply(SoftmaxMixture::default(), &mixed)?);
             }
             next.push(match &level.shared_gate {
                 Some(gate) => {
                     let mut mixed = vec![gate.forward(pass, streams[self.tasks])?];
                     mixed.extend(&made);
-                    pass.tape.apply(SoftmaxMix::default(), &mixed)?
+                    pass.tape.apply(SoftmaxMixture::default(), &mixed)?
                 }
                 None => streams[self.tasks],
             });

@@ -5,7 +5,7 @@ use super::head::{Head, HeadOutput, Ranked, activation, bottom, tower_widths};
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Owner, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
 use crate::ops::{Activation, PairHead};
 
 pub struct SharedBottom {
@@ -16,7 +16,7 @@ pub struct SharedBottom {
 
 impl SharedBottom {
     /// `dim` is D, the width of Z_u and Z_i.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<SharedBottom> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<SharedBottom> {
         let (act, input) = (activation(config), bottom(config).width(dim));
         let shared = Mlp::new(b, "shared", Owner::Shared, input, &config.widths, act, act)?;
         let d = config.widths.last().copied().unwrap_or(input);
@@ -33,7 +33,7 @@ impl SharedBottom {
 }
 
 impl Head for SharedBottom {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let x = self.shared.forward(pass, x)?;
         Ok(HeadOutput::of(Mlp::bank(pass, &self.towers, &[x])?))

@@ -5,10 +5,10 @@ use super::head::{Head, HeadOutput, Ranked, activation, bottom, layer, tower_wid
 use crate::Result;
 use crate::config::{Fusion, GateWidth, HeadConfig, PairMerge};
 use crate::engine::{Owner, ParamId, Params, Var};
-use crate::layers::{Builder, Mlp, Pass};
-use crate::ops::{Activation, Combine, Concat, Gate, Linear, PairHead, SoftmaxMix};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
+use crate::ops::{Activation, Combine, Concat, Gate, Linear, PairHead, SoftmaxMixture};
 
-pub struct Decomposed {
+pub struct WaaTaHead {
     config: HeadConfig,
     tasks: usize,
     /// S^m: one for all tasks when M = 1, else one for each task and pair, task by task.
@@ -23,15 +23,16 @@ pub struct Decomposed {
     auxiliary: Vec<Mlp>,
 }
 
-impl Decomposed {
+impl WaaTaHead {
     /// `dim` is D, the width of Z_u and Z_i.
-    pub fn new(b: &mut Builder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Decomposed> {
+    pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<WaaTaHead> {
         let (act, input) = (activation(config), bottom(config).width(dim));
         let d = config.widths.last().copied().unwrap_or(input);
         let m = config.pairs;
         let shared_count = if m == 1 { 1 } else { tasks * m };
-        let mlp =
-            |b: &mut Builder, name: String, owner| Mlp::new(b, &name, owner, input, &config.widths, act, act);
+        let mlp = |b: &mut ParamBuilder, name: String, owner| {
+            Mlp::new(b, &name, owner, input, &config.widths, act, act)
+        };
         let shared = (0..shared_count)
             .map(|i| {
                 mlp(
@@ -99,7 +100,7 @@ impl Decomposed {
             let (name, widths) = (format!("tower.{k}"), tower_widths(config));
             towers.push(Mlp::new(b, &name, task, fused, &widths, act, Activation::Identity)?);
         }
-        Ok(Decomposed {
+        Ok(WaaTaHead {
             config: config.clone(),
             tasks,
             shared,
@@ -112,8 +113,8 @@ impl Decomposed {
     }
 }
 
-impl Head for Decomposed {
-    fn forward(&self, pass: &mut Pass, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+impl Head for WaaTaHead {
+    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
         let bottom = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
         let m = self.config.pairs;
         let s_and_t = Mlp::bank(pass, self.shared.iter().chain(&self.specific), &[bottom])?;
@@ -136,7 +137,7 @@ impl Head for Decomposed {
                     let both = pass.tape.apply(Concat, &[s_all, t_k])?;
                     let activation = Activation::Identity;
                     let choice = pass.tape.apply(Linear { activation }, &[both, w, b])?;
-                    pass.tape.apply(SoftmaxMix::default(), &[choice, s_all, t_k])?
+                    pass.tape.apply(SoftmaxMixture::default(), &[choice, s_all, t_k])?
                 } else {
                     let outputs = pass.tape.apply_all(Gate, &[s_all, t_k, w, b])?;
                     gates.push(outputs[1]);
@@ -199,9 +200,9 @@ impl Head for Decomposed {
     }
 }
 
-impl Decomposed {
+impl WaaTaHead {
     /// One (B, d) out of the pairs'.
-    fn merge(&self, pass: &mut Pass, parts: &[Var], projection: usize) -> Result<Var> {
+    fn merge(&self, pass: &mut ForwardCtx, parts: &[Var], projection: usize) -> Result<Var> {
         match parts {
             [one] => Ok(*one),
             _ if self.projections.is_empty() => pass.tape.apply(Combine::mean(parts.len()), parts),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::cast::cast;
 use super::segment_sum::{Terms, add_dots, add_segments};
 use super::{aggregate_stream, check, check_shape};
-use crate::Result;
-use crate::engine::{Op, Tensor};
-use crate::graph::Graph;
-use crate::with_real;
+use base::Result;
+use engine::dispatch_float;
+use engine::{Op, Tensor};
+use graph::Graph;
 
 /// out_v = sum over the edges e of head v of alpha_e x_tail(e).
 ///
@@ -39,11 +39,11 @@ impl Op for Aggregate {
         let g = &*self.graph;
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
         check_shape("aggregate", "x", x, g.tails, x.cols())?;
-        let mut out = Tensor::zeros(&x.device(), x.dtype().float(), g.heads, x.cols())?;
+        let mut out = Tensor::zeros(&x.device(), x.dtype().compute_dtype(), g.heads, x.cols())?;
         if let Some(pairs) = aggregate_stream::pairs(g, x) {
             // The stream over pairs works on f32.
-            let x = &cast(x, x.dtype().float())?;
-            with_real!(x.dtype(), T => aggregate_stream::forward::<T>(g, pairs, alpha, x, &mut out)?);
+            let x = &cast(x, x.dtype().compute_dtype())?;
+            dispatch_float!(x.dtype(), T => aggregate_stream::forward::<T>(g, pairs, alpha, x, &mut out)?);
             return Ok(vec![out]);
         }
         let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x };
@@ -62,8 +62,8 @@ impl Op for Aggregate {
         let g = &*self.graph;
         if let Some(pairs) = aggregate_stream::pairs(g, x[1]) {
             let (d_alpha, d_x) = (d_alpha.as_mut(), d_x.as_mut());
-            let rows = &cast(x[1], x[1].dtype().float())?;
-            return with_real!(dy.dtype(), T => {
+            let rows = &cast(x[1], x[1].dtype().compute_dtype())?;
+            return dispatch_float!(dy.dtype(), T => {
                 aggregate_stream::backward::<T>(g, pairs, (x[0], rows), dy, d_alpha, d_x)
             });
         }

@@ -1,15 +1,15 @@
-//! Neighbourhood sums on the CPU where the graph has `Pairs`: one stream over the rows (learners) for both
+//! Neighbourhood sums on the CPU where the graph has `BipartiteEdges`: one stream over the rows (learners) for both
 //! directions, as in `attend_stream`.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::segment_sum::{Dots, Sum, add_segment_rows};
-use super::stream::{AHEAD, WIDEST, add_chunks, local, put, split, with_row};
-use crate::Result;
-use crate::engine::parallel::{self, RowWork, prefetch};
-use crate::engine::simd::{self, SimdWork, axpy, dot};
-use crate::engine::{Real, Tensor};
-use crate::graph::{Graph, Pairs, UNPAIRED};
+use super::stream::{PREFETCH_DISTANCE, WIDEST, add_chunks, local, put, split, with_row};
+use base::Result;
+use engine::parallel::{self, RowWork, prefetch};
+use engine::simd::{self, SimdWork, axpy, dot};
+use engine::{Real, Tensor};
+use graph::{BipartiteEdges, Graph, UNPAIRED};
 
 /// Edges between the weight of an inverse that is asked for and the one that is used.
 const FAR: usize = 24;
@@ -17,7 +17,7 @@ const FAR: usize = 24;
 const ROWS_AHEAD: usize = 4;
 
 /// The pairs to stream over for rows of `n` columns.
-pub(super) fn pairs<'a>(g: &'a Graph, x: &Tensor) -> Option<&'a Pairs> {
+pub(super) fn pairs<'a>(g: &'a Graph, x: &Tensor) -> Option<&'a BipartiteEdges> {
     let streams = x.gpu().is_none() && (1..=WIDEST).contains(&x.cols());
     g.pairs.as_deref().filter(|_| streams)
 }
@@ -26,7 +26,7 @@ pub(super) fn pairs<'a>(g: &'a Graph, x: &Tensor) -> Option<&'a Pairs> {
 /// its columns, by the others. With `other`, inner products of rows of both tables go to `Out::dots`.
 struct Spread<'a, T, const W: usize, const FIXED: bool> {
     g: &'a Graph,
-    pairs: &'a Pairs,
+    pairs: &'a BipartiteEdges,
     alpha: &'a [T],
     back: bool,
     y: &'a [T],
@@ -72,7 +72,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Spread<'_, T, W, FIXED> {
     fn prefetch(&self, e: usize, sums: &[T]) {
         if FIXED && e + FAR < self.pairs.edges {
             prefetch(&self.alpha[self.pairs.inverse[e + FAR] as usize..][..1]);
-            let c = self.pairs.column[e + AHEAD][0] as usize;
+            let c = self.pairs.column[e + PREFETCH_DISTANCE][0] as usize;
             let column = c + self.pairs.columns.start;
             prefetch(self.at(self.y, column));
             prefetch(self.at(sums, c));
@@ -175,7 +175,7 @@ fn spread<T: Real, const W: usize, const FIXED: bool>(
 /// out = the sums (heads, n); `out` is zero.
 pub(super) fn forward<T: Real>(
     g: &Graph,
-    pairs: &Pairs,
+    pairs: &BipartiteEdges,
     alpha: &Tensor,
     x: &Tensor,
     out: &mut Tensor,
@@ -194,7 +194,7 @@ pub(super) fn forward<T: Real>(
 /// Adds to the gradients that are wanted; `dy` (heads, n).
 pub(super) fn backward<T: Real>(
     g: &Graph,
-    pairs: &Pairs,
+    pairs: &BipartiteEdges,
     (alpha, x): (&Tensor, &Tensor),
     dy: &Tensor,
     d_alpha: Option<&mut Tensor>,

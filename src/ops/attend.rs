@@ -14,10 +14,10 @@ use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::stream::{WIDEST, with_row};
 use super::{attend_gpu, check, check_shape};
-use crate::engine::{Op, Real, Store, Tensor, parallel};
-use crate::graph::{Graph, Pairs};
-use crate::{Error, Result};
-use crate::{with_real, with_store};
+use base::{Error, Result};
+use engine::{Element, Op, Real, Tensor, parallel};
+use engine::{dispatch_dtype, dispatch_float};
+use graph::{BipartiteEdges, Graph};
 
 /// pi_e = act(t_perp . U_g + o_g) / temperature + bias[bucket_e]; alpha = softmax of pi over a head's edges;
 /// agg_v = sum of alpha_e x_t.
@@ -30,7 +30,7 @@ use crate::{with_real, with_store};
 /// U, x_tail and p_tail may be stored in bf16 or f16, all three alike: edges then read half the bytes. Sums, outputs and
 /// gradients are f32.
 #[derive(Clone, Debug)]
-pub struct Attend {
+pub struct RelationAttention {
     pub(super) graph: Arc<Graph>,
     /// Slope of the LeakyReLU of `LogitKind::Gat`.
     pub(super) slope: Option<f32>,
@@ -64,14 +64,14 @@ pub(super) struct Upstream<'a> {
     pub inner: Tensor,
 }
 
-impl Attend {
+impl RelationAttention {
     /// `temperature` is positive; the logits are divided by it.
-    pub fn new(graph: Arc<Graph>, logit: LogitKind, temperature: f32) -> Attend {
+    pub fn new(graph: Arc<Graph>, logit: LogitKind, temperature: f32) -> RelationAttention {
         let slope = match logit {
             LogitKind::Gat { slope } => Some(slope),
             LogitKind::Tanh | LogitKind::Dot => None,
         };
-        Attend { graph, slope, temperature, saved: None }
+        RelationAttention { graph, slope, temperature, saved: None }
     }
 
     /// Whether p and r_p are there.
@@ -85,7 +85,7 @@ impl Attend {
     }
 
     /// The pairs to stream over, where the graph has them and the rows are no wider than that takes.
-    fn pairs(&self, x: &[&Tensor]) -> Option<&Pairs> {
+    fn pairs(&self, x: &[&Tensor]) -> Option<&BipartiteEdges> {
         let streams = x[0].gpu().is_none() && x[0].cols().max(x[2].cols()) <= WIDEST && x[2].cols() > 0;
         self.graph.pairs.as_deref().filter(|_| streams)
     }
@@ -93,7 +93,7 @@ impl Attend {
     /// The inputs as the passes take them: the stream over pairs works on f32.
     fn widened(&self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         let widen = self.pairs(x).is_some();
-        x.iter().map(|t| if widen { cast(t, t.dtype().float()) } else { Ok((*t).clone()) }).collect()
+        x.iter().map(|t| if widen { cast(t, t.dtype().compute_dtype()) } else { Ok((*t).clone()) }).collect()
     }
 
     fn check(&self, x: &[&Tensor]) -> Result<()> {
@@ -115,7 +115,7 @@ impl Attend {
         check_shape("attend", "U", u, g.groups.count, u.cols())?;
         check_shape("attend", "o", o, g.groups.count, 1)?;
         check_shape("attend", "x_tail", x_tail, g.tails, x_tail.cols())?;
-        if Attend::is_projected(x) {
+        if RelationAttention::is_projected(x) {
             check_shape("attend", "p_tail", p_tail, g.tails, x_tail.cols())?;
             check_shape("attend", "r_p", r_p, g.relations, u.cols())?;
         }
@@ -153,7 +153,7 @@ macro_rules! with_width {
     };
 }
 
-impl Op for Attend {
+impl Op for RelationAttention {
     fn name(&self) -> &'static str {
         "attend"
     }
@@ -164,11 +164,11 @@ impl Op for Attend {
         let widened = self.widened(x)?;
         let x = &widened.iter().collect::<Vec<_>>()[..];
         let (u, x_tail, p_tail, r_p) = (x[0], x[2], x[3], x[4]);
-        let (device, float) = (u.device(), u.dtype().float());
+        let (device, float) = (u.device(), u.dtype().compute_dtype());
         let mut s = Tensor::zeros(&device, float, g.tails, 1)?;
         let mut c = Tensor::zeros(&device, float, g.groups.count, 1)?;
         let pairs = self.pairs(x);
-        if pairs.is_none() && Attend::is_projected(x) {
+        if pairs.is_none() && RelationAttention::is_projected(x) {
             add_dots(&mut s, (x_tail, None), (p_tail, None))?;
             add_dots(&mut c, (u, None), (r_p, Some(&g.groups.relation)))?;
         }
@@ -177,7 +177,7 @@ impl Op for Attend {
         // Heads without edges have no piece that would write their value.
         let mut log_sum = Tensor::zeros(&device, float, g.heads, 1)?;
         if let Some(pairs) = pairs {
-            let (agg, paired) = with_real!(u.dtype(), T => with_row!((x_tail.cols(), u.cols()), W, FIXED => {
+            let (agg, paired) = dispatch_float!(u.dtype(), T => with_row!((x_tail.cols(), u.cols()), W, FIXED => {
                 self.stream_forward::<T, W, FIXED>(pairs, x, &mut saved, &mut alpha, &mut log_sum)?
             }));
             saved.paired = Some(paired);
@@ -188,8 +188,8 @@ impl Op for Attend {
             Some(gpu) => attend_gpu::forward(self, gpu, x, &saved, &mut alpha, &mut log_sum)?,
             None => {
                 let mut agg = Tensor::empty(&device, float, g.heads, x_tail.cols())?;
-                with_store!(u.dtype(), S => with_width!((x_tail.cols(), u.cols()), D => {
-                    type T = <S as Store>::Sum;
+                dispatch_dtype!(u.dtype(), S => with_width!((x_tail.cols(), u.cols()), D => {
+                    type T = <S as Element>::Acc;
                     let edges = self.edges::<S, D>(x, &saved);
                     let mut scalars = vec![T::of(0.0); g.heads * 2];
                     let out = Outputs {
@@ -222,25 +222,25 @@ impl Op for Attend {
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
-        let projected = Attend::is_projected(x);
+        let projected = RelationAttention::is_projected(x);
         let (p_none, r_none);
         let widened = self.widened(x)?;
         let mut x = widened.iter().collect::<Vec<_>>();
         if !projected && x[0].gpu().is_some() {
             // The kernels read them, times sums that are zero.
             p_none = Tensor::zeros(&x[0].device(), x[0].dtype(), g.tails, x[2].cols())?;
-            r_none = Tensor::zeros(&x[0].device(), x[0].dtype().float(), g.relations, x[0].cols())?;
+            r_none = Tensor::zeros(&x[0].device(), x[0].dtype().compute_dtype(), g.relations, x[0].cols())?;
             (x[3], x[4]) = (&p_none, &r_none);
         }
         let x = &x[..];
         if let (Some(pairs), Some(paired)) = (self.pairs(x), &saved.paired) {
             let above = Above { y, d_agg: dy[0], d_alpha: dy[1], d_log_sum: dy[2] };
-            return with_real!(x[0].dtype(), T => with_row!((x[2].cols(), x[0].cols()), W, FIXED => {
+            return dispatch_float!(x[0].dtype(), T => with_row!((x[2].cols(), x[0].cols()), W, FIXED => {
                 self.stream_backward::<T, W, FIXED>(pairs, x, (saved, paired), &above, dx)
             }));
         }
         // Equal to sum of alpha_e dalpha_e, without the sum over edges for the part through agg.
-        let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype().float(), g.heads, 1)?;
+        let mut inner = Tensor::zeros(&x[0].device(), x[0].dtype().compute_dtype(), g.heads, 1)?;
         if let Some(d_agg) = dy[0] {
             add_dots(&mut inner, (d_agg, None), (y[0], None))?;
         }
@@ -300,8 +300,8 @@ impl Op for Attend {
 }
 
 /// The CPU side.
-impl Attend {
-    pub(super) fn edges<'a, S: Store, const D: usize>(
+impl RelationAttention {
+    pub(super) fn edges<'a, S: Element, const D: usize>(
         &'a self,
         x: &[&'a Tensor],
         saved: &'a Saved,
@@ -315,8 +315,8 @@ impl Attend {
             s: saved.s.host(),
             c: saved.c.host(),
             widths: (x[2].cols(), x[0].cols()),
-            slope: self.slope.map(|slope| S::Sum::of(slope as f64)),
-            inverse_temperature: S::Sum::one() / S::Sum::of(self.temperature as f64),
+            slope: self.slope.map(|slope| S::Acc::of(slope as f64)),
+            inverse_temperature: S::Acc::one() / S::Acc::of(self.temperature as f64),
         }
     }
 
@@ -332,8 +332,8 @@ impl Attend {
         let mut d = alpha.empty_like(g.edges(), 1)?;
         let (mut sum_s, mut sum) =
             (alpha.empty_like(g.groups.count, 1)?, alpha.empty_like(g.groups.count, 1)?);
-        with_store!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
-            type T = <S as Store>::Sum;
+        dispatch_dtype!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
+            type T = <S as Element>::Acc;
             let width = d_u.as_ref().map_or(0, |d_u| d_u.cols());
             let mut scalars = vec![T::of(0.0); g.groups.count * 2];
             let work = HeadBackward {
@@ -369,8 +369,8 @@ impl Attend {
     ) -> Result<Tensor> {
         let g = &*self.graph;
         let mut w = alpha.empty_like(g.tails, 1)?;
-        with_store!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
-            type T = <S as Store>::Sum;
+        dispatch_dtype!(x[0].dtype(), S => with_width!((x[2].cols(), x[0].cols()), D => {
+            type T = <S as Element>::Acc;
             let work = TailBackward {
                 edges: self.edges::<S, D>(x, saved),
                 edge: g.by_tail.edge.host(),
@@ -393,7 +393,7 @@ impl Attend {
     fn add_bucket_sums(&self, d: &Tensor, d_bias: &mut Tensor) {
         const CHUNK: usize = 32 * 1024;
         let bucket = self.graph.bucket.host();
-        with_real!(d.dtype(), T => {
+        dispatch_float!(d.dtype(), T => {
             let d = d.host::<T>();
             let buckets = d_bias.rows();
             let partial = parallel::map_chunks(d.len(), CHUNK, |range| {

@@ -4,31 +4,31 @@
 use std::ops::Range;
 
 use super::segment::{Place, Segment};
-use crate::engine::parallel::prefetch;
-use crate::engine::simd::{self, LANES, axpy, dot};
-use crate::engine::{Real, Store};
-use crate::graph::Graph;
+use engine::parallel::prefetch;
+use engine::simd::{self, LANES, axpy, dot};
+use engine::{Element, Real};
+use graph::Graph;
 
 /// Edges between the row that is asked for and the row that is used.
-const AHEAD: usize = 8;
+const PREFETCH_DISTANCE: usize = 8;
 /// Edges whose logits are computed before their rows are summed: with 64 columns the rows stay in the L1 cache.
 const TILE: usize = 64;
 
 /// What all passes read. D is the width n = m of the rows, 0 for any other widths.
-pub(super) struct Edges<'a, S: Store, const D: usize> {
+pub(super) struct Edges<'a, S: Element, const D: usize> {
     pub tail: &'a [u32],
     pub group: &'a [u32],
     pub x: &'a [S],
     pub u: &'a [S],
-    pub o: &'a [S::Sum],
-    pub s: &'a [S::Sum],
-    pub c: &'a [S::Sum],
+    pub o: &'a [S::Acc],
+    pub s: &'a [S::Acc],
+    pub c: &'a [S::Acc],
     pub widths: (usize, usize),
-    pub slope: Option<S::Sum>,
-    pub inverse_temperature: S::Sum,
+    pub slope: Option<S::Acc>,
+    pub inverse_temperature: S::Acc,
 }
 
-impl<'a, T: Real, S: Store<Sum = T>, const D: usize> Edges<'a, S, D> {
+impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
     /// n, m and min(n, m)
     #[inline(always)]
     fn widths(&self) -> (usize, usize, usize) {
@@ -82,9 +82,9 @@ impl<'a, T: Real, S: Store<Sum = T>, const D: usize> Edges<'a, S, D> {
 }
 
 /// Heads: row = agg_v, scalars = (max, sum), entries = alpha.
-pub(super) struct Forward<'a, S: Store, const D: usize> {
+pub(super) struct Forward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
-    pub bias: &'a [S::Sum],
+    pub bias: &'a [S::Acc],
     pub bucket: &'a [u32],
 }
 
@@ -123,7 +123,7 @@ pub(super) fn inverse<T: Real>(sum: T) -> T {
     if sum == T::zero() { T::zero() } else { T::one() / sum }
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Forward<'_, S, D> {
     #[inline(always)]
     fn empty(&self, _row: usize, place: Place<'_, T>) {
         place.row.fill(T::zero());
@@ -142,7 +142,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
             let mut top = max;
             for (i, logit) in logits.iter_mut().enumerate() {
                 let e = first + i;
-                edges.prefetch(e + AHEAD);
+                edges.prefetch(e + PREFETCH_DISTANCE);
                 let z = edges.inner::<ISA>(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
                 *logit = edges.activate(z) * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
                 top = top.max(*logit);
@@ -199,21 +199,21 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Forward<'_, S, D
 }
 
 /// Groups: row = dU_g (absent: width 0), scalars = (sum of dz_e s_t, sum of dz_e), entries = dpi_e / temperature.
-pub(super) struct HeadBackward<'a, S: Store, const D: usize> {
+pub(super) struct HeadBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub graph: &'a Graph,
     /// The group that is segment 0, and the head that `inner` begins with.
     pub first: (usize, usize),
     /// Empty where nothing goes through the projection here.
-    pub r_p: &'a [S::Sum],
-    pub alpha: &'a [S::Sum],
+    pub r_p: &'a [S::Acc],
+    pub alpha: &'a [S::Acc],
     /// (heads, n) and (edges): the gradients of both outputs, and (heads) sum of alpha dalpha.
-    pub d_agg: Option<&'a [S::Sum]>,
-    pub d_alpha: Option<&'a [S::Sum]>,
-    pub inner: &'a [S::Sum],
+    pub d_agg: Option<&'a [S::Acc]>,
+    pub d_alpha: Option<&'a [S::Acc]>,
+    pub inner: &'a [S::Acc],
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> HeadBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> HeadBackward<'_, S, D> {
     /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
     #[inline(always)]
     fn through_projection<const ISA: u8>(&self, group: usize, place: &mut Place<'_, T>) {
@@ -225,7 +225,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> HeadBackward<'_, S, D> {
     }
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for HeadBackward<'_, S, D> {
     #[inline(always)]
     fn piece<const ISA: u8>(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
@@ -238,7 +238,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_,
         let with_row = !place.row.is_empty();
         let row = if with_row { &mut place.row[..k] } else { &mut [] };
         for (e, out) in range.zip(place.entries.iter_mut()) {
-            edges.prefetch(e + AHEAD);
+            edges.prefetch(e + PREFETCH_DISTANCE);
             let x = edges.row(e);
             let mut d = T::zero();
             if let Some(d_agg) = d_agg {
@@ -279,7 +279,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for HeadBackward<'_,
 }
 
 /// Tails: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
-pub(super) struct TailBackward<'a, S: Store, const D: usize> {
+pub(super) struct TailBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub edge: &'a [u32],
     pub head: &'a [u32],
@@ -287,13 +287,13 @@ pub(super) struct TailBackward<'a, S: Store, const D: usize> {
     pub first: usize,
     /// Empty where nothing goes through the projection here.
     pub p: &'a [S],
-    pub alpha: &'a [S::Sum],
-    pub d_agg: Option<&'a [S::Sum]>,
+    pub alpha: &'a [S::Acc],
+    pub d_agg: Option<&'a [S::Acc]>,
     /// (edges) dpi_e / temperature
-    pub d: &'a [S::Sum],
+    pub d: &'a [S::Acc],
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> TailBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> TailBackward<'_, S, D> {
     /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
     #[inline(always)]
     fn through_projection<const ISA: u8>(&self, t: usize, place: &mut Place<'_, T>) {
@@ -304,7 +304,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> TailBackward<'_, S, D> {
     }
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for TailBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for TailBackward<'_, S, D> {
     #[inline(always)]
     fn empty(&self, _row: usize, place: Place<'_, T>) {
         place.scalars.fill(T::zero());
@@ -322,12 +322,12 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for TailBackward<'_,
         for i in range {
             if D > 0 {
                 // The edge's scalars first, then the rows that they point to.
-                let far = self.edge[(i + 2 * AHEAD).min(last)] as usize;
+                let far = self.edge[(i + 2 * PREFETCH_DISTANCE).min(last)] as usize;
                 prefetch(&self.alpha[far..=far]);
                 prefetch(&self.d[far..=far]);
                 prefetch(&self.head[far..=far]);
                 prefetch(&edges.group[far..=far]);
-                let near = self.edge[(i + AHEAD).min(last)] as usize;
+                let near = self.edge[(i + PREFETCH_DISTANCE).min(last)] as usize;
                 prefetch(edges.query(edges.group[near] as usize));
                 if let Some(d_agg) = gradient_row(self.d_agg, self.head[near] as usize, n) {
                     prefetch(d_agg);

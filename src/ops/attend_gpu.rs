@@ -1,11 +1,11 @@
 //! Relation attention on a GPU: the launches of attend.cu and attend_backward.cu, or for rows of 16 bits attend_half.cu.
 
-use super::attend::{Attend, HeadSide, Saved, Upstream};
+use super::attend::{HeadSide, RelationAttention, Saved, Upstream};
 use super::for_rows_of;
-use crate::Result;
-use crate::engine::device::{Grid, Kernel, Launch, kernels};
-use crate::engine::{Gpu, Index, Tensor};
-use crate::graph::Pieces;
+use base::Result;
+use engine::device::{Grid, Kernel, Launch, kernels};
+use engine::{Gpu, Index, Tensor};
+use graph::RowSplits;
 
 const THREADS: u32 = 128;
 
@@ -14,8 +14,8 @@ fn choose(x: &[&Tensor], rows_of_64: [Kernel; 3], any: [Kernel; 3]) -> Kernel {
     for_rows_of(x[2], if (x[2].cols(), x[0].cols()) == (64, 64) { rows_of_64 } else { any })
 }
 
-impl Attend {
-    fn pieces<'a>(&self, launch: Launch<'a>, pieces: &Pieces, x: &[&Tensor]) -> Launch<'a> {
+impl RelationAttention {
+    fn pieces<'a>(&self, launch: Launch<'a>, pieces: &RowSplits, x: &[&Tensor]) -> Launch<'a> {
         pieces
             .arguments(launch)
             .count(x[2].cols())
@@ -27,7 +27,7 @@ impl Attend {
 
 /// Writes alpha and log_sum; returns agg.
 pub(super) fn forward(
-    op: &Attend,
+    op: &RelationAttention,
     gpu: &Gpu,
     x: &[&Tensor],
     saved: &Saved,
@@ -90,7 +90,7 @@ pub(super) fn forward(
 
 /// Adds to dU.
 pub(super) fn head_backward(
-    op: &Attend,
+    op: &RelationAttention,
     gpu: &Gpu,
     x: &[&Tensor],
     alpha: &Tensor,
@@ -152,7 +152,7 @@ pub(super) fn head_backward(
 /// Adds to dx_tail; returns (tails, 1) w_t, the gradient of s_t.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn tail_backward(
-    op: &Attend,
+    op: &RelationAttention,
     gpu: &Gpu,
     x: &[&Tensor],
     alpha: &Tensor,
@@ -207,7 +207,7 @@ pub(super) fn tail_backward(
 #[allow(clippy::too_many_arguments)]
 fn merge(
     gpu: &Gpu,
-    pieces: &Pieces,
+    pieces: &RowSplits,
     out: Option<&mut Tensor>,
     first_sum: &mut Tensor,
     second_sum: Option<&mut Tensor>,
@@ -242,7 +242,12 @@ fn merge(
 }
 
 /// dbias[b] += the sum of dpi_e over the edges of bucket b.
-pub(super) fn add_bucket_sums(op: &Attend, gpu: &Gpu, d: &Tensor, d_bias: &mut Tensor) -> Result<()> {
+pub(super) fn add_bucket_sums(
+    op: &RelationAttention,
+    gpu: &Gpu,
+    d: &Tensor,
+    d_bias: &mut Tensor,
+) -> Result<()> {
     const CHUNK: usize = 4096;
     let (edges, buckets) = (d.rows(), d_bias.rows());
     let chunks = edges.div_ceil(CHUNK);

@@ -1,13 +1,13 @@
 //! Binary cross-entropy with logits, per task: the terms of formulas (15) and (16).
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::{check, check_shape, saved};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{Work, for_rows_work, vectorized_work};
-use crate::engine::{Gpu, Op, Real, Tensor, parallel};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{Work, for_rows_work, vectorized_work};
+use engine::{Gpu, Op, Real, Tensor, parallel};
 
 /// loss_k = sum_b w (p_k y softplus(-z) + (1 - y) softplus(z)) / sum_b w, with w the mask.
 ///
@@ -311,7 +311,7 @@ impl Op for BceLoss {
         if x.rows > 0 && x.cols > 0 {
             match x.y.gpu() {
                 Some(gpu) => self.run_gpu(gpu, &x, &mut loss, &mut inverse, &mut slopes)?,
-                None => with_real!(x.y.dtype(), T => {
+                None => dispatch_float!(x.y.dtype(), T => {
                     self.run::<T>(&x, &mut loss, inverse.host_mut(), &mut slopes);
                 }),
             }
@@ -335,7 +335,7 @@ impl Op for BceLoss {
         if let Some(gpu) = x[0].gpu() {
             return Self::run_gpu_backward(gpu, kept, dy, dx);
         }
-        with_real!(x[0].dtype(), T => {
+        dispatch_float!(x[0].dtype(), T => {
             let cols = x[0].cols();
             for (part, (dz, dloss)) in dx.iter_mut().zip(dy).enumerate() {
                 let (Some(dz), Some(dloss)) = (dz, dloss) else { continue };

@@ -4,11 +4,11 @@ use super::bi_interaction_cpu::Layer;
 use super::concat::{add_columns, concat};
 use super::dense::{self, Activation};
 use super::{Dropout, check, check_shape, saved};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, Trans};
-use crate::engine::{DType, Device, Op, Philox, Real, StepRandom, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, Trans};
+use engine::{DType, Device, Op, Philox, Real, StepRandom, Tensor};
 
 /// Which function joins x and a. f is LeakyReLU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn products_of(aggregator: Aggregator, x: &Tensor, a: &Tensor) -> Result<Vec<Ten
             .value(x.len() as u64)
             .run()?;
     } else if x.gpu().is_none() {
-        with_real!(x.dtype(), T => {
+        dispatch_float!(x.dtype(), T => {
             let (x, a) = (x.host::<T>(), a.host::<T>());
             let join = |to: &mut Tensor, f: fn(T, T) -> T| {
                 parallel::for_chunks(to.host_mut::<T>(), |at, to| {
@@ -169,7 +169,7 @@ impl BiInteraction {
                 .value(h1.len() as u64)
                 .run()?;
         } else if h1.gpu().is_none() {
-            with_real!(h1.dtype(), T => {
+            dispatch_float!(h1.dtype(), T => {
                 let (h1, h2) = (h1.host::<T>(), h2.host::<T>());
                 parallel::for_chunks(y.host_mut::<T>(), |at, y| {
                     self.dropout.scales::<T>(at, y.len(), |i, scale| y[i] = scale * (h1[at + i] + h2[at + i]));
@@ -196,7 +196,7 @@ impl BiInteraction {
                 .run()?;
             return Ok(d);
         }
-        with_real!(dy.dtype(), T => {
+        dispatch_float!(dy.dtype(), T => {
             let (dy, slope) = (dy.host::<T>(), T::of(self.slope as f64));
             for (d, h) in d.iter_mut().zip(h) {
                 let h = h.host::<T>();
@@ -232,7 +232,7 @@ fn inputs_backward(
             .value(x.len() as u64)
             .run();
     }
-    with_real!(x.dtype(), T => {
+    dispatch_float!(x.dtype(), T => {
         let p1 = p[0].host::<T>();
         for (grad, other) in [(dx, a), (da, x)] {
             let Some(grad) = grad else { continue };
@@ -261,7 +261,7 @@ impl Op for BiInteraction {
             // Four bytes to an element: memory of tensors is used again from step to step.
             let mut signs = Tensor::empty(&Device::Cpu, DType::F32, y.len().div_ceil(4), 1)?;
             let bytes = &mut bytemuck::cast_slice_mut(signs.host_mut::<f32>())[..y.len()];
-            with_real!(y.dtype(), T => self.layer::<T>(x).forward(y.host_mut(), bytes));
+            dispatch_float!(y.dtype(), T => self.layer::<T>(x).forward(y.host_mut(), bytes));
             self.activated = Some(vec![signs]);
             return Ok(vec![y]);
         }
@@ -289,7 +289,7 @@ impl Op for BiInteraction {
         }
         let activated = saved("bi-interaction", &self.activated)?;
         if self.by_blocks(x) {
-            with_real!(dy.dtype(), T => self.backward_by_blocks::<T>(x, dy, &activated[0], dx));
+            dispatch_float!(dy.dtype(), T => self.backward_by_blocks::<T>(x, dy, &activated[0], dx));
             return Ok(());
         }
         let d = self.output_backward(dy, activated)?;

@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::Dropout;
 use super::stream::{put, split, take};
-use crate::engine::Real;
-use crate::engine::panel::{add_transposed, product};
-use crate::engine::simd::{self, SimdWork};
+use engine::Real;
+use engine::panel::{add_transposed, product};
+use engine::simd::{self, SimdWork};
 
 /// Rows of a block, a multiple of eight: with 64 columns what one product reads fits the L1 cache.
 const BLOCK: usize = 32;

@@ -1,16 +1,16 @@
 //! The bottom vector of a (learner, course) pair: what the multi-task head sees of the two.
 
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{RowWork, axpy, for_rows_work};
-use crate::engine::{Op, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{RowWork, axpy, for_rows_work};
+use engine::{Op, Real, Tensor};
 
 /// Inputs z_u (B, D) and z_i (B, D); output (B, D), (B, 2 D) or (B, 3 D). With the product block a linear read-out
 /// can reproduce the match score of formula (8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bottom {
+pub enum PairFeatures {
     /// [u | i]
     Concat,
     /// u * i
@@ -20,38 +20,38 @@ pub enum Bottom {
     ConcatHadamard,
 }
 
-impl Bottom {
+impl PairFeatures {
     /// Columns of the output for inputs of `d` columns.
     pub fn width(self, d: usize) -> usize {
         match self {
-            Bottom::Concat => 2 * d,
-            Bottom::Hadamard => d,
-            Bottom::ConcatHadamard => 3 * d,
+            PairFeatures::Concat => 2 * d,
+            PairFeatures::Hadamard => d,
+            PairFeatures::ConcatHadamard => 3 * d,
         }
     }
 
     /// As bottom.cu takes it.
     fn code(self) -> i32 {
         match self {
-            Bottom::Concat => 0,
-            Bottom::Hadamard => 1,
-            Bottom::ConcatHadamard => 2,
+            PairFeatures::Concat => 0,
+            PairFeatures::Hadamard => 1,
+            PairFeatures::ConcatHadamard => 2,
         }
     }
 
     /// First column of [u | i] and of u * i, where there is one.
     fn blocks(self, d: usize) -> (Option<usize>, Option<usize>) {
         match self {
-            Bottom::Concat => (Some(0), None),
-            Bottom::Hadamard => (None, Some(0)),
-            Bottom::ConcatHadamard => (Some(0), Some(2 * d)),
+            PairFeatures::Concat => (Some(0), None),
+            PairFeatures::Hadamard => (None, Some(0)),
+            PairFeatures::ConcatHadamard => (Some(0), Some(2 * d)),
         }
     }
 }
 
 /// Rows of the output.
 struct Rows<'a, T> {
-    kind: Bottom,
+    kind: PairFeatures,
     u: &'a [T],
     i: &'a [T],
     d: usize,
@@ -77,7 +77,7 @@ impl<T: Real> RowWork<T> for Rows<'_, T> {
 
 /// The gradient of one input: block `side` (0 for u, 1 for i) and the product with the `other` input.
 struct Gradient<'a, T> {
-    kind: Bottom,
+    kind: PairFeatures,
     dy: &'a [T],
     other: &'a [T],
     side: usize,
@@ -101,7 +101,7 @@ impl<T: Real> RowWork<T> for Gradient<'_, T> {
     }
 }
 
-impl Op for Bottom {
+impl Op for PairFeatures {
     fn name(&self) -> &'static str {
         "bottom"
     }
@@ -127,7 +127,7 @@ impl Op for Bottom {
                 .value(self.code())
                 .run()?;
         } else {
-            with_real!(u.dtype(), T => {
+            dispatch_float!(u.dtype(), T => {
                 let (width, work) = (y.cols(), Rows { kind: *self, u: u.host::<T>(), i: i.host(), d });
                 for_rows_work(y.host_mut::<T>(), width, width, &work);
             });
@@ -160,7 +160,7 @@ impl Op for Bottom {
                 .value(self.code())
                 .run();
         }
-        with_real!(u.dtype(), T => {
+        dispatch_float!(u.dtype(), T => {
             let dy = dy.host::<T>();
             for (side, (dx, other)) in [(du, i), (di, u)].into_iter().enumerate() {
                 let Some(dx) = dx else { continue };

@@ -2,11 +2,11 @@
 
 use super::check_shape;
 use super::loss::mean;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, dot};
-use crate::engine::{Op, Real, Tensor};
-use crate::with_real;
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, dot};
+use engine::{Op, Real, Tensor};
 
 /// Rows of one partial sum.
 const CHUNK: usize = 256;
@@ -57,7 +57,7 @@ impl Op for Bpr {
             mean(&losses)?
         } else {
             let mut loss = u.empty_like(1, 1)?;
-            with_real!(u.dtype(), T => {
+            dispatch_float!(u.dtype(), T => {
                 let (u, i, j) = (u.host::<T>(), i.host::<T>(), j.host::<T>());
                 let row = |b: usize| [u, i, j].map(|x| &x[b * d..(b + 1) * d]);
                 let value = parallel::sum_chunks(rows, CHUNK, |range| {
@@ -113,7 +113,7 @@ impl Op for Bpr {
                 .value(self.l2)
                 .run();
         }
-        with_real!(dy.dtype(), T => {
+        dispatch_float!(dy.dtype(), T => {
             let up = dy.host::<T>()[0];
             let decay = up * T::of(self.l2 as f64) / T::of(rows as f64);
             let [u, i, j] = [x[0], x[1], x[2]].map(|x| x.host::<T>());

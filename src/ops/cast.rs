@@ -1,8 +1,8 @@
 //! Tables in 16 bits and back: what gathers of rows read, halved.
 
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{DType, Op, Store, Tensor, bf16, f16, parallel};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::{DType, Element, Op, Tensor, bf16, f16, parallel};
 
 /// The input in another type: from f32 to bf16 or f16, rounded to nearest with ties to even, or from these to f32,
 /// exactly. The gradient passes as it is, in f32: rounding counts as the identity.
@@ -88,12 +88,12 @@ pub(crate) fn cast(x: &Tensor, to: DType) -> Result<Tensor> {
     Ok(y)
 }
 
-fn round<S: Store<Sum = f32>>(x: &Tensor, y: &mut Tensor) {
+fn round<S: Element<Acc = f32>>(x: &Tensor, y: &mut Tensor) {
     let x = x.host::<f32>();
     parallel::for_chunks(y.host_mut::<S>(), |at, y| S::round(&x[at..at + y.len()], y));
 }
 
-fn widen<S: Store<Sum = f32>>(x: &Tensor, y: &mut Tensor) {
+fn widen<S: Element<Acc = f32>>(x: &Tensor, y: &mut Tensor) {
     let x = x.host::<S>();
     parallel::for_chunks(y.host_mut::<f32>(), |at, y| {
         y.iter_mut().zip(&x[at..]).for_each(|(y, x)| *y = x.load());

@@ -1,10 +1,10 @@
 //! Columns side by side, and weighted sums of matrices of one shape: how layers and experts are put together.
 
 use super::check;
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Tensor, parallel};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::{Op, Tensor, parallel};
 
 /// Inputs (B, d_1), (B, d_2), ...; output (B, d_1 + d_2 + ...). Formula (7).
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +36,7 @@ pub(crate) fn concat(parts: &[&Tensor]) -> Result<Tensor> {
         }
         return Ok(wide);
     }
-    with_real!(wide.dtype(), T => {
+    dispatch_float!(wide.dtype(), T => {
         let parts: Vec<(&[T], usize)> = parts.iter().map(|p| (p.host::<T>(), p.cols())).collect();
         parallel::for_rows(wide.host_mut::<T>(), width, |row, rows| {
             for (r, to) in rows.chunks_exact_mut(width).enumerate() {
@@ -70,7 +70,7 @@ pub(crate) fn add_columns(part: &mut Tensor, wide: &Tensor, first: usize) -> Res
             .count(first)
             .run();
     }
-    with_real!(wide.dtype(), T => {
+    dispatch_float!(wide.dtype(), T => {
         let wide = wide.host::<T>();
         let (part, fresh) = part.host_overwrite::<T>();
         parallel::for_rows(part, cols, |row, rows| {

@@ -1,13 +1,13 @@
 //! Dense products, activations and column sums on either device: the blocks that several ops are made of.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::dense_cpu::{Columns, Finish, Slope};
-use crate::Result;
-use crate::engine::device::{Grid, Kernel, kernels};
-use crate::engine::parallel::{self, Trans, View, gemm, vectorized_work};
-use crate::engine::{Gpu, MatrixUnit, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, Kernel, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, Trans, View, gemm, vectorized_work};
+use engine::{Gpu, MathMode, Real, Tensor};
 
 /// Element-wise non-linearity. All of them keep the sign of their argument, so that the derivative can be read
 /// off the output.
@@ -94,7 +94,7 @@ pub(crate) fn matmul(a: &Tensor, ta: Trans, b: &Tensor, tb: Trans, beta: f64, c:
     if let Some(gpu) = a.gpu().cloned() {
         return gpu_matmul(&gpu, (m, k, n), a, ta, b, tb, beta, c);
     }
-    with_real!(c.dtype(), T => {
+    dispatch_float!(c.dtype(), T => {
         parallel::matmul::<T>((m, k, n), a.host(), ta, b.host(), tb, T::of(beta), c.host_mut());
     });
     Ok(())
@@ -110,7 +110,7 @@ pub(crate) fn affine(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation
         }
         return Ok(y);
     }
-    with_real!(x.dtype(), T => {
+    dispatch_float!(x.dtype(), T => {
         let zeros = vec![T::of(0.0); if b.is_some() { 0 } else { n }];
         let bias = b.map_or(&zeros[..], Tensor::host::<T>);
         affine_blocks::<T>((k, n), x.host(), w.host(), bias, act, y.host_mut());
@@ -157,7 +157,7 @@ pub(crate) fn activation_backward(dy: &Tensor, y: &Tensor, act: Activation) -> R
             .run()?;
         return Ok(dz);
     }
-    with_real!(dy.dtype(), T => {
+    dispatch_float!(dy.dtype(), T => {
         let (dy, y) = (dy.host::<T>(), y.host::<T>());
         dz.host_mut::<T>().par_chunks_mut(SLOPES).enumerate().for_each(|(i, dz)| {
             let (at, width) = (i * SLOPES, dz.len());
@@ -201,7 +201,7 @@ pub(crate) fn add_column_sums(x: &Tensor, out: &mut Tensor) -> Result<()> {
             .count(cols)
             .run();
     }
-    with_real!(x.dtype(), T => {
+    dispatch_float!(x.dtype(), T => {
         let x = x.host::<T>();
         let chunk = |x: &[T]| {
             let mut sum = vec![0.0 as T; cols];
@@ -248,8 +248,8 @@ pub(crate) struct Products {
 
 /// The kernels for what the GPU is to multiply with.
 pub(crate) fn products(gpu: &Gpu) -> &'static Products {
-    match gpu.matrix_unit() {
-        MatrixUnit::F32 => &Products {
+    match gpu.math_mode() {
+        MathMode::F32 => &Products {
             nn: kernels::GEMM_NN,
             nt: kernels::GEMM_NT,
             tn: kernels::GEMM_TN,
@@ -257,7 +257,7 @@ pub(crate) fn products(gpu: &Gpu) -> &'static Products {
             bank_weights: kernels::BANK_BWD_WEIGHTS,
             bank_inputs: kernels::BANK_BWD_INPUTS,
         },
-        MatrixUnit::Tf32 => &Products {
+        MathMode::Tf32 => &Products {
             nn: kernels::GEMM_NN_TF32,
             nt: kernels::GEMM_NT_TF32,
             tn: kernels::GEMM_TN_TF32,
@@ -265,7 +265,7 @@ pub(crate) fn products(gpu: &Gpu) -> &'static Products {
             bank_weights: kernels::BANK_BWD_WEIGHTS_TF32,
             bank_inputs: kernels::BANK_BWD_INPUTS_TF32,
         },
-        MatrixUnit::Bf16 => &Products {
+        MathMode::Bf16 => &Products {
             nn: kernels::GEMM_NN_BF16,
             nt: kernels::GEMM_NT_BF16,
             tn: kernels::GEMM_TN_BF16,

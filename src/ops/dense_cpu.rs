@@ -1,8 +1,8 @@
 //! What goes with products of matrices on the CPU, on blocks of rows: bias and activation, its slope, column sums.
 
 use super::dense::Activation;
-use crate::engine::Real;
-use crate::engine::parallel::{Work, axpy};
+use engine::Real;
+use engine::parallel::{Work, axpy};
 
 /// z = act(z + b) on the first `b.len()` of every `stride` elements.
 pub(crate) struct Finish<'a, T>(pub &'a mut [T], pub usize, pub &'a [T], pub Activation);

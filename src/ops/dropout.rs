@@ -6,11 +6,11 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::check;
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::random::to_unit;
-use crate::engine::{Op, Philox, Real, StepRandom, Tensor, parallel, split};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::random::to_unit;
+use engine::{Op, Philox, Real, StepRandom, Tensor, parallel, split};
 
 /// Input x (any shape), output of the same shape. `rate` in [0, 1) is the share that is dropped; 0 does nothing.
 ///
@@ -100,7 +100,7 @@ impl Dropout {
                 .run()?;
             return Ok(y);
         }
-        with_real!(x.dtype(), T => {
+        dispatch_float!(x.dtype(), T => {
             let x = x.host::<T>();
             parallel::for_chunks(y.host_mut::<T>(), |at, y| {
                 self.scales::<T>(at, y.len(), |i, scale| y[i] = scale * x[at + i]);
@@ -140,7 +140,7 @@ impl Op for Dropout {
                 .value(dy.len() as u64)
                 .run();
         }
-        with_real!(dy.dtype(), T => {
+        dispatch_float!(dy.dtype(), T => {
             let dy = dy.host::<T>();
             parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
                 self.scales::<T>(at, dx.len(), |i, scale| dx[i] += scale * dy[at + i]);
@@ -153,7 +153,7 @@ impl Op for Dropout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Device;
+    use engine::Device;
 
     #[test]
     fn keeps_its_share_and_the_mean() {

@@ -4,10 +4,10 @@
 //! then work as for any other logit, and no 1 - p is ever formed.
 
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::{Op, Real, Tensor, parallel};
 
 /// How logits become one.
 ///
@@ -91,7 +91,7 @@ impl Op for Funnel {
                 .optional(x.get(2).copied())
                 .value(x[0].len() as u64)
                 .run()?,
-            None => with_real!(x[0].dtype(), T => {
+            None => dispatch_float!(x[0].dtype(), T => {
                 let inputs: Vec<&[T]> = x.iter().map(|x| x.host()).collect();
                 parallel::for_chunks(y.host_mut::<T>(), |first, y| {
                     for (i, y) in y.iter_mut().enumerate() {
@@ -125,7 +125,7 @@ impl Op for Funnel {
                 .value(dy.len() as u64)
                 .run();
         }
-        with_real!(x[0].dtype(), T => {
+        dispatch_float!(x[0].dtype(), T => {
             let inputs: Vec<&[T]> = x.iter().map(|x| x.host()).collect();
             for (k, dx) in dx.iter_mut().enumerate() {
                 let (Some(dx), dy) = (dx, dy.host::<T>()) else { continue };

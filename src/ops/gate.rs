@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::concat::concat;
 use super::dense::{self, Activation};
 use super::dense_cpu::Columns;
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{View, Work, axpy, gemm, vectorized_work};
-use crate::engine::{Buffer, Op, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{View, Work, axpy, gemm, vectorized_work};
+use engine::{Buffer, Op, Real, Tensor};
 
 /// g = sigmoid([S | T] W + b), F = g S + (1 - g) T.
 ///
@@ -239,7 +239,7 @@ impl Op for Gate {
                     .count(gates)
                     .run()?;
             } else {
-                with_real!(s.dtype(), T => {
+                dispatch_float!(s.dtype(), T => {
                     forward::<T>(&Inputs::new(x), b.host(), f.host_mut(), g.host_mut());
                 });
             }
@@ -259,7 +259,7 @@ impl Op for Gate {
             return Ok(());
         }
         let Some(gpu) = x[0].gpu() else {
-            with_real!(g.dtype(), T => {
+            dispatch_float!(g.dtype(), T => {
                 let up = (dy[0].map(Tensor::host::<T>), dy[1].map(Tensor::host::<T>));
                 backward::<T>(&Inputs::new(x), g.host(), up, dx);
             });

@@ -3,13 +3,13 @@
 
 use super::check_shape;
 use super::scatter::{Layout, Scattered, scatter};
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel;
-use crate::engine::simd::axpy;
-use crate::engine::{Gpu, Op, Real, Tensor};
-use crate::graph::Rows;
-use crate::{Error, Result};
-use crate::{with_real, with_store};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::parallel;
+use engine::simd::axpy;
+use engine::{Gpu, Op, Real, Tensor};
+use engine::{dispatch_dtype, dispatch_float};
+use graph::Rows;
 
 /// Input table (N, d); output (B, d), row b being row ids[b] of the table. The ids stand in the op.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Op for Gather {
             return Ok(vec![y]);
         }
         let ids = self.rows.ids.host();
-        with_store!(table.dtype(), S => {
+        dispatch_dtype!(table.dtype(), S => {
             let table = table.host::<S>();
             parallel::for_rows(y.host_mut::<S>(), d, |first, rows| {
                 for (row, &id) in rows.chunks_exact_mut(d).zip(&ids[first..]) {
@@ -76,7 +76,7 @@ impl Op for Gather {
         if let Some(gpu) = dy.gpu() {
             return self.backward_gpu(gpu, dy, dtable);
         }
-        with_real!(dy.dtype(), T => {
+        dispatch_float!(dy.dtype(), T => {
             let work = AddRows { dy: dy.host::<T>(), d };
             scatter(&self.rows.segments, d, (Layout::Add, d), [Some(dtable.host_mut::<T>())], &work);
         });

@@ -2,8 +2,8 @@
 
 use super::dense::{self, Activation};
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::{Op, Tensor};
+use base::Result;
+use engine::{Op, Tensor};
 
 /// Inputs x (B, n), W (n, d), b (1, d); output (B, d).
 #[derive(Clone, Copy, Debug)]

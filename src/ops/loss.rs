@@ -1,8 +1,8 @@
 //! What the losses share on a GPU: the mean of per-row values, and gradients that wait for their upstream.
 
-use crate::Result;
-use crate::engine::Tensor;
-use crate::engine::device::{Grid, kernels};
+use base::Result;
+use engine::Tensor;
+use engine::device::{Grid, kernels};
 
 /// Values of one partial sum.
 const CHUNK: usize = 1024;

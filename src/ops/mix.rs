@@ -1,27 +1,27 @@
 //! Mixtures of experts by softmax gates: MMoE, PLE and the softmax variant of the fusion gate.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::{check, check_shape, saved};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{Work, axpy, dot, rows_per_chunk, vectorized_work};
-use crate::engine::{Gpu, Op, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{Work, axpy, dot, rows_per_chunk, vectorized_work};
+use engine::{Gpu, Op, Real, Tensor};
 
 /// y_k = sum_e softmax(logits_k)_e x_e for K tasks over the same experts, which are read once for all tasks.
 ///
 /// Inputs logits (B, E) of each task, then E experts (B, d) each; outputs K of (B, d).
 #[derive(Clone, Debug)]
-pub struct SoftmaxMix {
+pub struct SoftmaxMixture {
     tasks: usize,
     /// softmax(logits_k), (B, E) each
     weights: Option<Vec<Tensor>>,
 }
 
-impl Default for SoftmaxMix {
+impl Default for SoftmaxMixture {
     fn default() -> Self {
-        SoftmaxMix::new(1)
+        SoftmaxMixture::new(1)
     }
 }
 
@@ -105,7 +105,7 @@ impl<T: Real> Work for Backward<'_, T> {
     }
 }
 
-/// Pieces of `rows` rows of each tensor: for each piece, one slice of each.
+/// RowSplits of `rows` rows of each tensor: for each piece, one slice of each.
 fn pieces<'a, T: Real>(
     tensors: impl Iterator<Item = Option<&'a mut Tensor>>,
     rows: usize,
@@ -180,10 +180,10 @@ fn addresses_mut<'a>(tensors: impl Iterator<Item = Option<&'a mut Tensor>>) -> [
     pointers
 }
 
-impl SoftmaxMix {
+impl SoftmaxMixture {
     /// One mixture for each of `tasks` tasks.
-    pub fn new(tasks: usize) -> SoftmaxMix {
-        SoftmaxMix { tasks, weights: None }
+    pub fn new(tasks: usize) -> SoftmaxMixture {
+        SoftmaxMixture { tasks, weights: None }
     }
 
     fn run_gpu(
@@ -267,7 +267,7 @@ impl SoftmaxMix {
     }
 }
 
-impl Op for SoftmaxMix {
+impl Op for SoftmaxMixture {
     fn name(&self) -> &'static str {
         "softmax mix"
     }
@@ -294,7 +294,7 @@ impl Op for SoftmaxMix {
         if rows > 0 && d > 0 {
             match x[0].gpu() {
                 Some(gpu) => Self::run_gpu(gpu, logits, experts, &mut w, &mut y)?,
-                None => with_real!(x[0].dtype(), T => forward::<T>(logits, experts, &mut w, &mut y)),
+                None => dispatch_float!(x[0].dtype(), T => forward::<T>(logits, experts, &mut w, &mut y)),
             }
         }
         self.weights = Some(w);
@@ -316,7 +316,7 @@ impl Op for SoftmaxMix {
         match x[0].gpu() {
             Some(gpu) => Self::run_gpu_backward(gpu, &tasks, experts, w, dy, dx),
             None => {
-                with_real!(x[0].dtype(), T => backward::<T>(&tasks, experts, w, dy, dx));
+                dispatch_float!(x[0].dtype(), T => backward::<T>(&tasks, experts, w, dy, dx));
                 Ok(())
             }
         }

@@ -1,13 +1,13 @@
 //! Rows scaled to unit length, as the concatenation of formula (7) takes them.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::saved;
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::simd::{self, SimdWork};
-use crate::engine::{Op, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::simd::{self, SimdWork};
+use engine::{Op, Real, Tensor};
 
 /// y = x / max(|x|, floor), row by row. Input (B, d), output (B, d).
 ///
@@ -124,7 +124,7 @@ impl Op for L2Normalize {
                     .value(self.floor as f32)
                     .run()?;
             } else {
-                with_real!(x.dtype(), T => {
+                dispatch_float!(x.dtype(), T => {
                     forward::<T>(x.host(), cols, T::of(self.floor), y.host_mut(), norms.host_mut());
                 });
             }
@@ -158,7 +158,7 @@ impl Op for L2Normalize {
                 .value(self.floor as f32)
                 .run();
         }
-        with_real!(y.dtype(), T => {
+        dispatch_float!(y.dtype(), T => {
             let given = (y.host(), dy.host(), norms.host());
             backward::<T>(given, cols, T::of(self.floor), dx.host_overwrite());
         });

@@ -3,11 +3,11 @@
 use super::dense;
 use super::reduce::{Summand, reduce};
 use super::{check, check_shape, saved};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, Trans};
-use crate::engine::{Op, Real, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, Trans};
+use engine::{Op, Real, Tensor};
 
 /// The readings of formula (14), by the letters of docs/model.md. C = S^T T is the cross-Gram matrix of B pairs of
 /// rows s_b, t_b.
@@ -108,7 +108,7 @@ impl Orthogonality {
                 .value(code)
                 .run()?;
         } else if s.gpu().is_none() {
-            with_real!(s.dtype(), T => {
+            dispatch_float!(s.dtype(), T => {
                 row_moments::<T>(s.host(), t.host(), d, moments.host_mut());
                 let terms = moments.host::<T>().chunks_exact(3).map(|m| row_terms(self.form, m).0);
                 values.host_mut::<T>().iter_mut().zip(terms).for_each(|(v, term)| *v = term);
@@ -137,7 +137,7 @@ impl Orthogonality {
                 .value(inverse as f32)
                 .run();
         }
-        with_real!(s.dtype(), T => {
+        dispatch_float!(s.dtype(), T => {
             let (up, moments) = (dy.host::<T>()[0] * T::of(inverse), moments.host::<T>());
             for (side, (dx, own, other)) in [(ds, s, t), (dt, t, s)].into_iter().enumerate() {
                 let Some(dx) = dx else { continue };
@@ -172,7 +172,7 @@ impl Orthogonality {
                 .run()?;
             return Ok(dc);
         }
-        with_real!(c.dtype(), T => {
+        dispatch_float!(c.dtype(), T => {
             let by = norm.map_or(1.0, |norm| norm.host::<T>()[0].max(T::of(TINY)));
             let scale = T::of(factor) * dy.host::<T>()[0] / by;
             dc.host_mut::<T>().iter_mut().zip(c.host::<T>()).for_each(|(dc, &c)| *dc = scale * c);

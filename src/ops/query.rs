@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::query_cpu::{self, Inputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, RowWork, axpy, dot};
-use crate::engine::{Op, Real, Tensor};
-use crate::graph::{Graph, Pieces};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, RowWork, axpy, dot};
+use engine::{Op, Real, Tensor};
+use graph::{Graph, RowSplits};
 
 /// How a head and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub enum LogitKind {
     Tanh,
     /// t_perp . (h_perp + r)
     Dot,
-    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `Attend` applies the LeakyReLU.
+    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `RelationAttention` applies the LeakyReLU.
     Gat { slope: f32 },
 }
 
@@ -99,7 +99,7 @@ impl Query {
                 .run()?;
             return Ok((u, o));
         }
-        with_real!(x[0].dtype(), T => {
+        dispatch_float!(x[0].dtype(), T => {
             let a = a.map(Tensor::host::<T>);
             let (x_head, r, r_p) = (x[0].host::<T>(), x[2].host::<T>(), x[3].host::<T>());
             project(g, code, (n, m), x_head, s.host(), r, r_p, a, u.host_mut(), o.host_mut());
@@ -126,7 +126,7 @@ impl Query {
                 .run()?;
             return Ok(out);
         }
-        with_real!(y.dtype(), T => {
+        dispatch_float!(y.dtype(), T => {
             let (dy, y) = (dy.host::<T>(), y.host::<T>());
             let a = a.map(|a| &a.host::<T>()[row * m..(row + 1) * m]);
             parallel::for_rows(out.host_mut::<T>(), m, |first, rows| match a {
@@ -171,7 +171,7 @@ impl Op for Query {
         let mut s = Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?;
         if self.by_heads(x) {
             let mut u = x[0].empty_like(g.groups.count, m)?;
-            with_real!(u.dtype(), T => self.inputs::<T>(x).forward(u.host_mut(), s.host_mut()));
+            dispatch_float!(u.dtype(), T => self.inputs::<T>(x).forward(u.host_mut(), s.host_mut()));
             self.s = Some(s);
             return Ok(vec![u, Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?]);
         }
@@ -192,7 +192,7 @@ impl Op for Query {
         let Some(s) = &self.s else { return Ok(()) };
         if self.by_heads(x) {
             let (Some(du), [d_x, d_p, d_r, d_r_p]) = (dy[0], dx) else { return Ok(()) };
-            with_real!(du.dtype(), T => {
+            dispatch_float!(du.dtype(), T => {
                 let given = (y[0].host(), du.host(), s.host());
                 let sums = self.inputs::<T>(x).backward(given, d_x.as_mut(), d_p.as_mut());
                 let (first, second) = sums.split_at(sums.len() / 2);
@@ -266,7 +266,7 @@ impl Query {
         let device = da.device();
         let only = |row: u64| {
             let offsets: Vec<u64> = (0..=3).map(|i| if i > row { groups.count as u64 } else { 0 }).collect();
-            Pieces::new(&device, &offsets)
+            RowSplits::new(&device, &offsets)
         };
         if let Some(d_o) = d_o {
             let (h_perp, _) = self.project(PROJECTION, x, s)?;

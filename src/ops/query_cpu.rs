@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::stream::{WIDEST, local, put, split, take, with_row};
-use crate::engine::parallel;
-use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
-use crate::engine::{Real, Tensor};
-use crate::graph::Graph;
+use engine::parallel;
+use engine::simd::{self, SimdWork, axpy, dot, fma};
+use engine::{Real, Tensor};
+use graph::Graph;
 
 /// Tasks, each of which sums the relations' gradients apart.
 const TASKS: usize = 32;

@@ -1,10 +1,10 @@
 //! Sums over all elements of a matrix and over its rows, and the penalties that are made of them.
 
 use super::check;
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::{Op, Real, Tensor, parallel};
 
 /// What is summed (`enum Summand` of reduce.cu).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) fn reduce(x: &Tensor, summand: Summand, scale: f64, root: bool) -> Re
             .run()?;
         return Ok(out);
     }
-    with_real!(x.dtype(), T => {
+    dispatch_float!(x.dtype(), T => {
         let x = x.host::<T>();
         let sum = parallel::sum_chunks(x.len(), CHUNK, |range| {
             let mut lanes = [0f64; 8];
@@ -84,7 +84,7 @@ fn add_penalty_gradient(
             .value(summand as i32)
             .run();
     }
-    with_real!(x.dtype(), T => {
+    dispatch_float!(x.dtype(), T => {
         let (x, scale) = (x.host::<T>(), T::of(factor) * dy.host::<T>()[0]);
         parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
             for (dx, &x) in dx.iter_mut().zip(&x[at..]) {
@@ -202,7 +202,7 @@ impl Op for RowSum {
                 .run()?;
             return Ok(vec![y]);
         }
-        with_real!(y.dtype(), T => {
+        dispatch_float!(y.dtype(), T => {
             let x = x[0].host::<T>();
             parallel::for_rows(y.host_mut::<T>(), 1, |row, y| {
                 for (r, y) in y.iter_mut().enumerate() {
@@ -234,7 +234,7 @@ impl Op for RowSum {
                 .count(cols)
                 .run();
         }
-        with_real!(dy.dtype(), T => {
+        dispatch_float!(dy.dtype(), T => {
             let dy = dy.host::<T>();
             parallel::for_rows(dx.host_mut::<T>(), cols, |row, dx| {
                 for (r, dx) in dx.chunks_exact_mut(cols).enumerate() {

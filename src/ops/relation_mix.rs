@@ -1,14 +1,14 @@
 //! The second term of a projected message. With t_perp = x_t + s_t r_p (formula (1), s_t = p_t . x_t), the sum
-//! of projected neighbours is the sum of raw ones (`Aggregate`, `Attend`) plus
+//! of projected neighbours is the sum of raw ones (`Aggregate`, `RelationAttention`) plus
 //! sum_e alpha_e s_tail(e) r_p[relation(e)], which needs one scalar per (head, relation) group only.
 
 use std::sync::Arc;
 
 use super::segment_sum::{Terms, add_dots, add_segments};
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::{Op, Tensor};
-use crate::graph::Graph;
+use base::Result;
+use engine::{Op, Tensor};
+use graph::Graph;
 
 /// Inputs alpha (edges, 1), s (tails, 1) and r_p (relations, n); output (heads, n).
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use super::segment_sum::{add_dots, add_scaled_rows};
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::{Op, Tensor};
+use base::Result;
+use engine::{Op, Tensor};
 
 /// Inputs a (B, d) and b (B, d); output (B, 1).
 #[derive(Clone, Copy, Debug, Default)]

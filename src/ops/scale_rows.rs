@@ -1,10 +1,10 @@
-//! Rows times a power of the softmax's denominator: the aggregate of a history with less normalisation.
+//! Rows times a power of the softmax's denominator: the aggregate of a history with less normalization.
 
 use super::{check, check_shape};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Op, Real, Tensor, parallel};
-use crate::with_real;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::{Op, Real, Tensor, parallel};
 
 /// Inputs a (R, d) and l (R, 1), the logarithm of each row's denominator; output a exp(power l) (R, d).
 ///
@@ -38,7 +38,7 @@ impl Op for ScaleRows {
                 .run()?,
             Some(_) => {}
             None => {
-                with_real!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut()))
+                dispatch_float!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut()))
             }
         }
         Ok(vec![y])
@@ -70,7 +70,7 @@ impl Op for ScaleRows {
                 .run();
         }
         let cols = a.cols();
-        with_real!(a.dtype(), T => {
+        dispatch_float!(a.dtype(), T => {
             if let Some(da) = da {
                 backward_rows::<T>(dy.host(), l.host(), self.power, cols, da.host_mut());
             }

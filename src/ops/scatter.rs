@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
-use crate::engine::Real;
-use crate::engine::simd::{SimdWork, axpy, simd};
-use crate::graph::Segments;
+use engine::Real;
+use engine::simd::{SimdWork, axpy, simd};
+use graph::InverseIndex;
 
 /// Segments of one task.
 const CHUNK: usize = 256;
@@ -53,7 +53,7 @@ pub(crate) enum Layout {
 ///
 /// Uses are added in their order; segments of many uses are cut into pieces whose sums are added in order.
 pub(crate) fn scatter<T: Real, const K: usize>(
-    segments: &Segments,
+    segments: &InverseIndex,
     width: usize,
     (layout, cols): (Layout, usize),
     mut outs: [Option<&mut [T]>; K],
@@ -105,7 +105,7 @@ struct Piece<'a, T, W> {
 /// Neighbouring segments, and the stretch of the outputs that begins with row `base`.
 struct Stretch<'a, T, W, const K: usize> {
     work: &'a W,
-    segments: &'a Segments,
+    segments: &'a InverseIndex,
     partial: &'a [T],
     layout: Layout,
     cols: usize,
@@ -116,7 +116,7 @@ struct Stretch<'a, T, W, const K: usize> {
 }
 
 /// Uses between the request for a row and its addition, and segments between one for `finish` and its use.
-const AHEAD: usize = 8;
+const PREFETCH_DISTANCE: usize = 8;
 const ROWS_AHEAD: usize = 4;
 
 struct Uses<'a, W>(&'a W, &'a [u32]);
@@ -129,10 +129,10 @@ impl<W> Uses<'_, W> {
         W: Scattered<T, K>,
     {
         for u in range {
-            if let Some(&place) = self.1.get(u + 2 * AHEAD) {
+            if let Some(&place) = self.1.get(u + 2 * PREFETCH_DISTANCE) {
                 self.0.prefetch_place(place as usize);
             }
-            if let Some(&place) = self.1.get(u + AHEAD) {
+            if let Some(&place) = self.1.get(u + PREFETCH_DISTANCE) {
                 self.0.prefetch(place as usize);
             }
             self.0.add::<ISA>(self.1[u] as usize, sum);
@@ -153,7 +153,7 @@ impl<T: Real, W: Scattered<T, K>, const K: usize> SimdWork for Numbered<Piece<'_
 impl<T: Real, W: Scattered<T, K>, const K: usize> SimdWork for Stretch<'_, T, W, K> {
     #[inline(always)]
     fn run<const ISA: u8>(mut self) {
-        let Segments { row, offsets, position, pieces, .. } = self.segments;
+        let InverseIndex { row, offsets, position, pieces, .. } = self.segments;
         let (row, offsets, pieces) = (row.host(), offsets.host(), pieces.host());
         let uses = Uses(self.work, position.host());
         let width = self.sum.len();

@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
-use crate::engine::Real;
-use crate::engine::parallel::rows_per_chunk;
-use crate::engine::simd::{SimdWork, axpy, simd};
-use crate::graph::Pieces;
+use engine::Real;
+use engine::parallel::rows_per_chunk;
+use engine::simd::{SimdWork, axpy, simd};
+use graph::RowSplits;
 
 /// What is written for one piece: a row of the main output, a few scalars of the same row, and one value per
 /// entry.
@@ -59,7 +59,32 @@ pub(crate) struct Outputs<'a, T> {
 }
 
 /// Runs `work` over all pieces.
-pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Segment<T>) {
+pub(crate) fn run<T: Real>(pieces: &RowSplits, out: Outputs<'_, T>, work: &impl Segment<T>) {
+    let (width, count, with_entries) = (out.width, out.count, !out.entries.is_empty());
+    run_passes(
+        pieces,
+        out,
+        &|rows, base, place| simd(SoleRows { pieces, work, rows, base, place, width, count, with_entries }),
+        &|row, range, place| simd(SplitPiece { work, row, range, place }),
+        &|row, partial, partial_scalars, place| simd(Merge { work, row, partial, partial_scalars, place }),
+    );
+}
+
+/// A chunk of rows of one piece, and where its entries begin.
+type SolePass<'a, T> = &'a (dyn Fn(Range<usize>, usize, Place<'_, T>) + Sync);
+/// One piece of a split row.
+type SplitPass<'a, T> = &'a (dyn Fn(usize, Range<usize>, Place<'_, T>) + Sync);
+/// A split row, from what its pieces gave.
+type MergePass<'a, T> = &'a (dyn Fn(usize, &[T], &[T], Place<'_, T>) + Sync);
+
+/// The three passes, compiled once for all kinds of work.
+fn run_passes<T: Real>(
+    pieces: &RowSplits,
+    out: Outputs<'_, T>,
+    sole: SolePass<T>,
+    split_piece: SplitPass<T>,
+    merge: MergePass<T>,
+) {
     let Outputs { rows, width, scalars, count, entries } = out;
     let with_entries = !entries.is_empty();
     let of_row = pieces.of_row.host();
@@ -86,14 +111,12 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
             done = stop;
         }
     }
-    tasks.into_par_iter().for_each(|(rows, base, place)| {
-        simd(SoleRows { pieces, work, rows, base, place, width, count, with_entries })
-    });
+    tasks.into_par_iter().for_each(|(rows, base, place)| sole(rows, base, place));
     if pieces.split.is_empty() {
         return;
     }
 
-    // Pieces of split rows.
+    // RowSplits of split rows.
     let (split, piece_row) = (pieces.split.host(), pieces.row.host());
     let mut partial = vec![T::zero(); split.len() * width];
     let mut partial_scalars = vec![T::zero(); split.len() * count];
@@ -111,9 +134,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
             (p as usize, range, place)
         });
         let places: Vec<_> = places.collect();
-        places.into_par_iter().for_each(|(p, range, place)| {
-            simd(SplitPiece { work, row: piece_row[p] as usize, range, place })
-        });
+        places.into_par_iter().for_each(|(p, range, place)| split_piece(piece_row[p] as usize, range, place));
     }
 
     // Their merge, row by row.
@@ -136,7 +157,7 @@ pub(crate) fn run<T: Real>(pieces: &Pieces, out: Outputs<'_, T>, work: &impl Seg
     places.into_par_iter().for_each(|(v, slots, place)| {
         let partial = &partial[slots.start * width..slots.end * width];
         let partial_scalars = &partial_scalars[slots.start * count..slots.end * count];
-        simd(Merge { work, row: v, partial, partial_scalars, place })
+        merge(v, partial, partial_scalars, place)
     });
 }
 
@@ -152,7 +173,7 @@ fn take<'a, T>(rest: &mut &'a mut [T], at: &mut usize, range: Range<usize>, want
 
 /// The sole pieces of a chunk of rows; the chunk's entries begin at `base`.
 struct SoleRows<'a, T, S> {
-    pieces: &'a Pieces,
+    pieces: &'a RowSplits,
     work: &'a S,
     rows: Range<usize>,
     base: usize,

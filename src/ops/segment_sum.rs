@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use super::for_rows_of;
 use super::segment::{self, Outputs, Place, Segment};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, RowWork, axpy, dot};
-use crate::engine::simd;
-use crate::engine::{Index, Real, Store, Tensor};
-use crate::graph::Pieces;
-use crate::with_store;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::dispatch_dtype;
+use engine::parallel::{self, RowWork, axpy, dot};
+use engine::simd;
+use engine::{Element, Index, Real, Tensor};
+use graph::RowSplits;
 
 /// The terms of a segmented sum. Entry i of a segment stands for e = `entry[i]` (i itself where absent), and its
 /// term is `weight[e] * x[column[e]]` (1 and `x[e]` where absent).
@@ -23,7 +23,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// out[row] += the sum of the terms of the row's entries; rows of another width are cut or padded with zeros.
-pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> Result<()> {
+pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: &Terms) -> Result<()> {
     let (n, width) = (out.cols().min(terms.x.cols()), out.cols());
     debug_assert_eq!(pieces.rows(), out.rows());
     if pieces.count() == 0 || n == 0 {
@@ -57,7 +57,7 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
             .count(width)
             .run();
     }
-    with_store!(terms.x.dtype(), S => {
+    dispatch_dtype!(terms.x.dtype(), S => {
         let sum = Sum::<S> {
             entry: terms.entry.map(Index::host),
             column: terms.column.map(Index::host),
@@ -72,10 +72,10 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &Pieces, terms: &Terms) -> 
 }
 
 /// `add_segments` on the CPU: rows of `width` in `rows`.
-pub(super) fn add_segment_rows<S: Store>(
-    rows: &mut [S::Sum],
+pub(super) fn add_segment_rows<S: Element>(
+    rows: &mut [S::Acc],
     width: usize,
-    pieces: &Pieces,
+    pieces: &RowSplits,
     sum: Sum<'_, S>,
 ) {
     let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
@@ -87,22 +87,22 @@ pub(super) fn add_segment_rows<S: Store>(
 }
 
 /// `Terms` in host memory: the first `n` columns of rows of `stride`.
-pub(super) struct Sum<'a, S: Store> {
+pub(super) struct Sum<'a, S: Element> {
     pub entry: Option<&'a [u32]>,
     pub column: Option<&'a [u32]>,
-    pub weight: Option<&'a [S::Sum]>,
+    pub weight: Option<&'a [S::Acc]>,
     pub x: &'a [S],
     pub n: usize,
     pub stride: usize,
 }
 
 /// Rows of D elements, or of any number where D is 0.
-struct Fixed<'a, S: Store, const D: usize>(Sum<'a, S>);
+struct Fixed<'a, S: Element, const D: usize>(Sum<'a, S>);
 
 /// Entries between the row that is asked for and the row that is used.
-const AHEAD: usize = 6;
+const PREFETCH_DISTANCE: usize = 6;
 
-impl<'a, S: Store, const D: usize> Fixed<'a, S, D> {
+impl<'a, S: Element, const D: usize> Fixed<'a, S, D> {
     #[inline(always)]
     fn row(&self, e: usize) -> &'a [S] {
         let (n, stride) = if D > 0 { (D, D) } else { (self.0.n, self.0.stride) };
@@ -110,7 +110,7 @@ impl<'a, S: Store, const D: usize> Fixed<'a, S, D> {
     }
 }
 
-impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Fixed<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Fixed<'_, S, D> {
     #[inline(always)]
     fn piece<const ISA: u8>(&self, _row: usize, range: Range<usize>, _sole: bool, place: Place<'_, T>) {
         let out = &mut place.row[..if D > 0 { D } else { self.0.n }];
@@ -118,7 +118,7 @@ impl<T: Real, S: Store<Sum = T>, const D: usize> Segment<T> for Fixed<'_, S, D> 
         let last = range.end - 1;
         for i in range {
             if gathers && D > 0 {
-                parallel::prefetch(self.row(at(self.0.entry, (i + AHEAD).min(last))));
+                parallel::prefetch(self.row(at(self.0.entry, (i + PREFETCH_DISTANCE).min(last))));
             }
             let e = at(self.0.entry, i);
             match self.0.weight {
@@ -164,8 +164,8 @@ pub(crate) fn add_dots(
             .run();
     }
     let ids = (ia.map(Index::host), ib.map(Index::host));
-    with_store!(a.dtype(), A => {
-        type T = <A as Store>::Sum;
+    dispatch_dtype!(a.dtype(), A => {
+        type T = <A as Element>::Acc;
         match b.dtype().is_half() {
             true => dots::<T, A, A>(out.host_mut(), (a.host(), b.host()), ids, n),
             false => dots::<T, A, T>(out.host_mut(), (a.host(), b.host()), ids, n),
@@ -175,7 +175,7 @@ pub(crate) fn add_dots(
 }
 
 /// `add_dots` on the CPU.
-fn dots<T: Real, A: Store<Sum = T>, B: Store<Sum = T>>(
+fn dots<T: Real, A: Element<Acc = T>, B: Element<Acc = T>>(
     out: &mut [T],
     (a, b): (&[A], &[B]),
     (ia, ib): (Option<&[u32]>, Option<&[u32]>),
@@ -198,7 +198,7 @@ pub(super) struct Dots<'a, A, B, const D: usize> {
     pub n: usize,
 }
 
-impl<T: Real, A: Store<Sum = T>, B: Store<Sum = T>, const D: usize> RowWork<T> for Dots<'_, A, B, D> {
+impl<T: Real, A: Element<Acc = T>, B: Element<Acc = T>, const D: usize> RowWork<T> for Dots<'_, A, B, D> {
     #[inline(always)]
     fn rows(&self, first: usize, out: &mut [T]) {
         let n = if D > 0 { D } else { self.n };
@@ -237,20 +237,20 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
             .count(n)
             .run();
     }
-    with_store!(x.dtype(), S => {
+    dispatch_dtype!(x.dtype(), S => {
         let work = ScaledRows::<S> { scale: scale.host(), x: x.host(), n };
         parallel::for_rows_work(out.host_mut(), n, n, &work);
     });
     Ok(())
 }
 
-struct ScaledRows<'a, S: Store> {
-    scale: &'a [S::Sum],
+struct ScaledRows<'a, S: Element> {
+    scale: &'a [S::Acc],
     x: &'a [S],
     n: usize,
 }
 
-impl<T: Real, S: Store<Sum = T>> RowWork<T> for ScaledRows<'_, S> {
+impl<T: Real, S: Element<Acc = T>> RowWork<T> for ScaledRows<'_, S> {
     #[inline(always)]
     fn rows(&self, first: usize, rows: &mut [T]) {
         for (i, row) in (first..).zip(rows.chunks_exact_mut(self.n)) {

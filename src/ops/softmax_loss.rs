@@ -3,16 +3,16 @@
 //! The logits are made a block of rows at a time and never kept. Value and gradient come from the same block,
 //! for upstream 1; the backward pass scales what the forward pass left.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::loss::{add_upstream, mean};
 use super::{check, check_shape, dense};
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::{self, Trans, Work, axpy};
-use crate::engine::{Device, Gpu, Index, Op, Real, Tensor};
-use crate::graph::IdSets;
-use crate::with_real;
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::parallel::{self, Trans, Work, axpy};
+use engine::{Device, Gpu, Index, Op, Real, Tensor};
+use graph::IdSets;
 
 /// Most rows of a block on the CPU, and of the part of it that one task works on.
 const ROWS: usize = 512;
@@ -125,7 +125,7 @@ impl Op for SoftmaxLoss {
             Some(gpu) => self.forward_gpu(gpu, x, &mut saved)?,
             None => {
                 let mut loss = u.empty_like(1, 1)?;
-                with_real!(u.dtype(), T => {
+                dispatch_float!(u.dtype(), T => {
                     loss.host_mut::<T>()[0] = T::of(self.forward_cpu::<T>(x, &mut saved)?);
                 });
                 loss

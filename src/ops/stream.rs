@@ -1,12 +1,12 @@
 //! What streams over rows on the CPU are made of: copies of rows in registers, outputs cut by chunks, and gradients that
 //! are written where they are zero and added to where not.
 
-use crate::engine::Real;
-use crate::engine::parallel::{self, RowWork};
-use crate::engine::simd;
+use engine::Real;
+use engine::parallel::{self, RowWork};
+use engine::simd;
 
 /// Edges between the rows that are asked for and the rows that are used.
-pub(super) const AHEAD: usize = 6;
+pub(super) const PREFETCH_DISTANCE: usize = 6;
 /// Widest rows for which there is a stream.
 pub(super) const WIDEST: usize = 256;
 
@@ -25,7 +25,7 @@ macro_rules! with_row {
                 $body
             }
             _ => {
-                const $W: usize = $crate::ops::stream::WIDEST;
+                const $W: usize = $crate::stream::WIDEST;
                 const $FIXED: bool = false;
                 $body
             }

@@ -14,4 +14,4 @@ pub use meta::Meta;
 pub use plan::MemoryPlan;
 pub use run::{BEST, Best, EpochLog, Observer, Outcome, Run, RunFiles};
 pub use sampler::{Sampler, TripleSampler};
-pub use step::{StepLog, Stepper};
+pub use step::{StepLog, TrainStep};

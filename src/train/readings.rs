@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::balance::{BalanceLog, Balancer, Report};
 use crate::engine::device::GpuBuffer;
+use crate::engine::gradient_weighting::{BalanceLog, GradientWeighting, Report};
 use crate::engine::{Gradients, Tape, Tensor, Var};
 use crate::models::{Loss, Losses, Role};
 use crate::{Error, Result};
 
 /// Losses, gates and what the weighting has found, gathered so that one transfer brings them. Work that is replayed
 /// overwrites them.
-pub(super) struct Readings {
+pub(super) struct StepMetrics {
     /// Names in the log, with the place of their tensor and the column of it; the mean of all where there is none.
     names: Vec<(String, usize, Option<usize>)>,
     /// Names of the losses whose gradients are weighted, with their weights in (16).
@@ -25,8 +25,13 @@ enum Values {
     Device(GpuBuffer, Vec<usize>),
 }
 
-impl Readings {
-    pub fn new(tasks: &[String], tape: &Tape, losses: &Losses, report: Option<Report>) -> Result<Readings> {
+impl StepMetrics {
+    pub fn new(
+        tasks: &[String],
+        tape: &Tape,
+        losses: &Losses,
+        report: Option<Report>,
+    ) -> Result<StepMetrics> {
         let mut vars: Vec<Var> =
             losses.losses.iter().map(|l| l.var).chain(losses.gates.iter().copied()).collect();
         vars.sort_by_key(|v| v.id());
@@ -36,7 +41,7 @@ impl Readings {
         let gates = tasks.iter().zip(&losses.gates);
         let gates = gates.map(|(task, gate)| (format!("gate/{task}"), place(*gate), None));
         let tensors: Vec<&Tensor> = vars.iter().map(|v| tape.value(*v)).collect();
-        Ok(Readings {
+        Ok(StepMetrics {
             names: losses.losses.iter().map(loss).chain(gates).collect(),
             weighted: weighted(&losses.losses).map(|l| (l.name.clone(), l.weight)).collect(),
             values: Values::new(&tensors, report.as_ref())?,
@@ -45,7 +50,10 @@ impl Readings {
     }
 
     /// Values by name, and the weighting's log; waits for the work.
-    pub fn read(&self, balancer: &mut Balancer) -> Result<(BTreeMap<String, f64>, Option<BalanceLog>)> {
+    pub fn read(
+        &self,
+        balancer: &mut GradientWeighting,
+    ) -> Result<(BTreeMap<String, f64>, Option<BalanceLog>)> {
         let (found, values) = self.values.read(self.report.as_ref())?;
         let value = |(name, tensor, column): &(String, usize, Option<usize>)| {
             let all = &values[*tensor];

@@ -1,15 +1,15 @@
 //! Steps that are recorded once and replayed: on a GPU, a CUDA graph of the whole of a step.
 //!
 //! All that differs from step to step stands in memory that the host writes before a replay, in one transfer: the batch,
-//! the counter of dropout, learning rates, bias corrections, weights of losses (`Stepper::prepare`). Weights of gradients are
+//! the counter of dropout, learning rates, bias corrections, weights of losses (`TrainStep::prepare`). Weights of gradients are
 //! computed where the gradients are. What the host wants to know it reads after the replay. So the recorded work and the same work
 //! kernel by kernel are the same launches with the same arguments, and give the same bits.
 
-use super::readings::Readings;
-use super::{StepLog, Stepper};
+use super::readings::StepMetrics;
+use super::{StepLog, TrainStep};
 use crate::Result;
 use crate::config::CudaGraph;
-use crate::engine::device::{Captured, Packed};
+use crate::engine::device::{CapturedGraph, StagedInputs};
 use crate::engine::{Gpu, Tensor};
 use crate::models::{Batch, Model};
 
@@ -23,7 +23,7 @@ pub(super) struct Recordings {
     refused: Option<String>,
     /// Sizes of the inputs of the last step that was launched kernel by kernel: its kernels are loaded, and its
     /// optimizers have their state.
-    last: Option<Packed>,
+    last: Option<StagedInputs>,
     recording: Option<Recording>,
     misfits: usize,
     /// What has not been said yet, and whether replays have been announced.
@@ -33,9 +33,9 @@ pub(super) struct Recordings {
 
 struct Recording {
     /// Where the inputs lie.
-    inputs: Packed,
-    work: Captured,
-    readings: Readings,
+    inputs: StagedInputs,
+    work: CapturedGraph,
+    readings: StepMetrics,
     /// The memory that a replay reads or moves beside its inputs.
     addresses: Vec<u64>,
     /// What a step adds to the counts of `main` and `head`.
@@ -67,7 +67,7 @@ impl Recordings {
     }
 }
 
-impl Stepper {
+impl TrainStep {
     /// How a GPU runs the steps, where that is known and has not been told yet: as recorded work, or why not.
     pub fn take_note(&mut self) -> Option<String> {
         self.recordings.note.take()
@@ -97,7 +97,7 @@ impl Stepper {
             // Parameters may have been exchanged from outside, or a phase of triples has begun states of its own; then a
             // step is recorded anew.
             if recording.addresses == self.addresses(model) {
-                let fits = gpu.repack(&recording.inputs, || self.prepare(model, batch))?.is_some();
+                let fits = gpu.restage(&recording.inputs, || self.prepare(model, batch))?.is_some();
                 let log = fits.then(|| self.replay(&recording)).transpose();
                 self.recordings.recording = Some(recording);
                 if let Some(log) = log? {
@@ -119,7 +119,7 @@ impl Stepper {
         }
         // Written in place from here on.
         for param in model.params_mut().iter_mut() {
-            param.value.unshare()?;
+            param.value.make_unique()?;
         }
         let (addresses, counts) = (self.addresses(model), self.counts());
         let recorded = gpu.capture(|| {

@@ -8,10 +8,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Progress};
-use super::{Sampler, Stepper, TripleSampler};
+use super::{Sampler, TrainStep, TripleSampler};
 use crate::config::{Config, KgPhase, Matmul};
 use crate::data::{Dataset, Split};
-use crate::engine::{DType, Device, MatrixUnit, Tensor, memory};
+use crate::engine::{DType, Device, MathMode, Tensor, memory};
 use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, ClosedForm, Model, Recommender, TrainGraph, triples_for_training};
 use crate::{Error, Result};
@@ -118,7 +118,7 @@ pub struct Run<'a> {
     learned: Learned,
     /// Without its edges.
     graph: TrainGraph,
-    stepper: Stepper,
+    stepper: TrainStep,
     progress: Progress,
     /// Write how long each epoch took into the log, which then differs from run to run.
     pub timed: bool,
@@ -133,9 +133,9 @@ impl<'a> Run<'a> {
     pub fn new(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path) -> Result<Run<'a>> {
         if let Device::Gpu(gpu) = device {
             gpu.set_matrix_unit(match config.train.matmul {
-                Matmul::F32 => MatrixUnit::F32,
-                Matmul::Tf32 => MatrixUnit::Tf32,
-                Matmul::Bf16 => MatrixUnit::Bf16,
+                Matmul::F32 => MathMode::F32,
+                Matmul::Tf32 => MathMode::Tf32,
+                Matmul::Bf16 => MathMode::Bf16,
             });
         }
         let mut graph = TrainGraph::new(config, data, train_splits(config));
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
             fingerprint: data.fingerprint(),
             learned,
             graph,
-            stepper: Stepper::new(config)?,
+            stepper: TrainStep::new(config)?,
             progress: Progress::default(),
             timed: true,
         })
@@ -175,8 +175,8 @@ impl<'a> Run<'a> {
     /// Goes back to one of the run's checkpoints.
     pub fn restore(&mut self, name: &str) -> Result<()> {
         // What is replaced does not stand beside what replaces it.
-        memory::let_go();
-        self.stepper = Stepper::new(self.config)?;
+        memory::empty_cache();
+        self.stepper = TrainStep::new(self.config)?;
         let folder = self.files.checkpoints();
         let saved = checkpoint::load(&folder, name, self.device)?;
         if saved.data != self.fingerprint {
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
             if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
                 let found =
                     self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
-                memory::let_go();
+                memory::empty_cache();
                 let metric = found.metric(&self.config.eval.metric)?;
                 if self.progress.best_metric.is_none_or(|best| metric > best) {
                     self.progress.best_metric = Some(metric);
@@ -426,7 +426,7 @@ impl<'a> Run<'a> {
             0 => all,
             n => n.min(all),
         };
-        memory::let_go();
+        memory::empty_cache();
         let mut sum = 0.0;
         for i in 0..steps {
             let first = i * size;

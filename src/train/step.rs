@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
 
-use super::readings::{Readings, Seeds, weighted};
+use super::readings::{Seeds, StepMetrics, weighted};
 use super::recording::Recordings;
 use super::weighting;
 use crate::config::{Combine, Config, Schedule};
-use crate::engine::balance::{Balancer, Report, Weighing};
+use crate::engine::gradient_weighting::{GradientWeighting, Report, Weighing};
 use crate::engine::optim::Optimizer;
 use crate::engine::{Factor, Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
 use crate::models::{Batch, Loss, Model, Plan, Role, TripleBatch};
@@ -25,9 +25,9 @@ pub struct StepLog {
 }
 
 /// Parameters' optimizer states and the weighting's memory: what, beside the model, changes with each step.
-pub struct Stepper {
+pub struct TrainStep {
     pub(super) config: Config,
-    pub(super) balancer: Balancer,
+    pub(super) balancer: GradientWeighting,
     pub(super) main: Optimizer,
     /// Of the head's parameters, where they have a learning rate of their own.
     pub(super) head: Option<Optimizer>,
@@ -47,12 +47,12 @@ pub(super) fn step_random(config: &Config, step: u64) -> Philox {
     Philox::new(config.seed, DROPOUT_STREAM ^ (step << 24))
 }
 
-impl Stepper {
-    pub fn new(config: &Config) -> Result<Stepper> {
+impl TrainStep {
+    pub fn new(config: &Config) -> Result<TrainStep> {
         let make = || Optimizer::new(&config.train.optimizer, config.train.lr, config.train.weight_decay);
-        Ok(Stepper {
+        Ok(TrainStep {
             config: config.clone(),
-            balancer: Balancer::new(weighting::options(config)?),
+            balancer: GradientWeighting::new(weighting::options(config)?),
             main: make()?,
             head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
             kg: if config.kg.shared_state { None } else { Some(make()?) },
@@ -129,7 +129,7 @@ impl Stepper {
         model: &dyn Model,
         batch: &Batch,
         plan: &Plan,
-    ) -> Result<(Readings, Vec<Terms>)> {
+    ) -> Result<(StepMetrics, Vec<Terms>)> {
         let mut tape = Tape::new();
         let rows = &plan.rows;
         let vars = model.params().rows_on_tape(&mut tape, rows)?;
@@ -147,7 +147,7 @@ impl Stepper {
                 (sums, Some(report))
             }
         };
-        Ok((Readings::new(model.tasks(), &tape, &losses, report)?, sums))
+        Ok((StepMetrics::new(model.tasks(), &tape, &losses, report)?, sums))
     }
 
     /// Moves the parameters.
@@ -164,7 +164,7 @@ impl Stepper {
 
     /// The log of the work that readings belong to, which has run; waits for it. The weighting learns from it. Fails where a
     /// value is not finite.
-    pub(super) fn log_of(&mut self, readings: &Readings) -> Result<StepLog> {
+    pub(super) fn log_of(&mut self, readings: &StepMetrics) -> Result<StepLog> {
         let (mut values, balance) = readings.read(&mut self.balancer)?;
         for (name, value) in &values {
             if let Some(loss) = name.strip_prefix("loss/") {

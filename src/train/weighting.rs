@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::{self, Config};
-use crate::engine::balance::{Combine, CosineKind, Granularity, Options, Strategy};
+use crate::engine::gradient_weighting::{Combine, CosineKind, Granularity, Options, Strategy};
 use crate::engine::optim::Rule;
 
 pub(super) fn options(config: &Config) -> Result<Options> {

@@ -7,7 +7,7 @@ use waata::graph::IdSets;
 use waata::models::{
     self, Batch, Learners, Model, Recommender, TrainGraph, learners_for, triples_for_training,
 };
-use waata::train::{Stepper, TripleSampler};
+use waata::train::{TrainStep, TripleSampler};
 
 use super::{HostDriver, Order, tiny};
 
@@ -215,7 +215,7 @@ pub fn check_kernels(name: &str, config: &Config, data: &Dataset) {
 /// Trains on one batch until it is known by heart; the first and last values of each loss.
 pub fn overfit(config: &Config, data: &Dataset, steps: usize) -> Vec<(String, f64, f64)> {
     let (mut model, graph) = model(config, data, &Device::Cpu, DType::F32);
-    let mut stepper = Stepper::new(config).unwrap();
+    let mut stepper = TrainStep::new(config).unwrap();
     let batch = batch(config, data, &*model, &graph);
     let first = stepper.enrolments(&mut *model, &batch).unwrap().values;
     let mut last = first.clone();

@@ -1,5 +1,5 @@
 use waata::engine::{DType, Device, Gpu, Philox, Tape, Tensor};
-use waata::ops::{Attend, LogitKind};
+use waata::ops::{LogitKind, RelationAttention};
 
 use crate::common::{HostDriver, Order};
 use crate::graphs::{BUCKETS, example, examples};
@@ -19,13 +19,15 @@ pub fn cases() -> Vec<Case> {
                 let (heads, tails, groups) = (example.heads, example.tails, example.groups());
                 let name = format!("{} ({heads}) {n} {m} {logit:?}", example.name);
                 cases.push(
-                    Case::new(name, move |device| Attend::new(graph.on(device), logit, temperature))
-                        .input(groups, m)
-                        .input(groups, 1)
-                        .input(tails, n)
-                        .input(tails, n)
-                        .input(example.relations, m)
-                        .input(BUCKETS, 1),
+                    Case::new(name, move |device| {
+                        RelationAttention::new(graph.on(device), logit, temperature)
+                    })
+                    .input(groups, m)
+                    .input(groups, 1)
+                    .input(tails, n)
+                    .input(tails, n)
+                    .input(example.relations, m)
+                    .input(BUCKETS, 1),
                 );
             }
         }
@@ -35,7 +37,7 @@ pub fn cases() -> Vec<Case> {
         let (graph, tails, groups) = (example.clone(), example.tails, example.groups());
         cases.push(
             Case::new(format!("{} plain {n} {m}", example.name), move |device| {
-                Attend::new(graph.on(device), LogitKind::Dot, 1.3)
+                RelationAttention::new(graph.on(device), LogitKind::Dot, 1.3)
             })
             .input(groups, m)
             .input(groups, 1)
@@ -67,7 +69,7 @@ fn run(graph: &str, device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f
     if let (true, Some(pairs)) = (example.paired, &graph.pairs) {
         assert!(pairs.chunks.len() > 2, "one chunk has nothing to merge");
     }
-    let op = Attend::new(graph, LogitKind::Gat { slope: 0.2 }, 0.7);
+    let op = RelationAttention::new(graph, LogitKind::Gat { slope: 0.2 }, 0.7);
     assert_eq!(op.is_streamed(&inputs.iter().collect::<Vec<_>>()), example.paired && *device == Device::Cpu);
     let mut tape = Tape::new();
     let x: Vec<_> = inputs.into_iter().map(|x| tape.parameter(x)).collect();

@@ -1,10 +1,10 @@
-use waata::ops::Bottom;
+use waata::ops::PairFeatures;
 
 use crate::harness::Case;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
-    for op in [Bottom::Concat, Bottom::Hadamard, Bottom::ConcatHadamard] {
+    for op in [PairFeatures::Concat, PairFeatures::Hadamard, PairFeatures::ConcatHadamard] {
         for (n, d) in [(0, 3), (1, 1), (5, 7), (37, 40)] {
             cases.push(Case::new(format!("{op:?} {n}x{d}"), move |_| op).input(n, d).input(n, d));
         }

@@ -10,7 +10,8 @@ use waata::engine::{
 use waata::eval::Scorer;
 use waata::graph::IdSets;
 use waata::ops::{
-    Activation, Bottom, Concat, Gather, L2Normalize, Linear, MlpBank, PairHead, RowDot, Rows, ScaleRows,
+    Activation, Concat, Gather, GroupedMlp, L2Normalize, Linear, PairFeatures, PairHead, RowDot, Rows,
+    ScaleRows,
 };
 
 use crate::common::{Allocations, HostDriver, Order};
@@ -153,11 +154,11 @@ fn rows_beyond_32_bits() {
         row_by_row(RowDot, RowDot, &[cols, cols], &[]);
     }
     row_by_row(Concat, Concat, &[256, 1], &[]);
-    row_by_row(Bottom::ConcatHadamard, Bottom::ConcatHadamard, &[128, 128], &[]);
+    row_by_row(PairFeatures::ConcatHadamard, PairFeatures::ConcatHadamard, &[128, 128], &[]);
     let linear = || Linear { activation: Activation::Identity };
     row_by_row(linear(), linear(), &[256], &[(256, 64), (1, 64)]);
     // More tiles of rows than a grid has blocks along y.
-    let bank = || MlpBank::new(1, 2, Activation::Identity, Activation::Identity);
+    let bank = || GroupedMlp::new(1, 2, Activation::Identity, Activation::Identity);
     row_by_row(bank(), bank(), &[256], &[(256, 256), (1, 256), (256, 64), (1, 64)]);
 }
 
@@ -234,7 +235,7 @@ fn ranking_beyond_32_bits() {
     let table = Tensor::new(&far.device, courses, dim, &values).unwrap();
     let (w, b) = (vec![1f32; dim], Tensor::new(&far.device, 1, 1, &[0.5]).unwrap());
     let w = Tensor::new(&far.device, dim, 1, &w).unwrap();
-    let head = PairHead::new(Bottom::Hadamard, dim, &[(w, b)], &[], Activation::Identity).unwrap();
+    let head = PairHead::new(PairFeatures::Hadamard, dim, &[(w, b)], &[], Activation::Identity).unwrap();
     let seen = IdSets::none(&far.device, rows, courses).unwrap();
     for (scorer, more) in [
         (Scorer::match_score(table.clone()).unwrap(), 0.0),

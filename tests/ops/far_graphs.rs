@@ -6,7 +6,7 @@ use std::sync::Arc;
 use waata::engine::{Device, Op, Tensor};
 use waata::graph::{Edge, Graph};
 use waata::ops::{
-    Aggregate, Attend, LogitKind, Query, RelationMix, TransD, TransDLoss, TransDOptions, Triples,
+    Aggregate, LogitKind, Query, RelationAttention, RelationMix, TransD, TransDLoss, TransDOptions, Triples,
 };
 
 use crate::far::{Far, Spread, close, draw};
@@ -101,7 +101,7 @@ fn over<O: Op>(make: impl Fn(Arc<Graph>) -> O, inputs: &[(Per, usize)], (per, co
 fn attention_beyond_32_bits() {
     let (r_p, bias) = ((Per::Whole(1), COLS), (Per::Whole(1), 1));
     let inputs = [(Per::Node, COLS), (Per::Node, 1), (Per::Node, COLS), (Per::Node, COLS), r_p, bias];
-    let attend = |graph| Attend::new(graph, LogitKind::Gat { slope: 0.2 }, 200.0);
+    let attend = |graph| RelationAttention::new(graph, LogitKind::Gat { slope: 0.2 }, 200.0);
     over(attend, &inputs, (Per::Node, COLS));
     let inputs = [(Per::Node, COLS), (Per::Node, COLS), r_p, r_p];
     over(|graph| Query::new(graph, LogitKind::Dot), &inputs, (Per::Node, COLS));

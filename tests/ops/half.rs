@@ -2,7 +2,7 @@
 //! in f64 on the rounded rows, within the same tolerances as for rows of f32.
 
 use waata::engine::{DType, Device, Tape, Tensor};
-use waata::ops::{Aggregate, Attend, LogitKind};
+use waata::ops::{Aggregate, LogitKind, RelationAttention};
 
 use crate::graphs::{BUCKETS, Example, examples};
 use crate::harness::Case;
@@ -34,16 +34,18 @@ mod attend {
                 let (graph, tails, groups) = (example.clone(), example.tails, example.groups());
                 let name = format!("{} {n} {m} {storage:?}", example.name);
                 cases.push(
-                    Case::new(name, move |device| Attend::new(graph.on(device), logit, temperature))
-                        .input(groups, m)
-                        .stored(storage)
-                        .input(groups, 1)
-                        .input(tails, n)
-                        .stored(storage)
-                        .input(tails, n)
-                        .stored(storage)
-                        .input(example.relations, m)
-                        .input(BUCKETS, 1),
+                    Case::new(name, move |device| {
+                        RelationAttention::new(graph.on(device), logit, temperature)
+                    })
+                    .input(groups, m)
+                    .stored(storage)
+                    .input(groups, 1)
+                    .input(tails, n)
+                    .stored(storage)
+                    .input(tails, n)
+                    .stored(storage)
+                    .input(example.relations, m)
+                    .input(BUCKETS, 1),
                 );
             }
             // Nothing projected, on a graph with split rows.
@@ -51,7 +53,7 @@ mod attend {
             let (graph, tails, groups) = (example.clone(), example.tails, example.groups());
             cases.push(
                 Case::new(format!("plain {storage:?}"), move |device| {
-                    Attend::new(graph.on(device), LogitKind::Dot, 1.3)
+                    RelationAttention::new(graph.on(device), LogitKind::Dot, 1.3)
                 })
                 .input(groups, 64)
                 .stored(storage)
@@ -88,7 +90,7 @@ mod attend {
             column(BUCKETS),
         ];
         let x: Vec<_> = values.into_iter().map(|t| tape.constant(t)).collect();
-        let attend = Attend::new(example.on(&Device::Cpu), LogitKind::Tanh, 1.0);
+        let attend = RelationAttention::new(example.on(&Device::Cpu), LogitKind::Tanh, 1.0);
         let error = tape.apply_all(attend, &x).unwrap_err().to_string();
         assert!(error.contains("of one type"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! What a case is, and what is checked of it.
 
 use waata::Result;
-use waata::engine::{DType, Device, Gpu, MatrixUnit, Op, Philox, Tape, Tensor};
+use waata::engine::{DType, Device, Gpu, MathMode, Op, Philox, Tape, Tensor};
 
 use crate::common::{self, Order};
 
@@ -174,7 +174,7 @@ pub fn kernels(cases: Vec<Case>) {
 /// The kernels on the matrix units against the CPU code in f64: operands of products are rounded to 10 or 7 bits of
 /// mantissa, so that a sum of products of magnitude 1 is off by some 2^-11 or 2^-8.
 pub fn matrix_units(cases: Vec<Case>) {
-    for (unit, tolerance) in [(MatrixUnit::Tf32, 4e-3), (MatrixUnit::Bf16, 3e-2)] {
+    for (unit, tolerance) in [(MathMode::Tf32, 4e-3), (MathMode::Bf16, 3e-2)] {
         for order in [Order::Forward, Order::Shuffle(7)] {
             let gpu = Gpu::new(common::HostDriver::new(order));
             gpu.set_matrix_unit(unit);

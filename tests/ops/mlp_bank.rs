@@ -1,4 +1,4 @@
-use waata::ops::{Activation, MlpBank};
+use waata::ops::{Activation, GroupedMlp};
 
 use crate::harness::Case;
 
@@ -6,7 +6,7 @@ use crate::harness::Case;
 fn case(rows: usize, members: usize, shared: bool, widths: &[usize], act: Activation) -> Case {
     let layers = widths.len() - 1;
     let name = format!("{members} of {widths:?}, {rows} rows, shared {shared}, {act:?}");
-    let mut case = Case::new(name, move |_| MlpBank::new(members, layers, act, Activation::Elu));
+    let mut case = Case::new(name, move |_| GroupedMlp::new(members, layers, act, Activation::Elu));
     for _ in 0..if shared { 1 } else { members } {
         case = case.input(rows, widths[0]);
     }
@@ -71,7 +71,7 @@ fn members_without_gradient() {
                 inputs.push(tape.parameter(random(r, c, 10 * e + i as u64)));
             }
         }
-        let bank = MlpBank::new(members.len(), 2, Activation::Relu, Activation::Relu);
+        let bank = GroupedMlp::new(members.len(), 2, Activation::Relu, Activation::Relu);
         let y = tape.apply_all(bank, &inputs).unwrap();
         let chosen = members.iter().position(|&e| e == 1).unwrap();
         let mut grads = tape.backward(&[(y[chosen], random(6, 2, 50))]).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use waata::engine::{Device, Gpu, MatrixUnit};
+use waata::engine::{Device, Gpu, MathMode};
 
 use crate::common::{Barriers, HostDriver, Order};
 use crate::harness::{Case, passes, passes_roughly};
@@ -14,7 +14,7 @@ type Check = Box<dyn Fn(&Device) -> Result<(), String>>;
 struct Table {
     name: &'static str,
     checks: Vec<Check>,
-    unit: MatrixUnit,
+    unit: MathMode,
     /// Most blocks of the ranking kernels, which have barriers between the learners that a block takes one by one.
     blocks: u32,
 }
@@ -23,15 +23,15 @@ impl Table {
     fn new(name: &'static str, cases: Vec<Case>) -> Table {
         let check = |case| Box::new(move |device: &Device| passes(&case, device)) as Check;
         let checks = cases.into_iter().map(check).collect();
-        Table { name, checks, unit: MatrixUnit::F32, blocks: u32::MAX }
+        Table { name, checks, unit: MathMode::F32, blocks: u32::MAX }
     }
 
     fn ranking(name: &'static str, checks: Vec<Check>) -> Table {
-        Table { name, checks, unit: MatrixUnit::F32, blocks: 1 }
+        Table { name, checks, unit: MathMode::F32, blocks: 1 }
     }
 
     /// On the matrix units, whose rounding is far below what a missing barrier does.
-    fn rough(name: &'static str, unit: MatrixUnit, cases: Vec<Case>) -> Table {
+    fn rough(name: &'static str, unit: MathMode, cases: Vec<Case>) -> Table {
         let check = |case| Box::new(move |device: &Device| passes_roughly(&case, device, 3e-2)) as Check;
         let checks = cases.into_iter().map(check).collect();
         Table { name, checks, unit, blocks: u32::MAX }
@@ -60,11 +60,11 @@ fn groups() -> Vec<Vec<Table>> {
             Table::new("softmax_loss", crate::softmax_loss::cases()),
             Table::new("transd", crate::transd::cases()),
         ],
-        vec![Table::rough("linear, tf32", MatrixUnit::Tf32, linear())],
-        vec![Table::rough("linear, bf16", MatrixUnit::Bf16, linear())],
+        vec![Table::rough("linear, tf32", MathMode::Tf32, linear())],
+        vec![Table::rough("linear, bf16", MathMode::Bf16, linear())],
         vec![Table::new("bank", crate::mlp_bank::cases())],
-        vec![Table::rough("bank, tf32", MatrixUnit::Tf32, bank())],
-        vec![Table::rough("bank, bf16", MatrixUnit::Bf16, bank())],
+        vec![Table::rough("bank, tf32", MathMode::Tf32, bank())],
+        vec![Table::rough("bank, bf16", MathMode::Bf16, bank())],
         vec![Table::ranking("ranking", crate::rank::match_checks())],
         vec![Table::ranking("ranking through the head", crate::rank::head_checks())],
     ]

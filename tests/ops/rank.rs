@@ -3,7 +3,7 @@
 use waata::engine::{Device, Gpu, Philox, Tensor};
 use waata::eval::{NO_COURSE, Scorer, TopK};
 use waata::graph::IdSets;
-use waata::ops::{Activation, Bottom, Dot, PairHead};
+use waata::ops::{Activation, Dot, PairFeatures, PairHead};
 
 use crate::common;
 
@@ -113,7 +113,7 @@ fn dense(device: &Device, inputs: usize, outputs: usize, stream: u64) -> (Tensor
 }
 
 /// A head with every kind of step: two MLPs of widths (w, n), their mean, a gate and a softmax, a tower.
-fn head(device: &Device, bottom: Bottom, dim: usize, (w, n): (usize, usize)) -> PairHead {
+fn head(device: &Device, bottom: PairFeatures, dim: usize, (w, n): (usize, usize)) -> PairHead {
     let layer = |inputs, outputs, stream| dense(device, inputs, outputs, stream);
     let (first, second) = (layer(bottom.width(dim), w, 1), layer(bottom.width(dim), w, 2));
     // Logits of the softmax that see the pair itself.
@@ -173,7 +173,7 @@ fn logit(
 }
 
 /// The bottom, (learners, courses, columns), (w, n) of the head, and whether the match score is added.
-type HeadSizes = (Bottom, (usize, usize, usize), (usize, usize), bool);
+type HeadSizes = (PairFeatures, (usize, usize, usize), (usize, usize), bool);
 
 fn head_check((bottom, (rows, courses, dim), widths, dot): HeadSizes) -> Check {
     let weights = |inputs, outputs, stream| {
@@ -191,9 +191,9 @@ fn head_check((bottom, (rows, courses, dim), widths, dot): HeadSizes) -> Check {
             let product: Vec<f64> = u.iter().zip(i).map(|(&u, &i)| u as f64 * i as f64).collect();
             let plain: Vec<f64> = u.iter().chain(i).map(|&x| x as f64).collect();
             let x = match bottom {
-                Bottom::Concat => plain,
-                Bottom::Hadamard => product.clone(),
-                Bottom::ConcatHadamard => [plain, product.clone()].concat(),
+                PairFeatures::Concat => plain,
+                PairFeatures::Hadamard => product.clone(),
+                PairFeatures::ConcatHadamard => [plain, product.clone()].concat(),
             };
             let score = if dot { 0.5 * product.iter().sum::<f64>() + bias[c] as f64 } else { 0.0 };
             want.push(score + logit(&weights, &x, widths));
@@ -228,12 +228,12 @@ fn head_check((bottom, (rows, courses, dim), widths, dot): HeadSizes) -> Check {
 
 pub fn head_checks() -> Vec<Check> {
     [
-        (Bottom::ConcatHadamard, (7, 75, 6), (8, 12), false),
-        (Bottom::ConcatHadamard, (2, 40, 5), (7, 3), true),
-        (Bottom::Concat, (8, 33, 4), (5, 4), true),
-        (Bottom::Concat, (1, 20, 4), (13, 8), false),
-        (Bottom::Hadamard, (13, 17, 9), (9, 1), false),
-        (Bottom::ConcatHadamard, (1, 9, 40), (400, 3), true),
+        (PairFeatures::ConcatHadamard, (7, 75, 6), (8, 12), false),
+        (PairFeatures::ConcatHadamard, (2, 40, 5), (7, 3), true),
+        (PairFeatures::Concat, (8, 33, 4), (5, 4), true),
+        (PairFeatures::Concat, (1, 20, 4), (13, 8), false),
+        (PairFeatures::Hadamard, (13, 17, 9), (9, 1), false),
+        (PairFeatures::ConcatHadamard, (1, 9, 40), (400, 3), true),
     ]
     .map(head_check)
     .into()

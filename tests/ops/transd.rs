@@ -145,7 +145,7 @@ fn wrong_batches_are_refused() {
     assert!(new(&[0], &[1], &[2], &[0], &[]).is_err());
 }
 
-/// Pieces and segments are cut by sizes alone and merged in order: one thread and three give the same bits.
+/// RowSplits and segments are cut by sizes alone and merged in order: one thread and three give the same bits.
 #[test]
 fn threads_do_not_change_the_bits() {
     let (entities, q, d) = (700usize, 3usize, 16usize);

@@ -14,14 +14,14 @@ use serde::Serialize;
 use super::dataset::Dataset;
 use super::names::Names;
 use super::store::{write_file, write_folder};
-use crate::{Error, Result};
+use base::{Error, Result};
 pub use tables::Part;
 
 /// Says what the files of an export hold, and marks its folder.
 pub const LIST: &str = "export.json";
 
 /// Rows of a block, for a table of few numbers a row. In Parquet a block is a group of rows.
-pub(crate) const BLOCK: usize = 1 << 18;
+pub const BLOCK: usize = 1 << 18;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,7 +74,7 @@ pub struct Scoring {
     pub head: bool,
 }
 
-/// Serialises to `export.json`, and to the document of `export --json`.
+/// Serializes to `export.json`, and to the document of `export --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct List {
     pub schema_version: u32,
@@ -159,7 +159,7 @@ impl Values<'_> {
 /// A column by its name.
 pub type Named = (String, Kind);
 
-pub(crate) fn column(name: &str, kind: Kind) -> Named {
+pub fn column(name: &str, kind: Kind) -> Named {
     (name.into(), kind)
 }
 

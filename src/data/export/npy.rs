@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Kind, Named, Values};
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// What the place of the first value in the file is a multiple of.
 const ALIGN: usize = 64;

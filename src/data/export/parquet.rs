@@ -13,7 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 
 use super::{Kind, Named, Values};
-use crate::{Error, Result};
+use base::{Error, Result};
 
 pub(super) struct Table {
     path: PathBuf,

@@ -1,9 +1,9 @@
 //! The tables of a data set.
 
 use super::{BLOCK, Folder, Format, Kind, Values, column};
-use crate::Result;
-use crate::data::dataset::Dataset;
-use crate::data::names::Names;
+use crate::dataset::Dataset;
+use crate::names::Names;
+use base::Result;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

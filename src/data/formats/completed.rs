@@ -3,7 +3,7 @@
 use super::coverage::{Coverage, Items, Reached};
 use super::raw::{COMPLETED_SHARE, RawFolder, RawOptions, percent};
 use super::resume::{Resumable, Saved};
-use crate::data::Interactions;
+use crate::Interactions;
 
 /// The label while logs are read; each of them may set it.
 pub(super) struct Completed {

@@ -1,8 +1,8 @@
 //! What a long reading tells, and the memory that it may take.
 
 use super::resume::Journal;
-use crate::engine::system::{self, size};
-use crate::{Error, Result};
+use base::system::{self, size};
+use base::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! The logs of learners are far larger than memory and come in any order, possibly with repetitions. A bit per item
 //! for each enrolment that has any is exact all the same, and costs a few dozen bytes per enrolment.
 
-use crate::data::Interactions;
+use crate::Interactions;
 
 /// The items of every course. An item of several courses counts in each.
 pub(super) struct Items {
@@ -145,7 +145,7 @@ impl<'a> Coverage<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
+    use crate::Split;
 
     #[test]
     fn shares_of_shared_and_repeated_items() {

@@ -5,9 +5,9 @@ use super::lists::{
 };
 use super::text::{Dialect, Table};
 use super::{Loaded, SourceReport, finish, folder_name, require_folder};
-use crate::data::Dataset;
-use crate::data::assemble::Rows;
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::assemble::Rows;
+use base::{Error, Result};
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -3,9 +3,9 @@
 use super::lists::{Known, numbers};
 use super::text::Lines;
 use super::{Loaded, SourceReport, finish, folder_name, require_folder};
-use crate::data::assemble::Rows;
-use crate::data::{Dataset, Split};
-use crate::{Error, Result};
+use crate::assemble::Rows;
+use crate::{Dataset, Split};
+use base::{Error, Result};
 use std::path::Path;
 
 pub const TRAIN: &str = "train.txt";

@@ -3,9 +3,9 @@
 use super::ImpliedIds;
 use super::text::{Dialect, Table, lossy};
 use super::time::{TimeKind, parse_time};
-use crate::data::Split;
-use crate::data::assemble::Rows;
-use crate::{Error, Result};
+use crate::Split;
+use crate::assemble::Rows;
+use base::{Error, Result};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::Path;

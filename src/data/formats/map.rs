@@ -2,8 +2,8 @@
 
 use super::lists::Column;
 use super::text::Dialect;
-use crate::data::Split;
-use crate::{Error, Result};
+use crate::Split;
+use base::{Error, Result};
 use regex::Regex;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

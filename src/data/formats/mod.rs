@@ -27,7 +27,7 @@ pub use write::write;
 
 use super::Dataset;
 use super::assemble::{Rows, assemble};
-use crate::{Error, Result};
+use base::{Error, Result};
 use raw::{RawOptions, SourceCount};
 use serde::Serialize;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub enum Format {
     Oulad,
     /// The learners of HarvardX and MITx, HMXPC13_DI_v2 and HXPC13_DI_v3.
     PersonCourse,
-    /// The courses of HarvardX and MITx, which have no learners: recognised so that the refusal can say so.
+    /// The courses of HarvardX and MITx, which have no learners: recognized so that the refusal can say so.
     EdxReport,
     /// Any tables, described by a map file.
     Table,
@@ -132,7 +132,7 @@ fn read_format(folder: &Path, format: Format, map: Option<&Path>, options: &RawO
     }
 }
 
-/// Recognises the format of a folder by its files.
+/// Recognizes the format of a folder by its files.
 pub fn detect(folder: &Path) -> Result<Format> {
     // A single csv file is enough where its header tells what it is.
     if !folder.is_file() {

@@ -9,9 +9,9 @@ use super::table::Numbering;
 use super::text::lossy;
 use super::time::parse_time;
 use super::{Loaded, finish, folder_name};
-use crate::data::Dataset;
-use crate::data::assemble::Rows;
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::assemble::Rows;
+use base::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -169,7 +169,7 @@ fn read_students(raw: &mut RawFolder, path: &Path, out: &mut Source) -> Result<(
     raw.rows(path, columns, [], |[module, presentation, student, result], []| {
         require_number(student, "")?;
         let completed = match result {
-            "Pass" | "Distinction" => 1,
+            "ForwardCtx" | "Distinction" => 1,
             "Fail" | "Withdrawn" => 0,
             other => return Err(format!("there is no final_result '{}'", lossy(other.as_bytes()))),
         };

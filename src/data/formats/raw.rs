@@ -4,7 +4,7 @@
 use super::text::lossy;
 use super::time::{TimeKind, parse_time};
 use super::{Control, SourceReport, require_folder};
-use crate::{Error, Result};
+use base::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@
 use super::raw::{RawFolder, SHOWN, percent, without_nan};
 use super::resume::Resumable;
 use super::text::{LONGEST_LINE, Lines, TOO_LONG};
-use crate::{Error, Result};
+use base::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs::File;

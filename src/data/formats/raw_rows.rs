@@ -5,7 +5,7 @@
 
 use super::raw::RawFolder;
 use super::text::{Lines, lossy};
-use crate::{Error, Result};
+use base::{Error, Result};
 use std::path::{Path, PathBuf};
 
 impl RawFolder<'_> {

@@ -2,7 +2,7 @@
 
 use super::raw::{RawFolder, json, pair};
 use super::text::lossy;
-use crate::Result;
+use base::Result;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;

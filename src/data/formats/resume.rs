@@ -18,8 +18,8 @@ use twox_hash::XxHash3_64;
 
 use super::SourceReport;
 use super::raw::{RawFolder, locate};
-use crate::data::store::write_file;
-use crate::{Error, Result};
+use crate::store::write_file;
+use base::{Error, Result};
 
 /// Goes up when readers make something else of the same lines.
 const READING: u32 = 1;
@@ -111,7 +111,7 @@ impl RawFolder<'_> {
 }
 
 /// Deletes what was saved. What cannot be deleted, or is not of this kind, stays: it does no harm.
-pub(in crate::data) fn clear(folder: &Path) {
+pub(crate) fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if [READ, NEW].iter().any(|ending| name.to_string_lossy().ends_with(ending)) {

@@ -6,9 +6,9 @@ use super::lists::{
 use super::map::{Condition, Ids, InteractionsMap, Map, MissingTime, NamesMap, TriplesMap};
 use super::text::{Table, lossy};
 use super::{ImpliedIds, Loaded, SourceReport, finish, folder_name, require_folder};
-use crate::data::Dataset;
-use crate::data::assemble::Rows;
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::assemble::Rows;
+use base::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

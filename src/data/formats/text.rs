@@ -1,6 +1,6 @@
 //! Reading delimited text: every complaint names the file, the line, what is wrong and what to do.
 
-use crate::{Error, Result};
+use base::{Error, Result};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -1,9 +1,9 @@
 //! Writes a data set in the interchange format.
 
 use super::interchange::{COURSES, ENTITIES, INTERACTIONS, LEARNERS, RELATIONS, TRIPLES};
-use crate::data::store::{write_file, write_folder};
-use crate::data::{Dataset, Split};
-use crate::{Error, Result};
+use crate::store::{write_file, write_folder};
+use crate::{Dataset, Split};
+use base::{Error, Result};
 use std::io::{self, Write};
 use std::path::Path;
 

@@ -13,11 +13,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{SCHEMA_VERSION, corrupt};
-use crate::data::column::Column;
-use crate::data::dataset::{Dataset, hex};
-use crate::data::sections::{self, Section};
-use crate::engine::Mapped;
-use crate::{Error, Result};
+use crate::column::Column;
+use crate::dataset::{Dataset, hex};
+use crate::sections::{self, Section};
+use base::Mapped;
+use base::{Error, Result};
 
 /// What the first array's place in the file is a multiple of: a line of the cache.
 const ALIGN: usize = 64;
@@ -45,7 +45,7 @@ pub struct Array {
     pub xxh3: Sum,
 }
 
-/// A checksum: XXH3-64 over the little-endian XXH3-64 sums of pieces of 196,608 bytes. Pieces, so that one array is
+/// A checksum: XXH3-64 over the little-endian XXH3-64 sums of pieces of 196,608 bytes. RowSplits, so that one array is
 /// checked by all cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::engine::system;
-use crate::{Error, Result};
+use base::system;
+use base::{Error, Result};
 
 /// Refuses an output folder that exists, unless `force` is set and it is empty or has the file `marker`, by which
 /// a folder that this program wrote is known.

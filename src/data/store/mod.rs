@@ -14,7 +14,7 @@ pub use folder::{check_output, has_written, is_writing};
 use super::dataset::{Dataset, Interactions, hex};
 use super::names::Names;
 use super::sections::{self, label_array, names_array};
-use crate::{Error, Result};
+use base::{Error, Result};
 use file::Opened;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};

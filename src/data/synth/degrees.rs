@@ -2,7 +2,7 @@
 
 use super::shape::Tail;
 use super::{DEGREE, STREAM};
-use crate::engine::random::Philox;
+use base::random::Philox;
 
 const DITHER: u64 = 6;
 

@@ -18,8 +18,8 @@ pub use shape::Preset;
 
 use super::dataset::{Dataset, Interactions, Split};
 use super::{Counts, formats, store};
-use crate::engine::random::Philox;
-use crate::{Error, Result};
+use base::random::Philox;
+use base::{Error, Result};
 use rayon::prelude::*;
 use shape::Shape;
 use std::path::Path;

@@ -8,17 +8,17 @@
 //!   outside, into a tensor that was there before (`Tensor::write`).
 //!
 //! Numbers that go into a launch as values are recorded, too: those that change from step to step must stand in memory
-//! (`Gpu::pack` sends them). Training steps are recorded so by `train::Stepper`.
+//! (`Gpu::pack` sends them). Training steps are recorded so by `train::TrainStep`.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Gpu, driver::Graph};
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// Recorded work and its memory. Dropped, it gives back what nobody else holds.
-pub struct Captured {
+pub struct CapturedGraph {
     graph: Box<dyn Graph>,
     gpu: Gpu,
     /// Keeps the recording's memory, with the buffers that came out of it.
@@ -26,14 +26,14 @@ pub struct Captured {
     began: u64,
 }
 
-impl Captured {
+impl CapturedGraph {
     /// Queues the recorded work once more.
     pub fn replay(&self) -> Result<()> {
         self.graph.launch()
     }
 }
 
-impl Drop for Captured {
+impl Drop for CapturedGraph {
     fn drop(&mut self) {
         let mut state = self.gpu.captures();
         if let Some(at) = state.living.iter().position(|began| *began == self.began) {
@@ -125,7 +125,7 @@ impl Gpu {
     /// `replay`. Run the same work once before, so that its kernels are loaded. `work` must use this GPU from one
     /// thread, with nobody else, and may not wait for results. `Error::Device` where it does, where the driver cannot
     /// record, or within another recording; nothing is recorded then.
-    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Captured)> {
+    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, CapturedGraph)> {
         let pool = Arc::new(Pool {
             gpu: self.clone(),
             blocks: Mutex::new(Blocks { recording: true, ..Default::default() }),
@@ -149,7 +149,9 @@ impl Gpu {
             error
         };
         match (outcome, graph) {
-            (Ok(value), Ok(graph)) => Ok((value, Captured { graph, gpu: self.clone(), _pool: pool, began })),
+            (Ok(value), Ok(graph)) => {
+                Ok((value, CapturedGraph { graph, gpu: self.clone(), _pool: pool, began }))
+            }
             (Err(error), _) | (_, Err(error)) => Err(discard(error)),
         }
     }

@@ -8,7 +8,7 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sy
 
 use super::driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 use super::kernels;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// What was found on this machine, without claiming a device.
 #[derive(Clone, Debug)]
@@ -166,7 +166,7 @@ impl Cuda {
     }
 }
 
-/// Freed memory stays in the stream's pool instead of going back to the system at every synchronisation.
+/// Freed memory stays in the stream's pool instead of going back to the system at every synchronization.
 fn keep_freed_memory(context: &CudaContext) -> Result<(), DriverError> {
     use sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     let mut threshold = u64::MAX;

@@ -3,7 +3,7 @@
 //! cudarc stands behind it in the product, and the tests put an executor there that runs the same kernel source
 //! on the CPU. A launch is what `cuLaunchKernel` takes: a kernel, a grid, and arguments by address.
 
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// A kernel of this build; `kernels::ALL` lists them, one constant each, written by build.rs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use bytemuck::Pod;
 
 use super::{Gpu, GpuBuffer, Grid, Kernel};
-use crate::engine::{Index, Tensor};
-use crate::{Error, Result};
+use crate::{Index, Tensor};
+use base::{Error, Result};
 
 /// Bytes of the largest parameter: a plain struct of sizes and options.
 const ARGUMENT: usize = 64;

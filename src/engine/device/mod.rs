@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 
-pub use capture::Captured;
+pub use capture::CapturedGraph;
 pub use cuda::{Probe, probe};
 pub use driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 pub use launch::Launch;
-pub use pack::Packed;
+pub use pack::StagedInputs;
 
-use super::memory::{self, Held, Place};
-use crate::{Error, Result};
+use super::memory::{self, Allocation, Place};
+use base::{Error, Result};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Device {
@@ -82,7 +82,7 @@ impl Device {
 /// What multiplies matrices on a GPU. Sums are float in any case; `Tf32` and `Bf16` round the operands of the dense
 /// layers, to 10 and 7 bits of mantissa, for the matrix units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MatrixUnit {
+pub enum MathMode {
     #[default]
     F32,
     Tf32,
@@ -101,7 +101,7 @@ struct Inner {
     serial: AtomicU64,
     captures: Mutex<capture::Captures>,
     packing: Mutex<Option<pack::Packing>>,
-    matrix_unit: AtomicU8,
+    math_mode: AtomicU8,
 }
 
 impl PartialEq for Gpu {
@@ -122,7 +122,7 @@ impl Gpu {
             driver: Box::new(driver),
             in_use: AtomicU64::new(0),
             peak: AtomicU64::new(0),
-            matrix_unit: AtomicU8::new(0),
+            math_mode: AtomicU8::new(0),
             serial: AtomicU64::new(1),
             captures: Mutex::default(),
             packing: Mutex::default(),
@@ -143,15 +143,15 @@ impl Gpu {
     }
 
     /// What multiplies matrices from now on.
-    pub fn set_matrix_unit(&self, unit: MatrixUnit) {
-        self.0.matrix_unit.store(unit as u8, Ordering::Relaxed);
+    pub fn set_matrix_unit(&self, unit: MathMode) {
+        self.0.math_mode.store(unit as u8, Ordering::Relaxed);
     }
 
-    pub fn matrix_unit(&self) -> MatrixUnit {
-        match self.0.matrix_unit.load(Ordering::Relaxed) {
-            1 => MatrixUnit::Tf32,
-            2 => MatrixUnit::Bf16,
-            _ => MatrixUnit::F32,
+    pub fn math_mode(&self) -> MathMode {
+        match self.0.math_mode.load(Ordering::Relaxed) {
+            1 => MathMode::Tf32,
+            2 => MathMode::Bf16,
+            _ => MathMode::F32,
         }
     }
 
@@ -160,14 +160,14 @@ impl Gpu {
         Launch::new(self, kernel, grid)
     }
 
-    /// Uninitialised device memory.
+    /// Uninitialized device memory.
     pub fn allocate(&self, bytes: usize) -> Result<GpuBuffer> {
         let (address, pool) = if bytes == 0 { (0, None) } else { self.block(bytes)? };
         let now = self.0.in_use.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         self.0.peak.fetch_max(now, Ordering::Relaxed);
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         let owner = pool.map_or(Owner::Driver, Owner::Recording);
-        let held = Held::new(Place::Device, bytes, memory::label().as_deref());
+        let held = Allocation::new(Place::Device, bytes, memory::label().as_deref());
         Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner, _held: Some(held) })
     }
 
@@ -192,7 +192,7 @@ pub struct GpuBuffer {
     serial: u64,
     owner: Owner,
     /// Of memory that is its own.
-    _held: Option<Held>,
+    _held: Option<Allocation>,
 }
 
 /// Whom memory is given back to.

@@ -1,13 +1,13 @@
 //! Uploads gathered: what a step sends to a GPU goes in one transfer, and in the steps after it to the same addresses.
 //!
 //! Work that is recorded once and replayed reads its inputs where the first step had put them. So the inputs of a step
-//! are made in one place, `Gpu::pack`; made again by `Gpu::repack`, they overwrite those of the step before, if they
+//! are made in one place, `Gpu::pack`; made again by `Gpu::restage`, they overwrite those of the step before, if they
 //! have the same sizes.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{Gpu, GpuBuffer};
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// Least bytes of a block.
 const BLOCK: usize = 1 << 20;
@@ -15,14 +15,14 @@ const BLOCK: usize = 1 << 20;
 const ALIGN: usize = 256;
 
 /// Device memory that uploads share, and their sizes in order.
-pub struct Packed {
+pub struct StagedInputs {
     blocks: Vec<Arc<GpuBuffer>>,
     sizes: Vec<usize>,
 }
 
-impl Packed {
+impl StagedInputs {
     /// Whether the uploads had the sizes of another's.
-    pub fn same_sizes(&self, other: &Packed) -> bool {
+    pub fn same_sizes(&self, other: &StagedInputs) -> bool {
         self.sizes == other.sizes
     }
 }
@@ -76,16 +76,16 @@ impl Gpu {
 
     /// Gathers the uploads that `work` makes, in their order, and sends them when it is done. `work` uses this GPU from
     /// one thread, with nobody else, and only to upload: a launch or a download is `Error::Device`.
-    pub fn pack<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Packed)> {
+    pub fn pack<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, StagedInputs)> {
         let (value, packing) = self.gather(None, work)?;
         packing.send(self)?;
         let blocks = packing.blocks.into_iter().map(|(buffer, _)| buffer).collect();
-        Ok((value, Packed { blocks, sizes: packing.sizes }))
+        Ok((value, StagedInputs { blocks, sizes: packing.sizes }))
     }
 
     /// As `pack`, to the places of an earlier one. `None`, with nothing sent, where the uploads have other sizes than
     /// they had then.
-    pub fn repack<T>(&self, packed: &Packed, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    pub fn restage<T>(&self, packed: &StagedInputs, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
         let (value, packing) = self.gather(Some(packed.blocks.clone()), work)?;
         if packing.sizes != packed.sizes {
             return Ok(None);

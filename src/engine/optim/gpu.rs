@@ -2,10 +2,10 @@
 
 use super::Rule;
 use super::update::Update;
-use crate::engine::device::{Grid, Kernel, Launch, kernels};
-use crate::engine::sum::{Factors, POINTERS};
-use crate::engine::{Factor, Tensor};
-use crate::{Error, Result};
+use crate::device::{Grid, Kernel, Launch, kernels};
+use crate::sum::{Factors, POINTERS};
+use crate::{Factor, Tensor};
+use base::{Error, Result};
 
 /// Terms of a gradient that a launch adds up; more are added before.
 const TERMS: usize = 4;

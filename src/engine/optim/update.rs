@@ -2,14 +2,14 @@
 
 use std::mem::take;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::{Rule, gpu};
-use crate::Result;
-use crate::engine::parallel;
-use crate::engine::simd::{self, SimdWork, fma};
-use crate::engine::{Factor, Real, RowSet, Tensor};
-use crate::with_real;
+use crate::dispatch_float;
+use crate::parallel;
+use crate::simd::{self, SimdWork, fma};
+use crate::{Factor, Real, RowSet, Tensor};
+use base::Result;
 
 /// One parameter that has a gradient in this step. All tensors are unshared and not empty.
 pub(super) struct Update<'a> {
@@ -143,7 +143,7 @@ pub(super) fn run(
     }
     for update in &mut updates {
         let scalars = rule.scalars(lr, decay, update.steps);
-        with_real!(update.value.dtype(), T => match &scalars {
+        dispatch_float!(update.value.dtype(), T => match &scalars {
             Scalars::Adam(s) => apply::<T, 2>(s, update),
             Scalars::Scaled(s) => apply::<T, 1>(s, update),
             Scalars::Sgd(s) if update.state.is_empty() => apply::<T, 0>(s, update),
@@ -218,7 +218,7 @@ const BLOCK: usize = 64;
 const DISTANCE: usize = 256;
 const ROWS: usize = 256;
 /// Rows between the request for one and its update.
-const AHEAD: usize = 6;
+const PREFETCH_DISTANCE: usize = 6;
 
 /// Parameter and state, from the same element on.
 struct Part<'a, T, const K: usize> {
@@ -362,7 +362,7 @@ impl<T: Real, R: Elements<T, K>, const K: usize> SimdWork for Scattered<'_, T, R
         let single = g.single();
         let mut formed = vec![T::zero(); if single.is_some() { 0 } else { cols }];
         for (k, &id) in ids.iter().enumerate() {
-            if let Some(&next) = ids.get(k + AHEAD) {
+            if let Some(&next) = ids.get(k + PREFETCH_DISTANCE) {
                 let at = (next as usize - base) * cols;
                 parallel::prefetch(&p[at..at + cols]);
                 for s in &state {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Encoder, Heard, States, constant};
+use super::{AttentionOutput, Encoder, States, constant};
 use crate::Result;
 use crate::config::{AttentionMode, HistoryLabels, LearnerInit};
 use crate::engine::{Device, Tensor, Var};
 use crate::graph::{Edge, Graph};
-use crate::layers::Pass;
+use crate::layers::ForwardCtx;
 use crate::layers::history::{Histories, recency_bucket};
 use crate::ops::{Aggregate, Combine, Gather, Rows, laplacian_weights};
 
@@ -16,7 +16,7 @@ impl Encoder {
     /// courses' side; `learner` the ids of the rows, which matter where learners have vectors of their own.
     pub fn listeners(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         nodes: &[Var],
         learner: &[u32],
         histories: &Histories,
@@ -43,13 +43,13 @@ impl Encoder {
         let heard = match self.attention.mode {
             AttentionMode::Laplacian | AttentionMode::Symmetric => {
                 let alpha = constant(pass.device, pass.dtype, laplacian_weights(&graph))?;
-                Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None }
+                AttentionOutput { alpha: pass.tape.constant(alpha), first: None, log_sum: None }
             }
             AttentionMode::Refreshed => {
                 let heard = self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?;
                 let alpha = pass.tape.detach(heard.alpha);
                 let log_sum = heard.log_sum.map(|v| pass.tape.detach(v));
-                Heard { alpha, first: None, log_sum }
+                AttentionOutput { alpha, first: None, log_sum }
             }
             AttentionMode::Differentiated => self.attend(pass, &graph, (x, p), (nodes[0], p_nodes))?,
         };
@@ -77,7 +77,12 @@ impl Encoder {
     /// What rows hear of what became of their courses (**own**): the vectors of the outcomes, summed under the attention
     /// of the courses themselves, (rows, n). Labels of the past say much about what is next: who did not finish takes the
     /// same again.
-    fn outcomes(&self, pass: &mut Pass, heard: &Heard, histories: &Histories) -> Result<Option<Var>> {
+    fn outcomes(
+        &self,
+        pass: &mut ForwardCtx,
+        heard: &AttentionOutput,
+        histories: &Histories,
+    ) -> Result<Option<Var>> {
         let Some(table) = self.outcome.map(|id| pass.param(id)) else { return Ok(None) };
         let mut edges = Vec::with_capacity(histories.course.len());
         for v in 0..histories.rows() {

@@ -3,12 +3,12 @@
 //! The tables of entities stand on the tape as the rows of the innermost level. Layer l + 1 of the nodes of a hop is
 //! made from layer l of the next: the first layer runs on the outermost hop's block, the last on the batch's own.
 
-use super::{Encoder, Heard, States};
+use super::{AttentionOutput, Encoder, States};
 use crate::Result;
 use crate::config::{AttentionMode, Message};
 use crate::engine::{Device, Philox, Tensor, Var};
 use crate::graph::{Block, Blocks};
-use crate::layers::Pass;
+use crate::layers::ForwardCtx;
 use crate::ops::{Gather, Rows};
 
 impl Encoder {
@@ -34,7 +34,7 @@ impl Encoder {
 
     /// Layer states of the batch's own nodes (level 0), (nodes, d_l) each. E and P stand on the tape as the rows of
     /// `blocks.nodes()`.
-    pub fn sampled_nodes(&self, pass: &mut Pass, blocks: &Blocks) -> Result<States> {
+    pub fn sampled_nodes(&self, pass: &mut ForwardCtx, blocks: &Blocks) -> Result<States> {
         let hops = blocks.blocks.len();
         let down = (0..hops)
             .map(|h| {
@@ -63,7 +63,13 @@ impl Encoder {
 
     /// Attention over a block: the softmax over its edges where it is differentiated. A constant attention is that of
     /// the whole graph, each edge weighing for those that it stands for.
-    fn hear(&self, pass: &mut Pass, block: &Block, head: (Var, Var), tail: (Var, Var)) -> Result<Heard> {
+    fn hear(
+        &self,
+        pass: &mut ForwardCtx,
+        block: &Block,
+        head: (Var, Var),
+        tail: (Var, Var),
+    ) -> Result<AttentionOutput> {
         if self.fixed.is_none() {
             return self.attend(pass, &block.graph, head, tail);
         }
@@ -71,12 +77,12 @@ impl Encoder {
         let weights = block.edge.iter().zip(heads).map(|(&e, n)| self.fixed_values[e as usize] * n);
         let weights: Vec<f64> = weights.map(f64::from).collect();
         let alpha = Tensor::from_f64(pass.device, pass.dtype, weights.len(), 1, &weights)?;
-        Ok(Heard { alpha: pass.tape.constant(alpha), first: None, log_sum: None })
+        Ok(AttentionOutput { alpha: pass.tape.constant(alpha), first: None, log_sum: None })
     }
 }
 
 /// Rows of `x`, which are those of level `down.len()`, for that level and every one below, the batch's own first.
-fn descend(pass: &mut Pass, down: &[Rows], x: Var) -> Result<Vec<Var>> {
+fn descend(pass: &mut ForwardCtx, down: &[Rows], x: Var) -> Result<Vec<Var>> {
     let mut levels = vec![x];
     for rows in down.iter().rev() {
         let last = levels[levels.len() - 1];

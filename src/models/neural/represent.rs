@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::{Propagation, Ranking};
 use crate::engine::{ParamId, Philox, RowSet, Tensor, Var};
 use crate::graph::Blocks;
-use crate::layers::Pass;
+use crate::layers::ForwardCtx;
 use crate::models::{Batch, Inputs, Plan, TripleBatch};
 use crate::ops::{Rows, SoftmaxLoss, SoftmaxOptions, Triples};
 
@@ -24,7 +24,7 @@ impl Neural {
     /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
     pub(super) fn represent(
         &self,
-        pass: &mut Pass,
+        pass: &mut ForwardCtx,
         batch: &Batch,
         plan: &Plan,
         inputs: &Inputs,

@@ -1,22 +1,22 @@
 //! The gradient of `attend_stream`: the same stream, which adds to each column's gradients over the chunk.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::{Paired, Stream};
-use crate::Result;
-use crate::engine::parallel::{self, prefetch};
-use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
-use crate::engine::{Real, Tensor};
-use crate::graph::Pairs;
-use crate::ops::attend::{Attend, HeadSide, Saved};
-use crate::ops::stream::{AHEAD, add_chunks, local, put, split, take};
+use crate::attend::{HeadSide, RelationAttention, Saved};
+use crate::stream::{PREFETCH_DISTANCE, add_chunks, local, put, split, take};
+use base::Result;
+use engine::parallel::{self, prefetch};
+use engine::simd::{self, SimdWork, axpy, dot, fma};
+use engine::{Real, Tensor};
+use graph::BipartiteEdges;
 
 /// Edges between the ones that `prefetch_backward` asks rows for and the gradient of an inverse's weight, one element
 /// of far memory.
 const FAR: usize = 16;
 
 /// Gradients of the outputs, and what the forward pass made.
-pub(in crate::ops) struct Above<'a> {
+pub(crate) struct Above<'a> {
     pub y: &'a [&'a Tensor],
     pub d_agg: Option<&'a Tensor>,
     pub d_alpha: Option<&'a Tensor>,
@@ -158,7 +158,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         };
         // The gradients of alpha first, of which the softmax's needs the sum.
         for e in edges.clone() {
-            self.prefetch_backward(e + AHEAD, above, out);
+            self.prefetch_backward(e + PREFETCH_DISTANCE, above, out);
             let c = self.column(e).0;
             let (mut t, mut back) = (T::zero(), T::zero());
             if let Some(d_agg) = above.d_agg {
@@ -270,18 +270,18 @@ impl<'a, T: Real> Parts<'a, T> {
     }
 }
 
-impl Attend {
+impl RelationAttention {
     /// Adds all gradients; `dx` as the op's backward gets it.
-    pub(in crate::ops) fn stream_backward<T: Real, const W: usize, const FIXED: bool>(
+    pub(crate) fn stream_backward<T: Real, const W: usize, const FIXED: bool>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         x: &[&Tensor],
         (saved, paired): (&Saved, &Paired),
         above: &Above,
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
         let [d_u, d_o, d_x, d_p, d_r_p, d_bias] = dx else { return Ok(()) };
-        let projected = Attend::is_projected(x);
+        let projected = RelationAttention::is_projected(x);
         let g = &*self.graph;
         let (n, m) = (x[2].cols(), x[0].cols());
         let (columns, relations) = (pairs.columns.len(), x[4].rows());

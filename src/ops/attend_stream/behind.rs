@@ -2,17 +2,17 @@
 
 use super::Paired;
 use super::backward::{Above, Upstream};
-use crate::engine::parallel::{self, RowWork};
-use crate::engine::{Real, Tensor};
-use crate::graph::{Graph, Pairs, UNPAIRED};
-use crate::ops::attend::{Attend, HeadSide, Saved};
-use crate::ops::attend_cpu::{HeadBackward, TailBackward};
-use crate::ops::segment::{self, Outputs};
+use crate::attend::{HeadSide, RelationAttention, Saved};
+use crate::attend_cpu::{HeadBackward, TailBackward};
+use crate::segment::{self, Outputs};
+use engine::parallel::{self, RowWork};
+use engine::{Real, Tensor};
+use graph::{BipartiteEdges, Graph, UNPAIRED};
 
-impl Attend {
+impl RelationAttention {
     pub(super) fn upstream<'a, T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         above: &'a Above<'a>,
         paired: &'a Paired,
     ) -> Upstream<'a, T> {
@@ -41,7 +41,7 @@ impl Attend {
     /// The groups behind the rows' that are no inverses: adds to dU, writes their sums and d of their edges.
     pub(super) fn other_groups_backward<T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         x: &[&Tensor],
         saved: &Saved,
         up: &Upstream<'_, T>,
@@ -77,7 +77,7 @@ impl Attend {
     /// The tails behind the rows, over edges that are no pairs: adds to dx, returns w.
     pub(super) fn other_tails_backward<T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         x: &[&Tensor],
         saved: &Saved,
         up: &Upstream<'_, T>,
@@ -109,7 +109,7 @@ impl Attend {
     /// What goes through s and c of the columns' side: dU_g += sum_s r_p, dx_t += w p_t, dp_t += w x_t.
     pub(super) fn through_projection<T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         x: &[&Tensor],
         side: &HeadSide,
         w: &[T],
@@ -136,7 +136,7 @@ impl Attend {
     /// dr_p: the chunks' parts, and the groups behind the rows'.
     pub(super) fn add_relations<T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         u: &[T],
         sum_s: &[T],
         parts: &[T],
@@ -160,7 +160,7 @@ impl Attend {
     /// dbias[b] += the sum of dpi_e over the edges of bucket b.
     pub(super) fn add_paired_bucket_sums<T: Real>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         d: &[T],
         d_inverse: &[T],
         d_bias: &mut [T],

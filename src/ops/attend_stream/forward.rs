@@ -1,19 +1,19 @@
 //! The forward pass: logits, softmax and messages of a chunk of rows, and its part of the columns' softmax.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::merge::{ColumnWeights, Merge, PairWeights};
 use super::{Paired, Stream};
-use crate::Result;
-use crate::engine::parallel::{self, prefetch};
-use crate::engine::simd::{self, LANES, SimdWork, axpy, dot};
-use crate::engine::{Real, Tensor};
-use crate::graph::Pairs;
-use crate::ops::attend::{Attend, Saved};
-use crate::ops::attend_cpu::{self, Edges, inverse, shift};
-use crate::ops::segment::{self, Outputs};
-use crate::ops::segment_sum::Dots;
-use crate::ops::stream::{AHEAD, local, split};
+use crate::attend::{RelationAttention, Saved};
+use crate::attend_cpu::{self, Edges, inverse, shift};
+use crate::segment::{self, Outputs};
+use crate::segment_sum::Dots;
+use crate::stream::{PREFETCH_DISTANCE, local, split};
+use base::Result;
+use engine::parallel::{self, prefetch};
+use engine::simd::{self, LANES, SimdWork, axpy, dot};
+use engine::{Real, Tensor};
+use graph::BipartiteEdges;
 
 /// Edges of a row whose logits are computed before their rows are summed.
 const TILE: usize = 64;
@@ -108,7 +108,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 let mut top = max;
                 for j in 0..len {
                     let e = at + j;
-                    self.prefetch_forward(e + AHEAD, out.sums);
+                    self.prefetch_forward(e + PREFETCH_DISTANCE, out.sums);
                     let (c, q) = self.column(e);
                     let (bias, inverse_bias) = self.biases(e);
                     let x_c = self.row_n(self.x_columns, c);
@@ -177,10 +177,10 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     }
 }
 
-impl Attend {
+impl RelationAttention {
     /// s and c of the columns' side: tails and groups that are no rows'.
-    fn scalars_of_columns<T: Real>(&self, pairs: &Pairs, x: &[&Tensor], saved: &mut Saved) {
-        if !Attend::is_projected(x) {
+    fn scalars_of_columns<T: Real>(&self, pairs: &BipartiteEdges, x: &[&Tensor], saved: &mut Saved) {
+        if !RelationAttention::is_projected(x) {
             return;
         }
         let (n, m) = (x[2].cols(), x[0].cols());
@@ -204,9 +204,9 @@ impl Attend {
     }
 
     /// Writes alpha, log_sum, s and c; returns agg.
-    pub(in crate::ops) fn stream_forward<T: Real, const W: usize, const FIXED: bool>(
+    pub(crate) fn stream_forward<T: Real, const W: usize, const FIXED: bool>(
         &self,
-        pairs: &Pairs,
+        pairs: &BipartiteEdges,
         x: &[&Tensor],
         saved: &mut Saved,
         alpha: &mut Tensor,

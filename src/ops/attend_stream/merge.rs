@@ -1,12 +1,12 @@
 //! The columns' softmax over all chunks and over the edges that are no pairs.
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
-use crate::engine::Real;
-use crate::engine::parallel::{self, RowWork, prefetch};
-use crate::engine::simd::{self, LANES};
-use crate::graph::{MOST_CHUNKS, Pairs, UNPAIRED};
-use crate::ops::attend_cpu::{inverse, shift};
+use crate::attend_cpu::{inverse, shift};
+use engine::Real;
+use engine::parallel::{self, RowWork, prefetch};
+use engine::simd::{self, LANES};
+use graph::{BipartiteEdges, MOST_CHUNKS, UNPAIRED};
 
 /// Of a head behind the rows.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ pub(super) struct Merged<T> {
 
 /// Merges the chunks' sums and the other edges' results (in `agg` and `others`) of every column.
 pub(super) struct Merge<'a, T> {
-    pub pairs: &'a Pairs,
+    pub pairs: &'a BipartiteEdges,
     pub n: usize,
     pub sums: &'a [T],
     pub stats: &'a [T],

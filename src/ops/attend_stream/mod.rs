@@ -1,4 +1,4 @@
-//! Relation attention on the CPU where the graph has `Pairs`: one stream over the rows (learners) for both
+//! Relation attention on the CPU where the graph has `BipartiteEdges`: one stream over the rows (learners) for both
 //! directions.
 //!
 //! A row is read once. For each of its edges the column's row, which is in the cache, gives the row's logit and
@@ -11,11 +11,11 @@ mod behind;
 mod forward;
 mod merge;
 
-use super::attend::Attend;
-use crate::engine::parallel::prefetch;
-use crate::engine::simd::dot;
-use crate::engine::{Real, Tensor};
-use crate::graph::{Graph, Pairs};
+use super::attend::RelationAttention;
+use engine::parallel::prefetch;
+use engine::simd::dot;
+use engine::{Real, Tensor};
+use graph::{BipartiteEdges, Graph};
 
 pub(super) use backward::Above;
 
@@ -25,7 +25,7 @@ const ROWS_AHEAD: usize = 4;
 /// What both passes read. Rows have `widths` (n, m), where FIXED both W, else at most W.
 pub(super) struct Stream<'a, T, const W: usize, const FIXED: bool> {
     pub g: &'a Graph,
-    pub pairs: &'a Pairs,
+    pub pairs: &'a BipartiteEdges,
     pub x: &'a [T],
     pub u: &'a [T],
     pub o: &'a [T],
@@ -46,7 +46,13 @@ pub(super) struct Stream<'a, T, const W: usize, const FIXED: bool> {
 
 impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
     /// `s` and `c` hold the values of tails and groups behind the rows'.
-    pub fn new(op: &'a Attend, pairs: &'a Pairs, x: &[&'a Tensor], s: &'a [T], c: &[T]) -> Self {
+    pub fn new(
+        op: &'a RelationAttention,
+        pairs: &'a BipartiteEdges,
+        x: &[&'a Tensor],
+        s: &'a [T],
+        c: &[T],
+    ) -> Self {
         let (n, m) = (x[2].cols(), x[0].cols());
         let (u, o, rows) = (x[0].host::<T>(), x[1].host::<T>(), x[2].host::<T>());
         let groups = &pairs.inverse_groups;
@@ -56,7 +62,7 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
             x: rows,
             u,
             o,
-            projection: Attend::is_projected(x).then(|| (x[3].host(), x[4].host())),
+            projection: RelationAttention::is_projected(x).then(|| (x[3].host(), x[4].host())),
             bias: x[5].host(),
             x_columns: &rows[pairs.columns.start * n..pairs.columns.end * n],
             s_columns: &s[pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows],

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::Shape;
-use crate::engine::memory::Held;
-use crate::engine::parallel::{self, RowWork, View, axpy, gemm, vectorized_work};
-use crate::engine::{Buffer, Real, Tensor};
-use crate::ops::dense_cpu::{Columns, Finish, Slope};
+use crate::dense_cpu::{Columns, Finish, Slope};
+use engine::memory::Allocation;
+use engine::parallel::{self, RowWork, View, axpy, gemm, vectorized_work};
+use engine::{Buffer, Real, Tensor};
 
 /// Rows of a tile. Measured on two Zen 4 cores: 64 are slower by a tenth, 256 no faster, and less work to share.
 const TILE: usize = 128;
@@ -222,7 +222,7 @@ pub(super) fn backward<T: Real>(
             }
         }
     }
-    let _held = Held::scratch(CHUNKS * active.sums * size_of::<T>());
+    let _held = Allocation::scratch(CHUNKS * active.sums * size_of::<T>());
     let parts: Vec<Buffer<T>> = chunks
         .into_par_iter()
         .enumerate()

@@ -1,10 +1,10 @@
 //! The bank on a GPU: kernels/bank.cu, up to eight members a launch.
 
 use super::Shape;
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Gpu, Tensor};
-use crate::ops::dense::{Activation, products};
+use crate::dense::{Activation, products};
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::{Gpu, Tensor};
 
 /// Members of one launch (`Pointers` of common.cuh).
 const POINTERS: usize = 8;

@@ -8,16 +8,16 @@ mod gpu;
 
 use super::dense::Activation;
 use super::{check, check_shape, saved};
-use crate::Result;
-use crate::engine::{Op, Tensor};
-use crate::with_real;
+use base::Result;
+use engine::dispatch_float;
+use engine::{Op, Tensor};
 
 /// y_e = act(... hidden(x W_e1 + b_e1) ... W_eL + b_eL) of E members. Formulas (9)-(11), experts, gates' logits, towers.
 ///
 /// Inputs: one x (B, n) for all members or one for each; then, member by member and layer by layer, W (n, d) and
 /// b (1, d). Outputs: E of (B, last width). A member whose output has no gradient costs nothing in the backward pass.
 #[derive(Clone, Debug)]
-pub struct MlpBank {
+pub struct GroupedMlp {
     members: usize,
     layers: usize,
     hidden: Activation,
@@ -62,10 +62,10 @@ impl Shape {
     }
 }
 
-impl MlpBank {
+impl GroupedMlp {
     /// `members` MLPs of `layers` layers each; `hidden` between layers, `last` after the last one.
-    pub fn new(members: usize, layers: usize, hidden: Activation, last: Activation) -> MlpBank {
-        MlpBank { members, layers, hidden, last, saved: None }
+    pub fn new(members: usize, layers: usize, hidden: Activation, last: Activation) -> GroupedMlp {
+        GroupedMlp { members, layers, hidden, last, saved: None }
     }
 
     fn shape(&self, x: &[&Tensor]) -> Result<Shape> {
@@ -98,7 +98,7 @@ impl MlpBank {
     }
 }
 
-impl Op for MlpBank {
+impl Op for GroupedMlp {
     fn name(&self) -> &'static str {
         "mlp bank"
     }
@@ -114,7 +114,7 @@ impl Op for MlpBank {
         if rows > 0 {
             match x[0].gpu() {
                 Some(gpu) => gpu::forward(gpu, &shape, x, &mut hidden, &mut y)?,
-                None => with_real!(x[0].dtype(), T => cpu::forward::<T>(&shape, x, &mut hidden, &mut y)),
+                None => dispatch_float!(x[0].dtype(), T => cpu::forward::<T>(&shape, x, &mut hidden, &mut y)),
             }
         }
         self.saved = Some(hidden);
@@ -135,7 +135,7 @@ impl Op for MlpBank {
         match x[0].gpu() {
             Some(gpu) => gpu::backward(gpu, &shape, x, hidden, y, dy, dx),
             None => {
-                with_real!(x[0].dtype(), T => cpu::backward::<T>(&shape, x, hidden, y, dy, dx));
+                dispatch_float!(x[0].dtype(), T => cpu::backward::<T>(&shape, x, hidden, y, dy, dx));
                 Ok(())
             }
         }

@@ -6,11 +6,11 @@ use super::head::{Logits, Packed};
 use super::select::Best;
 use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
 use super::{Dot, PairHead, Scorer, TopK};
-use crate::Result;
-use crate::engine::parallel::{Work, vectorized_work};
-use crate::engine::{DType, Device, Tensor};
-use crate::graph::IdSets;
-use crate::ops::dense::{self, Activation};
+use crate::dense::{self, Activation};
+use base::Result;
+use engine::parallel::{Work, vectorized_work};
+use engine::{DType, Device, Tensor};
+use graph::IdSets;
 
 /// Learners of a tile under the match score: two groups. With `TILE_COURSES` the scores take at most a quarter of a
 /// second-level cache of 1 MB.

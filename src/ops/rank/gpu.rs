@@ -2,12 +2,12 @@
 
 use super::head::Step;
 use super::{PairHead, Scorer, TopK};
-use crate::engine::device::{Grid, kernels};
-use crate::engine::parallel::Trans;
-use crate::engine::{Index, Tensor};
-use crate::graph::IdSets;
-use crate::ops::dense;
-use crate::{Error, Result};
+use crate::dense;
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::parallel::Trans;
+use engine::{Index, Tensor};
+use graph::IdSets;
 
 /// `ROOM` of rank.cuh: keys of one learner.
 const ROOM: usize = 256;

@@ -5,10 +5,10 @@
 //! courses, so that no pair's input is ever formed. What follows runs on panels of sixteen courses that stay in cache.
 
 use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
-use crate::engine::parallel::Work;
-use crate::engine::{Real, Tensor};
-use crate::ops::{Activation, Bottom};
-use crate::{Error, Result};
+use crate::{Activation, PairFeatures};
+use base::{Error, Result};
+use engine::parallel::Work;
+use engine::{Real, Tensor};
 
 /// A head of dense layers, as steps on a slab of values: its rows are features, its columns courses of one learner.
 /// A step reads rows before those that it writes. The last row of the slab is the logit.
@@ -48,7 +48,7 @@ impl PairHead {
     /// Begins with the first layers of several MLPs, each (W, b) with W (input, width), on the bottom vector; then come
     /// layers that `activation` does not follow.
     pub fn new(
-        bottom: Bottom,
+        bottom: PairFeatures,
         dim: usize,
         first: &[(Tensor, Tensor)],
         plain: &[(Tensor, Tensor)],
@@ -73,9 +73,9 @@ impl PairHead {
         }
         let block = |i: usize| Some(w[i * dim * hidden..(i + 1) * dim * hidden].to_vec());
         let (of_learner, of_course, of_product) = match bottom {
-            Bottom::Concat => (block(0), block(1), None),
-            Bottom::Hadamard => (None, None, block(0)),
-            Bottom::ConcatHadamard => (block(0), block(1), block(2)),
+            PairFeatures::Concat => (block(0), block(1), None),
+            PairFeatures::Hadamard => (None, None, block(0)),
+            PairFeatures::ConcatHadamard => (block(0), block(1), block(2)),
         };
         Ok(PairHead {
             dim,

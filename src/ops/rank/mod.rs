@@ -8,9 +8,9 @@ mod tile;
 
 use super::dense::{self, Activation};
 use super::{check, check_shape};
-use crate::engine::{DType, Device, Tensor};
-use crate::graph::IdSets;
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::{DType, Device, Tensor};
+use graph::IdSets;
 
 pub use head::PairHead;
 

@@ -1,6 +1,6 @@
 //! The K best of a row of scores that comes in tiles.
 
-use crate::engine::parallel::{Work, vectorized_work};
+use engine::parallel::{Work, vectorized_work};
 
 /// Larger for a better course: the score's order, then the lower id. Never 0. Zeros of both signs are equal.
 #[inline(always)]
@@ -172,7 +172,7 @@ impl Best {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Philox;
+    use engine::Philox;
 
     fn sorted(row: &[f32], seen: &[u32], k: usize) -> Vec<u32> {
         let mut ids: Vec<u32> = (0..row.len() as u32).filter(|id| !seen.contains(id)).collect();

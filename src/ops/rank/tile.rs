@@ -3,7 +3,7 @@
 //! Courses are columns. Sixteen of them make a panel: element k of the panel is the k-th value of each. A group of six
 //! rows times a panel is twelve AVX2 registers of sums, which is what the sixteen registers allow.
 
-use crate::engine::parallel::for_rows;
+use engine::parallel::for_rows;
 
 /// Columns of a panel.
 pub(super) const COLUMNS: usize = 16;

@@ -9,8 +9,8 @@ pub(super) use forward::forward;
 pub(super) use order::ByKept;
 
 use super::{Distance, ProjNorm, TransDLoss};
-use crate::engine::parallel::dot;
-use crate::engine::{Real, Tensor};
+use engine::parallel::dot;
+use engine::{Real, Tensor};
 
 /// What the forward pass leaves, for upstream 1: the gradient of what it has at hand, and of the other entities the
 /// numbers that make it from their rows. A row of them costs less to read than to be stored and read back.

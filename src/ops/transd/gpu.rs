@@ -1,16 +1,16 @@
 use super::triples::ByRelation;
 use super::{Distance, ProjNorm, TransDLoss, TransDOptions};
-use crate::Result;
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Gpu, Tensor};
-use crate::ops::loss::mean;
+use crate::loss::mean;
+use base::Result;
+use engine::device::{Grid, kernels};
+use engine::{Gpu, Tensor};
 
 /// Rows of the workspace for each triple: head, tail, corrupted entity, relation.
 const SLOTS: usize = 4;
 
 /// The gradient for upstream 1, as far as the forward pass takes it.
 pub(super) struct Saved {
-    /// (B * 4, m) gradient of each projected entity before normalisation, and of r.
+    /// (B * 4, m) gradient of each projected entity before normalization, and of r.
     rows: Tensor,
     /// (B * 3, 1) r_p . row
     dots: Tensor,

@@ -17,8 +17,8 @@ use triples::Order;
 pub use triples::Triples;
 
 use super::{check, check_shape};
-use crate::engine::{Op, Tensor};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::{Op, Tensor};
 
 /// Pairwise loss of z = d(positive) - d(negative).
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 use super::cpu::{Tables, distance};
 use super::{Distance, ProjNorm, check_tables};
-use crate::engine::device::{Grid, kernels};
-use crate::engine::{Index, Tensor, parallel};
-use crate::with_real;
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::{Grid, kernels};
+use engine::dispatch_float;
+use engine::{Index, Tensor, parallel};
 
 /// Plausibility g = -d of triples, formula (2): (B, 1), higher is more plausible. No gradient.
 ///
@@ -52,7 +52,7 @@ pub fn transd_score(
         }
         return Ok(scores);
     }
-    with_real!(scores.dtype(), T => {
+    dispatch_float!(scores.dtype(), T => {
         let x = Tables::<T>::new(&tables);
         let (heads, relations, tails) = (heads.host(), relations.host(), tails.host());
         parallel::for_rows(scores.host_mut::<T>(), 1, |first, out| {

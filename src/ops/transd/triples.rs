@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use super::cpu::ByKept;
-use crate::engine::{Device, Index, RowSet, parallel};
-use crate::graph::{Pieces, Segments};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::{Device, Index, RowSet, parallel};
+use graph::{InverseIndex, RowSplits};
 
 /// A batch of triples with one corrupted triple each, in the order and with the schedules that its device wants.
 #[derive(Clone, Debug)]
@@ -30,10 +30,10 @@ pub(super) struct ByRelation {
     /// (B) head, tail, corrupted entity, and 2 relation + side. The negative triple has the corrupted entity in place
     /// of its tail, or of its head where `side` is 1.
     pub ids: Index<[u32; 4]>,
-    /// Pieces of the triples of each relation.
-    pub by_relation: Pieces,
+    /// RowSplits of the triples of each relation.
+    pub by_relation: RowSplits,
     /// Uses of entities: 3 i, 3 i + 1, 3 i + 2 are head, tail and corrupted entity of triple i.
-    pub uses: Segments,
+    pub uses: InverseIndex,
 }
 
 impl ByRelation {
@@ -42,8 +42,7 @@ impl ByRelation {
     }
 
     fn new(device: &Device, batch: &Columns) -> Result<ByRelation> {
-        let (offsets, order) =
-            crate::graph::sorted_by(batch.relations, batch.count(), |i| batch.relation_ids[i]);
+        let (offsets, order) = graph::sorted_by(batch.relations, batch.count(), |i| batch.relation_ids[i]);
         let ids: Vec<[u32; 4]> = order
             .iter()
             .map(|&i| {
@@ -57,8 +56,8 @@ impl ByRelation {
         Ok(ByRelation {
             entities: batch.entities,
             relations: batch.relations,
-            by_relation: Pieces::new(device, &offsets)?,
-            uses: Segments::new(device, &used, batch.entities)?,
+            by_relation: RowSplits::new(device, &offsets)?,
+            uses: InverseIndex::new(device, &used, batch.entities)?,
             ids: Index::new(device, ids)?,
         })
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// One epoch. What was not finite when it was written is `null` there and has no value here.
 #[derive(Clone, Debug, Deserialize)]

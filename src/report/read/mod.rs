@@ -13,7 +13,7 @@ pub use log::Epoch;
 use sheet::Sheet;
 pub use summary::Test;
 
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// One finished run: a row of results.csv.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::AGAIN;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 pub struct Sheet {
     path: PathBuf,

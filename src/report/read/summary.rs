@@ -1,7 +1,7 @@
 //! summary.csv: which differences hold beyond chance.
 
 use super::sheet::Sheet;
-use crate::Result;
+use base::Result;
 
 /// A model's metric against that of a baseline, tested over the learners.
 #[derive(Clone, Debug)]

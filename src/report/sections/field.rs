@@ -1,10 +1,10 @@
 //! The main table in the layout of the paper's Table 3, Figure 3, and the ablation with Figure 4.
 
-use crate::report::bars::{Bar, Bars, Group};
-use crate::report::document::{Block, Cell, Mark, Table};
-use crate::report::names::{self, Better, Kind, OWN};
-use crate::report::svg::Image;
-use crate::report::variants::{Field, Stat, Variant};
+use crate::bars::{Bar, Bars, Group};
+use crate::document::{Block, Cell, Mark, Table};
+use crate::names::{self, Better, Kind, OWN};
+use crate::svg::Image;
+use crate::variants::{Field, Stat, Variant};
 
 use super::count;
 use super::verdict::{self, Standing};

@@ -1,9 +1,9 @@
 //! Figure 5, convergence by optimizer, and the comparison of task weightings.
 
-use crate::report::document::Block;
-use crate::report::names::{self, OWN};
-use crate::report::svg::Image;
-use crate::report::variants::{Field, Variant};
+use crate::document::Block;
+use crate::names::{self, OWN};
+use crate::svg::Image;
+use crate::variants::{Field, Variant};
 
 use super::field::table;
 use super::training::curves;

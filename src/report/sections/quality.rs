@@ -1,8 +1,8 @@
 //! What Table 3 does not show: hit rate and reciprocal rank, tasks, coverage, popularity bias.
 
-use crate::report::document::Block;
-use crate::report::names;
-use crate::report::variants::Field;
+use crate::document::Block;
+use crate::names;
+use crate::variants::Field;
 
 use super::field::{model_names, table};
 

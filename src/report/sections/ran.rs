@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::report::document::{Block, Cell, Table};
-use crate::report::names::{self, OWN};
-use crate::report::variants::{Field, Stat, Variant};
+use crate::document::{Block, Cell, Table};
+use crate::names::{self, OWN};
+use crate::variants::{Field, Stat, Variant};
 
 use super::{count, verdict};
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::document::{Block, Cell, Table};
-use crate::report::names;
-use crate::report::variants::{Field, Stat, Variant};
+use crate::document::{Block, Cell, Table};
+use crate::names;
+use crate::variants::{Field, Stat, Variant};
 
 use super::field::{marks, model_names, own_column};
 use super::slug;

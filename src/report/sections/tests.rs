@@ -1,9 +1,9 @@
 //! Which differences hold beyond chance.
 
-use crate::report::document::{Block, Cell, Table};
-use crate::report::names;
-use crate::report::read::Test;
-use crate::report::variants::Field;
+use crate::document::{Block, Cell, Table};
+use crate::names;
+use crate::read::Test;
+use crate::variants::Field;
 
 pub fn section(field: &Field) -> Vec<Block> {
     let mut blocks = vec![Block::Section { id: "significance", title: "Significance".into() }];

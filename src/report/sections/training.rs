@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::document::{Block, Cell, Table};
-use crate::report::lines::{Curve, Lines, Point};
-use crate::report::names::{self, OWN};
-use crate::report::read::Run;
-use crate::report::svg::Image;
-use crate::report::variants::{Field, Stat, Variant};
+use crate::document::{Block, Cell, Table};
+use crate::lines::{Curve, Lines, Point};
+use crate::names::{self, OWN};
+use crate::read::Run;
+use crate::svg::Image;
+use crate::variants::{Field, Stat, Variant};
 
 use super::slug;
 

@@ -1,8 +1,8 @@
 //! How WAA-TA stands against the baselines, in words, bad news first.
 
-use crate::report::document::Tone;
-use crate::report::names::{self, Kind, OWN};
-use crate::report::variants::{Field, Variant, best};
+use crate::document::Tone;
+use crate::names::{self, Kind, OWN};
+use crate::variants::{Field, Variant, best};
 
 use super::count;
 

@@ -8,7 +8,7 @@ use crate::models::{Batch, Learners, TripleBatch};
 /// How many miniatures a plan is made of: sizes that depend on other counts are told apart by them.
 pub(super) const MINIATURES: usize = 4;
 
-/// Enrolments of a course from which the CPU streams over learners (`graph::Pairs`), and most courses for it.
+/// Enrolments of a course from which the CPU streams over learners (`graph::BipartiteEdges`), and most courses for it.
 const PAIRED: (usize, usize) = (128, 64 * 1024);
 
 /// Miniature `i` of a data set with these counts: as many relations and labels, everything else in numbers that have

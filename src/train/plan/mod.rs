@@ -240,7 +240,7 @@ impl Full {
 struct Account {
     phase: String,
     pool: PlannedPool,
-    /// Pieces by the order in which they came, with what was touched of their blocks.
+    /// RowSplits by the order in which they came, with what was touched of their blocks.
     pieces: Vec<Option<(Piece, usize)>>,
     in_pool: usize,
     in_lists: usize,
@@ -254,12 +254,12 @@ impl Account {
             Act::Phase(name) => {
                 // As the run does between its steps, its triples, and its rankings.
                 if self.phase != *name {
-                    self.pool.let_go();
+                    self.pool.empty_cache();
                 }
                 self.phase = name.to_string();
                 self.lists = lists(name);
             }
-            Act::LetGo => self.pool.let_go(),
+            Act::LetGo => self.pool.empty_cache(),
             Act::Take(piece) => {
                 let mut touched = 0;
                 match piece.place {

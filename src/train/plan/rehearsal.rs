@@ -6,11 +6,11 @@ use super::sizes::{Counts, Hop, Sizes, Work, sizes};
 use crate::Result;
 use crate::config::{Config, KgPhase};
 use crate::data::{Dataset, Split};
-use crate::engine::memory::{self, Event, Held, Part};
+use crate::engine::memory::{self, Allocation, Event, Part};
 use crate::engine::{DType, Device, Philox, Tensor};
 use crate::graph::IdSets;
 use crate::models::{self, Batch, Model, TrainGraph};
-use crate::train::Stepper;
+use crate::train::TrainStep;
 use crate::train::step::step_random;
 
 /// What happened between two marks, and the sizes that it happened with.
@@ -87,7 +87,7 @@ fn play(
     let mut model = {
         let _scope = memory::scope(Part::Graph, "graph");
         let graph = TrainGraph::new(config, data, &[Split::Train]);
-        let _held = Held::lists(size_of_val(&graph.edges[..]));
+        let _held = Allocation::lists(size_of_val(&graph.edges[..]));
         models::build(config, data, &graph, device, DType::F32)?
     };
     let joint = joint(config, model.tasks().len()) && work.triples > 0;
@@ -101,7 +101,7 @@ fn play(
     let ranked = miniature::learners(work.ranked, counts);
     let with = (0..work.ranked).filter(|&r| !ranked.histories.row(r).is_empty()).count();
     work.ranked_history = [ranked.histories.course.len(), with];
-    let mut stepper = Stepper::new(config)?;
+    let mut stepper = TrainStep::new(config)?;
     stepper.total_steps = 1;
     // In a second epoch the optimizer's states of the triples are there from its first step on.
     let epochs = config.train.epochs.clamp(1, 2);
@@ -141,7 +141,7 @@ fn count(ids: &[u32]) -> usize {
 }
 
 /// What the step to come draws. The account is not told: the step draws again.
-fn hops(config: &Config, model: &dyn Model, batch: &Batch, stepper: &Stepper) -> Result<Vec<Hop>> {
+fn hops(config: &Config, model: &dyn Model, batch: &Batch, stepper: &TrainStep) -> Result<Vec<Hop>> {
     if config.model.fan_out.is_empty() {
         return Ok(vec![]);
     }
@@ -198,7 +198,7 @@ fn restored(model: &mut dyn Model) -> Result<()> {
     let mut loaded = vec![];
     for param in model.params().iter() {
         let values = param.value.to_vec()?;
-        let _held = Held::lists(size_of_val(&values[..]));
+        let _held = Allocation::lists(size_of_val(&values[..]));
         let (rows, cols) = param.value.shape();
         loaded.push(Tensor::new(&param.value.device(), rows, cols, &values)?);
     }

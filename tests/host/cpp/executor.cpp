@@ -172,7 +172,7 @@ unsigned release(Thread* warp, unsigned present) {
             if (group >> lane & 1) reached = warp[lane].mask == first.mask && same(warp[lane].site, first.site);
         }
         if (reached) {
-            if (first.operation == Operation::Sync) warp_synchronised(static_cast<unsigned>(warp - threads) / WARP_SIZE);
+            if (first.operation == Operation::Sync) warp_synchronized(static_cast<unsigned>(warp - threads) / WARP_SIZE);
             complete(warp, group, first.operation);
             released |= group;
             waiting &= ~group;

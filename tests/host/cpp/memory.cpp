@@ -60,7 +60,7 @@ constexpr std::size_t QUARANTINE = 64;
 struct Cell {
     std::uint32_t write_interval, read_interval;
     std::uint32_t write_site, read_site;    // Instruction, from the program's base.
-    std::uint32_t write_warp, read_warp;    // How often the thread's warp had synchronised in its block.
+    std::uint32_t write_warp, read_warp;    // How often the thread's warp had synchronized in its block.
     std::uint16_t write_thread, read_thread;
     std::uint8_t write_mask, read_mask;     // Bytes of the last access.
     std::uint8_t written;                   // Bytes that hold a value.
@@ -329,7 +329,7 @@ void block_begins() {
 
 void barrier_passed() { ++interval; }
 
-void warp_synchronised(unsigned warp) { ++warp_syncs[warp]; }
+void warp_synchronized(unsigned warp) { ++warp_syncs[warp]; }
 
 void atomic_access(const void* address, unsigned bytes) { access<Kind::Atomic>(address, bytes, __builtin_return_address(0)); }
 
@@ -338,7 +338,7 @@ void atomic_access(const void* address, unsigned bytes) { access<Kind::Atomic>(a
 void launch_begins(const Entry&, unsigned, bool) {}
 void block_begins() {}
 void barrier_passed() {}
-void warp_synchronised(unsigned) {}
+void warp_synchronized(unsigned) {}
 void atomic_access(const void*, unsigned) {}
 
 #endif

@@ -18,7 +18,7 @@ struct Entry;
 void launch_begins(const Entry& entry, unsigned shared_bytes, bool host_memory);
 void block_begins();
 void barrier_passed();
-void warp_synchronised(unsigned warp);
+void warp_synchronized(unsigned warp);
 
 // An atomic operation of the running thread.
 void atomic_access(const void* address, unsigned bytes);

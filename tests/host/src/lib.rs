@@ -100,7 +100,7 @@ fn lock() -> MutexGuard<'static, ()> {
 }
 
 fn entries(_locked: &MutexGuard<'static, ()>) -> impl Iterator<Item = &'static Entry> {
-    // SAFETY: the registry is filled on the first call and never changes; calls are serialised by the lock.
+    // SAFETY: the registry is filled on the first call and never changes; calls are serialized by the lock.
     let count = unsafe { waata_host_kernels() };
     // SAFETY: index below count; entries live as long as the program.
     (0..count).map(|index| unsafe { &*waata_host_kernel(index) })
@@ -193,7 +193,7 @@ pub unsafe fn launch(launch: &Launch, arguments: &[&[u8]]) -> Result<(), String>
 /// Where the system gives no address space.
 pub fn allocate(bytes: usize) -> Result<u64, String> {
     let _locked = lock();
-    // SAFETY: calls are serialised by the lock.
+    // SAFETY: calls are serialized by the lock.
     match unsafe { waata_host_allocate(bytes.max(1)) } {
         0 => Err(format!("no address space for {bytes} bytes of device memory")),
         address => Ok(address),
@@ -209,7 +209,7 @@ pub unsafe fn free(address: u64) {
 }
 
 fn held(address: u64, bytes: usize) -> Result<(), String> {
-    // SAFETY: reads the table of allocations; calls are serialised by the caller's lock.
+    // SAFETY: reads the table of allocations; calls are serialized by the caller's lock.
     match unsafe { waata_host_holds(address, bytes) } {
         true => Ok(()),
         false => Err(format!("{bytes} bytes at {address:#x} are not inside one allocation")),

@@ -1,4 +1,4 @@
-//! What HarvardX and MITx published of their edX courses: csv files, recognised by their headers.
+//! What HarvardX and MITx published of their edX courses: csv files, recognized by their headers.
 
 pub(super) mod person_course;
 pub(super) mod report;

@@ -1,15 +1,15 @@
 //! The person-course data of HarvardX and MITx, academic year 2013: HMXPC13_DI_v2 and HXPC13_DI_v3, a row per
 //! enrolment. Country, education, year of birth and gender stand in the same rows and are never kept.
 
-use crate::data::Dataset;
-use crate::data::assemble::Rows;
-use crate::data::formats::raw::{RawFolder, RawOptions};
-use crate::data::formats::raw_rows::{find_by_header, id, label};
-use crate::data::formats::table::{Numbering, add_attributes};
-use crate::data::formats::text::lossy;
-use crate::data::formats::time::{TimeKind, parse_time};
-use crate::data::formats::{Loaded, finish};
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::assemble::Rows;
+use crate::formats::raw::{RawFolder, RawOptions};
+use crate::formats::raw_rows::{find_by_header, id, label};
+use crate::formats::table::{Numbering, add_attributes};
+use crate::formats::text::lossy;
+use crate::formats::time::{TimeKind, parse_time};
+use crate::formats::{Loaded, finish};
+use base::{Error, Result};
 use regex::Regex;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The course report of HarvardX and MITx, 2012 to 2016 (appendix.csv): a row per course and no learners.
 
-use crate::data::formats::raw_rows::find_by_header;
-use crate::{Error, Result};
+use crate::formats::raw_rows::find_by_header;
+use base::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The columns of the report, and as one copy renames them.

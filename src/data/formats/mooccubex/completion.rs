@@ -1,12 +1,12 @@
 //! The label `completed`: the share of a course's videos that were watched, or of its problems that were answered.
 
 use super::courses::Courses;
-use crate::Result;
-use crate::data::Interactions;
-use crate::data::formats::completed::{Completed, Log};
-use crate::data::formats::coverage::Items;
-use crate::data::formats::raw::{RawFolder, RawOptions, json, number, pair, require_number};
-use crate::data::formats::text::lossy;
+use crate::Interactions;
+use crate::formats::completed::{Completed, Log};
+use crate::formats::coverage::Items;
+use crate::formats::raw::{RawFolder, RawOptions, json, number, pair, require_number};
+use crate::formats::text::lossy;
+use base::Result;
 use serde::Deserialize;
 use std::collections::HashMap;
 

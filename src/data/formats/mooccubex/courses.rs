@@ -1,8 +1,8 @@
 //! entities/course.json: names, fields and resources.
 
 use super::COURSES;
-use crate::Result;
-use crate::data::formats::raw::{RawFolder, json, number, require_number};
+use crate::formats::raw::{RawFolder, json, number, require_number};
+use base::Result;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -2,9 +2,9 @@
 
 use super::courses::Courses;
 use super::prerequisites;
-use crate::Result;
-use crate::data::formats::raw::{RawFolder, json, number};
-use crate::data::formats::relations::{Course, Graph, Table, note_unknown};
+use crate::formats::raw::{RawFolder, json, number};
+use crate::formats::relations::{Course, Graph, Table, note_unknown};
+use base::Result;
 use serde::Deserialize;
 use std::collections::HashMap;
 

@@ -3,9 +3,9 @@
 
 use super::USERS;
 use super::courses::Courses;
-use crate::Result;
-use crate::data::assemble::Rows;
-use crate::data::formats::raw::{RawFolder, enrolment_times, json, require_number};
+use crate::assemble::Rows;
+use crate::formats::raw::{RawFolder, enrolment_times, json, require_number};
+use base::Result;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;

@@ -12,9 +12,9 @@ mod prerequisites;
 
 use super::raw::{RawFolder, RawOptions};
 use super::{Loaded, checked, folder_name};
-use crate::data::Dataset;
-use crate::data::assemble::assemble;
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::assemble::assemble;
+use base::{Error, Result};
 use std::path::Path;
 
 pub const USERS: &str = "entities/user.json";

@@ -4,9 +4,9 @@
 //! The names have no field, which belongs to the id of a concept (`K_name_field`); each file is of one discipline, so a pair
 //! is of concepts of one field.
 
-use crate::Result;
-use crate::data::formats::raw::{RawFolder, json};
-use crate::data::formats::relations::Graph;
+use crate::formats::raw::{RawFolder, json};
+use crate::formats::relations::Graph;
+use base::Result;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;

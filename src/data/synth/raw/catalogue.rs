@@ -2,8 +2,8 @@
 
 use super::lines::Lines;
 use super::{Folder, words};
-use crate::Result;
-use crate::data::synth::{Draws, Plan};
+use crate::synth::{Draws, Plan};
+use base::Result;
 use std::ops::Range;
 
 const CATALOGUE: u64 = 7;

@@ -1,7 +1,7 @@
 //! What reading the raw files must find.
 
 use super::lines::Lines;
-use crate::data::synth::Recipe;
+use crate::synth::Recipe;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

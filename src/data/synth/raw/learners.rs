@@ -3,10 +3,10 @@
 use super::expected::Tally;
 use super::lines::Lines;
 use super::{Catalogue, Folder};
-use crate::Result;
-use crate::data::dataset::hex;
-use crate::data::synth::walk::Walk;
-use crate::data::synth::{Draws, Plan};
+use crate::dataset::hex;
+use crate::synth::walk::Walk;
+use crate::synth::{Draws, Plan};
+use base::Result;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 

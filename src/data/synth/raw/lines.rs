@@ -1,7 +1,7 @@
 //! Lines of raw files, written fast: hundreds of millions of them go through here.
 
 use super::words::LETTERS;
-use crate::data::synth::Draws;
+use crate::synth::Draws;
 
 /// One malformed line follows this many others, so that they stay below a line in a thousand.
 const BROKEN_EVERY: u64 = 1_500;
@@ -109,7 +109,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::formats::time::{TimeKind, parse_time};
+    use crate::formats::time::{TimeKind, parse_time};
 
     #[test]
     fn dates_and_numbers_read_back() {

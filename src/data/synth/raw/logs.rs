@@ -7,10 +7,10 @@ use super::expected::Tally;
 use super::learners::{BLOCK, absent, block, idle, number, times};
 use super::lines::Lines;
 use super::{Catalogue, Folder};
-use crate::Result;
-use crate::data::synth::walk::Walk;
-use crate::data::synth::{Draws, Plan, STREAM};
-use crate::engine::random::Philox;
+use crate::synth::walk::Walk;
+use crate::synth::{Draws, Plan, STREAM};
+use base::Result;
+use base::random::Philox;
 use std::ops::Range;
 
 const DEED: u64 = 14;

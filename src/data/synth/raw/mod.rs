@@ -15,8 +15,8 @@ mod words;
 pub use expected::Expected;
 
 use super::{Plan, Recipe};
-use crate::data::store::{write_file, write_folder};
-use crate::{Error, Result};
+use crate::store::{write_file, write_folder};
+use base::{Error, Result};
 use catalogue::Catalogue;
 use lines::Lines;
 use rayon::prelude::*;

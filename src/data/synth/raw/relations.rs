@@ -4,8 +4,8 @@
 use super::lines::Lines;
 use super::words::field as field_name;
 use super::{Catalogue, Folder};
-use crate::Result;
-use crate::data::synth::{Draws, Plan};
+use crate::synth::{Draws, Plan};
+use base::Result;
 
 const ENTITY: u64 = 10;
 

@@ -18,7 +18,7 @@ use cust::{CudaApiVersion, CudaFlags, sys};
 
 use super::driver::{DeviceInfo, Driver, Grid, Kernel};
 use super::kernels;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 pub struct Cust {
     info: DeviceInfo,

@@ -1,8 +1,8 @@
 use super::*;
-use crate::engine::parallel::prefetch;
-use crate::engine::simd::{self, fma};
-use crate::ops::scatter::{Layout, Scattered, scatter};
-use crate::with_real;
+use crate::scatter::{Layout, Scattered, scatter};
+use engine::dispatch_float;
+use engine::parallel::prefetch;
+use engine::simd::{self, fma};
 
 /// Gradients of E and P from this many bytes on go past the caches, which could not hold them.
 const STREAM: usize = 8 << 20;
@@ -18,7 +18,7 @@ pub fn backward(
 ) {
     let [de, dp, dr, drp] = dx else { return };
     let entities = x[0].rows();
-    with_real!(x[0].dtype(), T => {
+    dispatch_float!(x[0].dtype(), T => {
         let up = dy.host::<T>()[0];
         let x = Tables::<T>::new(x);
         let (n, m) = (x.n, x.m);

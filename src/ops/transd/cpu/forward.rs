@@ -1,14 +1,14 @@
-use rayon::prelude::*;
+use base::parallel::prelude::*;
 
 use super::super::{ProjNorm, TransDOptions};
 use super::*;
-use crate::Result;
-use crate::engine::parallel::{for_chunks, prefetch};
-use crate::engine::simd::{self, SimdWork, axpy, dot, fma};
-use crate::with_real;
+use base::Result;
+use engine::dispatch_float;
+use engine::parallel::{for_chunks, prefetch};
+use engine::simd::{self, SimdWork, axpy, dot, fma};
 
 /// Triples between the request for rows and their use.
-const AHEAD: usize = 8;
+const PREFETCH_DISTANCE: usize = 8;
 /// Entities of one task of products, and between the request for one and its use.
 const ENTITIES: usize = 1024;
 const ENTITIES_AHEAD: usize = 8;
@@ -63,7 +63,7 @@ pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result
         dots: x[0].empty_like(runs, 1)?,
         relations: x[0].empty_like(x[2].rows(), 2 * m)?,
     };
-    with_real!(x[0].dtype(), T => {
+    dispatch_float!(x[0].dtype(), T => {
         let tables = Tables::<T>::new(x);
         products(tables, batch.uses.row.host(), product.host_mut::<T>());
         let all = All { batch, options, x: tables, products: product.host::<T>() };
@@ -85,7 +85,7 @@ pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result
         for_chunks(saved.relations.host_mut::<T>(), |first, out| {
             out.fill(0.0);
             for sums in sums.chunks_exact(width) {
-                crate::engine::parallel::axpy(1.0, &sums[first..first + out.len()], out);
+                engine::parallel::axpy(1.0, &sums[first..first + out.len()], out);
             }
         });
     });
@@ -149,7 +149,7 @@ impl<T: Real> SimdWork for Task<'_, '_, T> {
             *dot = T::zero();
             let triples = all.batch.runs[run] as usize..all.batch.runs[run + 1] as usize;
             for (i, record) in triples.zip(&mut records) {
-                if let Some(ahead) = all.batch.ids.get(i + AHEAD) {
+                if let Some(ahead) = all.batch.ids.get(i + PREFETCH_DISTANCE) {
                     for &v in &ahead[..3] {
                         prefetch(all.x.entity(v));
                     }

@@ -1,7 +1,7 @@
 use super::super::triples::Columns;
-use crate::Result;
-use crate::engine::{Device, parallel};
-use crate::graph::{Runs, Segments};
+use base::Result;
+use engine::{Device, parallel};
+use graph::{InverseIndex, SortedGroups};
 
 /// Triples of one task, unless there are many relations: each task has sums of its own for all of them.
 const TASK: usize = 512;
@@ -21,7 +21,7 @@ pub struct ByKept {
     pub of_task: Vec<u32>,
     /// Uses of entities. Below `runs`: the run. From there on, 2 i and 2 i + 1 are what is replaced in triple i, and what
     /// replaces it.
-    pub uses: Segments,
+    pub uses: InverseIndex,
 }
 
 impl ByKept {
@@ -34,7 +34,7 @@ impl ByKept {
                 *kept = if batch.head_changes(i) { batch.tails[i] } else { batch.heads[i] };
             }
         });
-        let sorted = Runs::new(&kept, batch.entities)?;
+        let sorted = SortedGroups::new(&kept, batch.entities)?;
         let task = TASK.max(2 * batch.relations);
         let mut used = Vec::with_capacity(sorted.id.len() + count / task + 1 + 2 * count);
         let (mut runs, mut of_task) = (Vec::with_capacity(sorted.id.len() + count / task + 2), vec![]);
@@ -67,7 +67,7 @@ impl ByKept {
                 used.copy_from_slice(&ids[1..3]);
             }
         });
-        Ok(ByKept { task, runs, of_task, uses: Segments::new(&Device::Cpu, &used, batch.entities)?, ids })
+        Ok(ByKept { task, runs, of_task, uses: InverseIndex::new(&Device::Cpu, &used, batch.entities)?, ids })
     }
 
     pub fn len(&self) -> usize {

@@ -7,11 +7,9 @@ mod xml;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use fixture::{ALL, Fixture};
 use serde_json::Value;
-use waata::report;
 
 struct Made {
     folder: tempfile::TempDir,
@@ -23,7 +21,7 @@ struct Made {
 
 fn made(folder: tempfile::TempDir) -> Made {
     let out = folder.path().join("report");
-    let written = report::write(folder.path(), &out).unwrap();
+    let written = waata_report::write(folder.path(), &out).unwrap();
     let html = fs::read_to_string(written.html).unwrap();
     let markdown = fs::read_to_string(written.markdown).unwrap();
     Made { folder, html, markdown, figures: written.figures, verdict: written.verdict }
@@ -194,7 +192,7 @@ fn numbers_are_those_of_the_folder() {
 fn the_same_folder_gives_the_same_bytes() {
     let made = make(&Fixture::default());
     let again = made.folder.path().join("again");
-    report::write(made.folder.path(), &again).unwrap();
+    waata_report::write(made.folder.path(), &again).unwrap();
     let files = |dir: &Path| {
         let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(dir)
             .unwrap()
@@ -291,7 +289,7 @@ fn what_is_missing_is_said() {
 /// A report of the folder is refused with this code and these words, and leaves nothing.
 fn refused(folder: &Path, code: u8, words: &[&str]) {
     let out = folder.join("refused");
-    let Err(error) = report::write(folder, &out) else { panic!("{words:?}: nothing was refused") };
+    let Err(error) = waata_report::write(folder, &out) else { panic!("{words:?}: nothing was refused") };
     assert_eq!(error.exit_code(), code, "{error}");
     for word in words {
         assert!(error.to_string().contains(word), "`{word}` is not in: {error}");
@@ -363,33 +361,6 @@ fn broken_folders() {
     change("compare.toml", "models =", "models", &["compare.toml:3", "TOML"]);
     change("slices.csv", ",40,", ",some,", &["slices.csv:2", "learners"]);
     change("summary.csv", "metric", "metrics", &["summary.csv:1", "no column `metric`"]);
-}
-
-#[test]
-fn the_command() {
-    let folder = tempfile::tempdir().unwrap();
-    Fixture { models: &["waa-ta", "ease"], ..Default::default() }.write(folder.path());
-    let waata = |arguments: &[&str]| {
-        let program = env!("CARGO_BIN_EXE_waata");
-        let output =
-            Command::new(program).arg("report").args(arguments).current_dir(folder.path()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-    };
-    let (code, stdout, stderr) = waata(&["--from", "."]);
-    assert!(code == 0 && stderr.is_empty(), "{stderr}");
-    assert!(stdout.starts_with("WAA-TA loses") && stdout.contains("report/report.html"), "{stdout}");
-    let (code, stdout, stderr) = waata(&["--from", "."]);
-    assert!(code == 3 && stdout.is_empty() && stderr.contains("--force"), "{stderr}");
-    assert_eq!(waata(&["--from", ".", "--force"]).0, 0);
-    assert_eq!(waata(&["--from", ".", "--out", "deep/other"]).0, 0);
-    assert!(folder.path().join("deep/other/figure-3-ndcg.svg").is_file());
-    let (code, stdout, stderr) = waata(&["--from", "nowhere"]);
-    assert!(
-        code == 3 && stdout.is_empty() && stderr.contains("nowhere") && stderr.contains("waata compare"),
-        "{stderr}"
-    );
-    assert!(!folder.path().join("nowhere").exists());
 }
 
 /// Messages of the console, failures and violations of the page's policy.

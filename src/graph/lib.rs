@@ -1,29 +1,29 @@
 //! Graphs as the kernels read them: CSR by head, with its transpose, its (head, relation) groups, and the
 //! schedule that cuts rows of any degree into bounded pieces.
 
+mod bipartite;
 mod corrupt;
 mod id_sets;
-mod pairs;
-mod pieces;
-mod runs;
+mod inverse_index;
+mod row_splits;
 mod sample;
-mod segments;
+mod sorted_groups;
 
 use std::sync::Arc;
 
-use crate::engine::memory::Held;
-use crate::engine::{Device, Index};
-use crate::{Error, Result};
-use pairs::Sorted;
-use pieces::Cut;
+use base::{Error, Result};
+use bipartite::Sorted;
+use engine::memory::Allocation;
+use engine::{Device, Index};
+use row_splits::Cut;
 
+pub use bipartite::{BipartiteEdges, MOST_CHUNKS, UNPAIRED};
 pub use corrupt::{Corruption, Corruptor};
 pub use id_sets::IdSets;
-pub use pairs::{MOST_CHUNKS, Pairs, UNPAIRED};
-pub use pieces::{PIECE, Pieces, SOLE, block_rows};
-pub(crate) use runs::Runs;
+pub use inverse_index::{InverseIndex, Rows};
+pub use row_splits::{PIECE, RowSplits, UNSPLIT, block_rows};
 pub use sample::{Block, Blocks, Drawn, Level, draw};
-pub use segments::{Rows, Segments};
+pub use sorted_groups::SortedGroups;
 
 /// A directed edge from the node that listens (head) to the node it hears (tail).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +57,14 @@ pub struct Graph {
     pub group: Index<u32>,
     pub groups: Groups,
     pub by_tail: ByTail,
-    /// Pieces of the heads' rows, and of the tails' rows in the transpose.
-    pub head_pieces: Pieces,
-    pub tail_pieces: Pieces,
+    /// RowSplits of the heads' rows, and of the tails' rows in the transpose.
+    pub head_pieces: RowSplits,
+    pub tail_pieces: RowSplits,
     /// The part that the CPU streams over, where there is one.
-    pub pairs: Option<Arc<Pairs>>,
+    pub pairs: Option<Arc<BipartiteEdges>>,
 }
 
-/// Runs of edges with the same (head, relation). What depends on both alone is computed once per group.
+/// SortedGroups of edges with the same (head, relation). What depends on both alone is computed once per group.
 #[derive(Clone, Debug)]
 pub struct Groups {
     pub count: usize,
@@ -77,10 +77,10 @@ pub struct Groups {
     /// (groups) group ids sorted by relation, and (relations + 1) where each relation's begin.
     pub by_relation: Index<u32>,
     pub of_relation: Index<u64>,
-    /// Pieces of the groups' edges, of the heads' groups, and of the relations' groups.
-    pub pieces: Pieces,
-    pub head_pieces: Pieces,
-    pub relation_pieces: Pieces,
+    /// RowSplits of the groups' edges, of the heads' groups, and of the relations' groups.
+    pub pieces: RowSplits,
+    pub head_pieces: RowSplits,
+    pub relation_pieces: RowSplits,
 }
 
 /// The transpose: for each tail the edges that end there, in edge order.
@@ -118,11 +118,11 @@ impl Graph {
             // Two stable counting sorts: by relation, then by head.
             let by_relation = sorted_by(relations, edges.len(), |i| edges[i].relation).1;
             let (offsets, order) = sorted_by(heads, edges.len(), |i| edges[by_relation[i] as usize].head);
-            let _held = Held::lists(8 * edges.len());
+            let _held = Allocation::lists(8 * edges.len());
             let sorted = order.iter().map(|&i| edges[by_relation[i as usize] as usize]);
             (offsets, sorted.collect::<Vec<Edge>>())
         };
-        let _held = Held::lists(size_of_val(&sorted[..]));
+        let _held = Allocation::lists(size_of_val(&sorted[..]));
         Graph::from_sorted(device, heads, tails, relations, offsets, &sorted)
     }
 
@@ -208,18 +208,18 @@ impl Graph {
         if self.tails > rows {
             let (tail, groups) = (self.tail.host(), &mut self.groups);
             let gathered = |e: u64| tail[e as usize];
-            self.head_pieces = Pieces::by_block(device, self.offsets.host(), rows, gathered)?;
-            groups.pieces = Pieces::by_block(device, groups.offsets.host(), rows, gathered)?;
+            self.head_pieces = RowSplits::by_block(device, self.offsets.host(), rows, gathered)?;
+            groups.pieces = RowSplits::by_block(device, groups.offsets.host(), rows, gathered)?;
         }
         if self.heads > rows / 2 {
             let (head, edge) = (self.head.host(), self.by_tail.edge.host());
             let gathered = |i: u64| head[edge[i as usize] as usize];
-            self.tail_pieces = Pieces::by_block(device, self.by_tail.offsets.host(), rows / 2, gathered)?;
+            self.tail_pieces = RowSplits::by_block(device, self.by_tail.offsets.host(), rows / 2, gathered)?;
         }
         Ok(self)
     }
 
-    fn find_pairs(&self, device: &Device, always: bool) -> Result<Option<Arc<Pairs>>> {
+    fn find_pairs(&self, device: &Device, always: bool) -> Result<Option<Arc<BipartiteEdges>>> {
         let sorted = Sorted {
             heads: self.heads,
             tails: self.tails,
@@ -232,7 +232,7 @@ impl Graph {
             tail_offsets: self.by_tail.offsets.host(),
             by_tail: self.by_tail.edge.host(),
         };
-        Ok(Pairs::find(device, &sorted, always)?.map(Arc::new))
+        Ok(BipartiteEdges::find(device, &sorted, always)?.map(Arc::new))
     }
 
     pub fn edges(&self) -> usize {
@@ -285,7 +285,7 @@ impl HeadGroups {
 }
 
 /// Stable counting sort of 0..n by key: the offsets of each key's run, and the items in order.
-pub(crate) fn sorted_by(keys: usize, n: usize, key: impl Fn(usize) -> u32) -> (Vec<u64>, Vec<u32>) {
+pub fn sorted_by(keys: usize, n: usize, key: impl Fn(usize) -> u32) -> (Vec<u64>, Vec<u32>) {
     let mut offsets = vec![0u64; keys + 1];
     for i in 0..n {
         offsets[key(i) as usize + 1] += 1;

@@ -18,7 +18,7 @@ mod variants;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// What was written.
 pub struct Written {

@@ -2,16 +2,16 @@
 
 use rayon::prelude::*;
 
-use crate::{Error, Result};
+use base::{Error, Result};
 
 /// Ids of one task of the first pass: its keys stay in the second-level cache.
 const CHUNK: usize = 16 * 1024;
 /// The first pass parts the ids by this many of their highest bits.
 const HIGH: u32 = 8;
 
-/// Runs of equal ids.
+/// SortedGroups of equal ids.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Runs {
+pub struct SortedGroups {
     /// (runs) the distinct ids, ascending.
     pub id: Vec<u32>,
     /// (runs + 1) the places of run s are `place[offsets[s] .. offsets[s + 1]]`.
@@ -20,12 +20,12 @@ pub(crate) struct Runs {
     pub place: Vec<u32>,
 }
 
-impl Runs {
+impl SortedGroups {
     /// Sorts the places of `ids`. `Error::Shape` for an id of `n` or more, or 2^32 ids or more.
     ///
     /// Each chunk of the list is parted by the high bits; then every part, gathered from the chunks in their order,
     /// takes two counting passes over the low bits, within the first-level cache.
-    pub fn new(ids: &[u32], n: usize) -> Result<Runs> {
+    pub fn new(ids: &[u32], n: usize) -> Result<SortedGroups> {
         if let Some(most) = ids.iter().copied().reduce(u32::max).filter(|&most| most as usize >= n) {
             return Err(Error::shape("rows", format!("ids below {n}"), format!("{most}")));
         }
@@ -73,7 +73,7 @@ impl Runs {
             offsets.extend_from_slice(&begins);
         }
         offsets.push(ids.len() as u64);
-        Ok(Runs { id, offsets, place })
+        Ok(SortedGroups { id, offsets, place })
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
                 .map(|i| (i.wrapping_mul(2_654_435_761) >> 3) as usize % n)
                 .map(|id| id as u32)
                 .collect();
-            let runs = Runs::new(&ids, n).unwrap();
+            let runs = SortedGroups::new(&ids, n).unwrap();
             let mut want: Vec<(u32, u32)> = ids.iter().enumerate().map(|(i, &id)| (id, i as u32)).collect();
             want.sort();
             assert!(runs.place.iter().eq(want.iter().map(|(_, i)| i)));
@@ -175,7 +175,7 @@ mod tests {
             }
             assert!(runs.id.windows(2).all(|pair| pair[0] < pair[1]));
         }
-        assert!(Runs::new(&[8], 8).is_err());
-        assert!(Runs::new(&[0], 0).is_err());
+        assert!(SortedGroups::new(&[8], 8).is_err());
+        assert!(SortedGroups::new(&[0], 0).is_err());
     }
 }

@@ -9,25 +9,25 @@ pub use half::{bf16, f16};
 use super::real::{DType, Real};
 
 /// A type of elements. `f32` and `f64` stand for themselves; `bf16` and `f16` are for storage alone.
-pub trait Store: bytemuck::Pod + Default + Debug + Send + Sync {
+pub trait Element: bytemuck::Pod + Default + Debug + Send + Sync {
     const DTYPE: DType;
     const NAN: Self;
     /// What values of this type are computed in.
-    type Sum: Real;
+    type Acc: Real;
 
     /// The value, exactly.
-    fn load(self) -> Self::Sum;
+    fn load(self) -> Self::Acc;
 
     /// Rounds to nearest, ties to even. Beyond the largest finite value lies infinity; a NaN stays one.
-    fn round(values: &[Self::Sum], out: &mut [Self]);
+    fn round(values: &[Self::Acc], out: &mut [Self]);
 }
 
 macro_rules! identity {
     ($T:ident, $DTYPE:ident) => {
-        impl Store for $T {
+        impl Element for $T {
             const DTYPE: DType = DType::$DTYPE;
             const NAN: $T = $T::NAN;
-            type Sum = $T;
+            type Acc = $T;
 
             #[inline(always)]
             fn load(self) -> $T {
@@ -44,10 +44,10 @@ macro_rules! identity {
 identity!(f32, F32);
 identity!(f64, F64);
 
-impl Store for bf16 {
+impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
     const NAN: bf16 = bf16::NAN;
-    type Sum = f32;
+    type Acc = f32;
 
     #[inline(always)]
     fn load(self) -> f32 {
@@ -66,12 +66,12 @@ impl Store for bf16 {
     }
 }
 
-impl Store for f16 {
+impl Element for f16 {
     const DTYPE: DType = DType::F16;
     const NAN: f16 = f16::NAN;
-    type Sum = f32;
+    type Acc = f32;
 
-    /// By a shift and a product with 2^112, which compilers vectorise, unlike a test for the conversion instruction at
+    /// By a shift and a product with 2^112, which compilers vectorize, unlike a test for the conversion instruction at
     /// every element. The product also makes subnormal values normal.
     #[inline(always)]
     fn load(self) -> f32 {

@@ -4,9 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::moments::{self, Moments};
 use super::{Combine, CosineKind, Granularity, Options, Strategy};
-use crate::Result;
-use crate::engine::device::{Gpu, GpuBuffer, Grid, kernels};
-use crate::engine::{Device, Factor, Tensor};
+use crate::device::{Gpu, GpuBuffer, Grid, kernels};
+use crate::{Device, Factor, Tensor};
+use base::Result;
 
 /// `struct Rules` of balance.cu.
 #[repr(C)]
@@ -72,7 +72,7 @@ pub(super) fn weigh(
     let shape = (grads.len(), grads.first().map_or(0, Vec::len));
     let (tensors, losses) = shape;
     let mut measured = moments::measure_gpu(gpu, grads)?;
-    let mut weights = Tensor::empty(&Device::Gpu(gpu.clone()), crate::engine::DType::F32, tensors, losses)?;
+    let mut weights = Tensor::empty(&Device::Gpu(gpu.clone()), crate::DType::F32, tensors, losses)?;
     let mut exact = gpu.allocate(tensors * losses * size_of::<f64>())?;
     gpu.launch(kernels::BALANCE_WEIGHTS, Grid::new(1, 256).with_shared(3 * losses * size_of::<f64>()))
         .tensor_mut(&mut weights)

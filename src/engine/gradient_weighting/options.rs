@@ -1,6 +1,6 @@
 //! What a run asks of the weighting.
 
-use crate::engine::optim::Rule;
+use crate::optim::Rule;
 
 /// docs/model.md has the formulas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

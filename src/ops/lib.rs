@@ -42,10 +42,10 @@ mod stream;
 mod transd;
 
 pub use aggregate::{Aggregate, laplacian_weights, symmetric_weights};
-pub use attend::Attend;
+pub use attend::RelationAttention;
 pub use bce::BceLoss;
 pub use bi_interaction::{Aggregator, BiInteraction};
-pub use bottom::Bottom;
+pub use bottom::PairFeatures;
 pub use bpr::Bpr;
 pub use cast::Cast;
 pub use concat::{Combine, Concat};
@@ -55,8 +55,8 @@ pub use funnel::Funnel;
 pub use gate::Gate;
 pub use gather::Gather;
 pub use linear::Linear;
-pub use mix::SoftmaxMix;
-pub use mlp_bank::MlpBank;
+pub use mix::SoftmaxMixture;
+pub use mlp_bank::GroupedMlp;
 pub use normalize::L2Normalize;
 pub use orthogonality::{OrthForm, Orthogonality};
 pub use query::{LogitKind, Query};
@@ -68,11 +68,11 @@ pub use scale_rows::ScaleRows;
 pub use softmax_loss::{SoftmaxLoss, SoftmaxOptions};
 pub use transd::{Distance, ProjNorm, TransD, TransDLoss, TransDOptions, Triples, transd_score};
 
-pub use crate::graph::Rows;
+pub use graph::Rows;
 
-use crate::engine::device::Kernel;
-use crate::engine::{DType, Tensor};
-use crate::{Error, Result};
+use base::{Error, Result};
+use engine::device::Kernel;
+use engine::{DType, Tensor};
 
 /// Fails unless `ok`; `expected` and `got` are only formatted then.
 pub(crate) fn check(

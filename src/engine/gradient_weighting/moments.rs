@@ -2,11 +2,11 @@
 
 use std::iter::Sum;
 
-use crate::engine::device::{Gpu, GpuBuffer, Grid, kernels};
-use crate::engine::rows::Gradient;
-use crate::engine::{Real, Tensor, parallel};
-use crate::with_real;
-use crate::{Error, Result};
+use crate::device::{Gpu, GpuBuffer, Grid, kernels};
+use crate::dispatch_float;
+use crate::rows::Gradient;
+use crate::{Real, Tensor, parallel};
+use base::{Error, Result};
 
 /// |G_i|^2 and <G_0, G_i>.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,7 +54,7 @@ pub(super) fn measure(grads: &[Vec<Option<Tensor>>]) -> Vec<Vec<Moments>> {
 
 fn measure_host(grads: &[Option<Tensor>]) -> Vec<Moments> {
     let Some(some) = grads.iter().flatten().next() else { return vec![Moments::default(); grads.len()] };
-    with_real!(some.dtype(), T => {
+    dispatch_float!(some.dtype(), T => {
         let hosts: Vec<Option<&[T]>> = grads.iter().map(|g| g.as_ref().map(Tensor::host::<T>)).collect();
         let chunks = parallel::map_chunks(some.len(), CHUNK, |range| {
             let target = hosts[0].map(|g| &g[range.clone()]);

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{Combine, Options};
-use crate::engine::optim::Optimizer;
-use crate::engine::{Device, Gradient, Owner, ParamId, Params, Tensor, bits};
-use crate::{Error, Result};
+use crate::optim::Optimizer;
+use crate::{Device, Gradient, Owner, ParamId, Params, Tensor, bits};
+use base::{Error, Result};
 
 /// A rule and its memory. Everything is empty before the first step, which all rules take with weights of 1.
 pub(super) struct LossWeights {

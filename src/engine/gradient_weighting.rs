@@ -20,7 +20,7 @@ use super::random::Philox;
 use super::rows::Gradient;
 use super::sum::Factor;
 use super::tensor::Tensor;
-use crate::{Error, Result};
+use base::{Error, Result};
 
 use against_target::cosine;
 use gram::Gram;
@@ -51,7 +51,7 @@ pub struct Weighing {
     pub report: Report,
 }
 
-/// What `Balancer::finish` makes a log of.
+/// What `GradientWeighting::finish` makes a log of.
 pub struct Report(Outcome);
 
 enum Outcome {
@@ -60,7 +60,7 @@ enum Outcome {
 }
 
 impl Report {
-    /// What a GPU has found, in doubles: read it and give it to `Balancer::finish`. `None` on the CPU.
+    /// What a GPU has found, in doubles: read it and give it to `GradientWeighting::finish`. `None` on the CPU.
     pub fn on_device(&self) -> Option<&GpuBuffer> {
         match &self.0 {
             Outcome::Known(_) => None,
@@ -70,7 +70,7 @@ impl Report {
 }
 
 /// The rule and its memory.
-pub struct Balancer {
+pub struct GradientWeighting {
     options: Options,
     /// Moving averages m of |G_i|: losses of one tensor, then of the next; of one tensor only under `Global`. Empty
     /// before the first step.
@@ -88,10 +88,17 @@ pub struct Balancer {
 /// Of the orders in which PCGrad visits losses.
 const ORDER_STREAM: u64 = 0x6F72_6465_7200_0000;
 
-impl Balancer {
-    pub fn new(options: Options) -> Balancer {
+impl GradientWeighting {
+    pub fn new(options: Options) -> GradientWeighting {
         let losses = LossWeights::new(&options);
-        Balancer { options, moving: vec![], moving_on_gpu: None, losses, weights_on_gpu: None, step: 0 }
+        GradientWeighting {
+            options,
+            moving: vec![],
+            moving_on_gpu: None,
+            losses,
+            weights_on_gpu: None,
+            step: 0,
+        }
     }
 
     /// Why no step can be recorded: the rule makes weights of the gradients on the host, in the middle of a step.

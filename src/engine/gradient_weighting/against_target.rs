@@ -1,7 +1,7 @@
 //! Factors against the target's gradient: MetaBalance (17b) and cosine similarity (17c).
 
 use super::moments::Moments;
-use super::{Balancer, CosineKind, Granularity, Options, Strategy};
+use super::{CosineKind, GradientWeighting, Granularity, Options, Strategy};
 
 /// Gradients shorter than this have no direction.
 const NO_DIRECTION: f64 = 1e-12;
@@ -35,7 +35,7 @@ pub(super) fn cosine(target: &Moments, other: &Moments) -> f64 {
     if a < NO_DIRECTION || b < NO_DIRECTION { 0.0 } else { (other.inner / a / b).clamp(-1.0, 1.0) }
 }
 
-impl Balancer {
+impl GradientWeighting {
     /// Updates the moving averages of one place and returns its factors.
     pub(super) fn balance(&mut self, place: usize, moments: &[Moments], reached: &[bool]) -> Vec<f64> {
         let Options { beta, .. } = self.options;

@@ -3,21 +3,21 @@
 //! A gather reads rows in any order; its gradient adds to rows that may repeat. With the uses sorted by row, one
 //! worker owns each row and adds in the order of use: no atomics, and the same bits every time.
 
-use super::pieces::PIECE;
-use super::runs::Runs;
-use crate::Result;
-use crate::engine::{Device, Index};
+use super::row_splits::PIECE;
+use super::sorted_groups::SortedGroups;
+use base::Result;
+use engine::{Device, Index};
 
 /// Uses of rows, sorted by (row, place of use).
 #[derive(Clone, Debug)]
-pub struct Segments {
+pub struct InverseIndex {
     /// (segments) the distinct rows, ascending; behind them, where lists are filled up, row 0 without uses.
     pub row: Index<u32>,
     /// (segments + 1) the uses of segment s are `position[offsets[s] .. offsets[s + 1]]`.
     pub offsets: Index<u64>,
     /// (uses) places in the list of ids.
     pub position: Index<u32>,
-    /// Pieces of at most `PIECE` uses, of the segments that are longer than that; the others have none.
+    /// RowSplits of at most `PIECE` uses, of the segments that are longer than that; the others have none.
     pub piece_begin: Index<u64>,
     pub piece_end: Index<u64>,
     /// (segments + 1) the pieces of segment s are `pieces[s] .. pieces[s + 1]`.
@@ -31,7 +31,7 @@ pub struct Rows {
     pub ids: Index<u32>,
     /// Rows of the table.
     pub of: usize,
-    pub segments: Segments,
+    pub segments: InverseIndex,
 }
 
 impl Rows {
@@ -40,8 +40,8 @@ impl Rows {
         // On a GPU all lists have the lengths that follow from the number of ids, so that work which was recorded with
         // other ids can be replayed.
         let segments = match device {
-            Device::Cpu => Segments::new(device, &ids, n)?,
-            Device::Gpu(_) => Segments::sort(&ids, n)?.filled(ids.len()).on(device)?,
+            Device::Cpu => InverseIndex::new(device, &ids, n)?,
+            Device::Gpu(_) => InverseIndex::sort(&ids, n)?.filled(ids.len()).on(device)?,
         };
         Ok(Rows { ids: Index::new(device, ids)?, of: n, segments })
     }
@@ -55,14 +55,14 @@ impl Rows {
     }
 }
 
-impl Segments {
+impl InverseIndex {
     /// Sorts the uses of a table of `n` rows. `Error::Shape` for an id of n or more, or 2^32 uses or more.
-    pub fn new(device: &Device, ids: &[u32], n: usize) -> Result<Segments> {
-        Segments::sort(ids, n)?.on(device)
+    pub fn new(device: &Device, ids: &[u32], n: usize) -> Result<InverseIndex> {
+        InverseIndex::sort(ids, n)?.on(device)
     }
 
     fn sort(ids: &[u32], n: usize) -> Result<Lists> {
-        let Runs { id: row, offsets, place: position } = Runs::new(ids, n)?;
+        let SortedGroups { id: row, offsets, place: position } = SortedGroups::new(ids, n)?;
         let (mut begin, mut end) = (vec![], vec![]);
         let mut pieces = Vec::with_capacity(offsets.len());
         for own in offsets.windows(2) {
@@ -89,7 +89,7 @@ impl Segments {
     }
 }
 
-/// `Segments` in the making.
+/// `InverseIndex` in the making.
 struct Lists {
     row: Vec<u32>,
     offsets: Vec<u64>,
@@ -113,8 +113,8 @@ impl Lists {
         self
     }
 
-    fn on(self, device: &Device) -> Result<Segments> {
-        Ok(Segments {
+    fn on(self, device: &Device) -> Result<InverseIndex> {
+        Ok(InverseIndex {
             row: Index::new(device, self.row)?,
             offsets: Index::new(device, self.offsets)?,
             position: Index::new(device, self.position)?,
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn filled_lists_have_lengths_of_their_own() {
         let lengths = |ids: &[u32]| {
-            let lists = Segments::sort(ids, 2000).unwrap();
+            let lists = InverseIndex::sort(ids, 2000).unwrap();
             let (segments, pieces) = (lists.row.len(), lists.begin.len());
             let filled = lists.filled(ids.len());
             assert!(filled.offsets[segments..].iter().all(|&at| at == ids.len() as u64));
@@ -164,7 +164,7 @@ mod tests {
     fn wide_ids_and_hot_rows() {
         let n = 5_000_000;
         let ids: Vec<u32> = (0..4000u32).map(|i| if i % 4 == 0 { 4_999_999 } else { i * 1237 }).collect();
-        let segments = Segments::new(&Device::Cpu, &ids, n).unwrap();
+        let segments = InverseIndex::new(&Device::Cpu, &ids, n).unwrap();
         let mut want: Vec<(u32, u32)> = ids.iter().enumerate().map(|(i, &id)| (id, i as u32)).collect();
         want.sort();
         assert!(segments.position.host().iter().eq(want.iter().map(|(_, i)| i)));

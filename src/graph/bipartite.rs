@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use super::Groups;
-use super::pieces::Pieces;
-use crate::Result;
-use crate::engine::Device;
-use crate::engine::memory::Held;
+use super::row_splits::RowSplits;
+use base::Result;
+use engine::Device;
+use engine::memory::Allocation;
 
 /// Rows of columns that are taken to stay in a cache: 16 MB of 256-byte rows.
 const MOST_COLUMNS: usize = 64 * 1024;
@@ -18,13 +18,13 @@ pub const MOST_CHUNKS: usize = 16;
 /// Edges of a chunk for each column, below which sums apart cost more than they save.
 const EDGES_PER_COLUMN: usize = 8;
 
-/// `Pairs::row_edge` of an edge that is no inverse of a row's edge.
+/// `BipartiteEdges::row_edge` of an edge that is no inverse of a row's edge.
 pub const UNPAIRED: u32 = u32::MAX;
 
 /// The heads `0 .. rows`, whose edges (ids `0 .. edges`, groups `0 .. groups`) all end at `columns`, each with its
 /// inverse among the columns' edges. These inverses fill whole groups, and no other edge ends at a row.
 #[derive(Clone, Debug)]
-pub struct Pairs {
+pub struct BipartiteEdges {
     pub rows: usize,
     pub columns: Range<usize>,
     pub edges: usize,
@@ -42,10 +42,10 @@ pub struct Pairs {
     pub row_edge: Vec<u32>,
     /// The other edges, by head, group and tail; the first head here is head `rows`, the first group `groups`, the
     /// first tail `rows`. Entries are edges, and for tails places in `ByTail::edge`.
-    pub other_heads: Pieces,
-    pub other_groups: Pieces,
-    pub other_tails: Pieces,
-    _held: Held,
+    pub other_heads: RowSplits,
+    pub other_groups: RowSplits,
+    pub other_tails: RowSplits,
+    _held: Allocation,
 }
 
 /// What `Graph` has built before.
@@ -62,9 +62,9 @@ pub(super) struct Sorted<'a> {
     pub by_tail: &'a [u32],
 }
 
-impl Pairs {
+impl BipartiteEdges {
     /// None where the graph is not of this kind, or too small for it to pay, unless `always`.
-    pub(super) fn find(device: &Device, g: &Sorted, always: bool) -> Result<Option<Pairs>> {
+    pub(super) fn find(device: &Device, g: &Sorted, always: bool) -> Result<Option<BipartiteEdges>> {
         if g.heads != g.tails {
             return Ok(None);
         }
@@ -113,9 +113,11 @@ impl Pairs {
         let column = |(&tail, &inverse): (&u32, &u32)| {
             [tail - columns.start as u32, place[g.group[inverse as usize] as usize - groups]]
         };
-        Ok(Some(Pairs {
+        Ok(Some(BipartiteEdges {
             // Inverses with their buckets and columns, and who is whose inverse.
-            _held: Held::lists(16 * edges + size_of_val(&row_edge[..]) + size_of_val(&inverse_groups[..])),
+            _held: Allocation::lists(
+                16 * edges + size_of_val(&row_edge[..]) + size_of_val(&inverse_groups[..]),
+            ),
             column: g.tail.iter().zip(&inverse).map(column).collect(),
             rows,
             columns,
@@ -126,9 +128,9 @@ impl Pairs {
             inverse,
             inverse_groups,
             row_edge,
-            other_heads: Pieces::of_ranges(device, &of_head)?,
-            other_groups: Pieces::of_ranges(device, &of_group)?,
-            other_tails: Pieces::of_ranges(device, &of_tail)?,
+            other_heads: RowSplits::of_ranges(device, &of_head)?,
+            other_groups: RowSplits::of_ranges(device, &of_group)?,
+            other_tails: RowSplits::of_ranges(device, &of_tail)?,
         }))
     }
 }

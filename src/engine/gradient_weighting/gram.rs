@@ -1,10 +1,10 @@
 //! All inner products of the losses' gradients, over all shared tensors together.
 
 use super::moments::{self, dot};
-use crate::engine::device::{Gpu, GpuBuffer};
-use crate::engine::{Tensor, parallel};
-use crate::with_real;
-use crate::{Error, Result};
+use crate::device::{Gpu, GpuBuffer};
+use crate::dispatch_float;
+use crate::{Tensor, parallel};
+use base::{Error, Result};
 
 /// <G_i, G_j>, (losses, losses) and symmetric.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ impl Gram {
         (0..self.losses).map(row).collect()
     }
 
-    /// `grads[t][i]` as in `Balancer::weigh`; an absent gradient is zero. Waits for a GPU.
+    /// `grads[t][i]` as in `GradientWeighting::weigh`; an absent gradient is zero. Waits for a GPU.
     pub fn measure(grads: &[Vec<Option<Tensor>>]) -> Result<Gram> {
         match grads.iter().flatten().flatten().next().and_then(Tensor::gpu) {
             Some(gpu) => Gram::measure_gpu(gpu, grads),
@@ -48,7 +48,7 @@ impl Gram {
         let mut gram = Gram::zeros(losses);
         for tensor in grads {
             let Some(some) = tensor.iter().flatten().next() else { continue };
-            let chunks = with_real!(some.dtype(), T => {
+            let chunks = dispatch_float!(some.dtype(), T => {
                 let hosts: Vec<Option<&[T]>> = tensor.iter().map(|g| g.as_ref().map(Tensor::host::<T>)).collect();
                 parallel::map_chunks(some.len(), moments::CHUNK, |range| {
                     let mut of_chunk = Gram::zeros(losses);

@@ -11,9 +11,9 @@
 
 use std::ops::Range;
 
-use crate::Result;
-use crate::engine::device::Launch;
-use crate::engine::{Device, Index};
+use base::Result;
+use engine::device::Launch;
+use engine::{Device, Index};
 
 /// Most entries of a piece.
 pub const PIECE: u64 = 256;
@@ -30,7 +30,7 @@ pub fn block_rows(cols: usize) -> usize {
 }
 
 #[derive(Clone, Debug)]
-pub struct Pieces {
+pub struct RowSplits {
     /// (pieces) the row that each piece belongs to. Rows without entries have no piece.
     pub row: Index<u32>,
     /// (pieces) first entry, and one past the last.
@@ -42,13 +42,13 @@ pub struct Pieces {
     pub split_rows: Index<u32>,
     /// (pieces of those rows) the pieces, in order; a place in this list is the slot of a partial result.
     pub split: Index<u32>,
-    /// (pieces) slot of each piece, `SOLE` for the only piece of a row.
+    /// (pieces) slot of each piece, `UNSPLIT` for the only piece of a row.
     pub slot: Index<u32>,
     /// The pieces in the order in which a launch takes them, where that is not their own.
     by_block: Option<Box<Order>>,
 }
 
-/// What a launch reads of each piece: `Pieces::row`, `begin`, `end` and `slot`.
+/// What a launch reads of each piece: `RowSplits::row`, `begin`, `end` and `slot`.
 #[derive(Clone, Debug)]
 struct Order {
     row: Index<u32>,
@@ -57,7 +57,7 @@ struct Order {
     slot: Index<u32>,
 }
 
-/// `Pieces` of rows that are launched in their own order, before they are on a device.
+/// `RowSplits` of rows that are launched in their own order, before they are on a device.
 pub(super) struct Cut {
     row: Vec<u32>,
     begin: Vec<u64>,
@@ -68,29 +68,29 @@ pub(super) struct Cut {
     slot: Vec<u32>,
 }
 
-/// `Pieces::slot` of a piece that is its row's only one.
-pub const SOLE: u32 = u32::MAX;
+/// `RowSplits::slot` of a piece that is its row's only one.
+pub const UNSPLIT: u32 = u32::MAX;
 
-impl Pieces {
+impl RowSplits {
     /// `offsets` (rows + 1): where each row's entries begin.
-    pub fn new(device: &Device, offsets: &[u64]) -> Result<Pieces> {
+    pub fn new(device: &Device, offsets: &[u64]) -> Result<RowSplits> {
         Cut::new(offsets).on(device)
     }
 
     /// The entries of each row are the union of its ranges; all of them ascend and are disjoint, with gaps or without.
-    pub fn of_ranges(device: &Device, rows: &[Vec<Range<u64>>]) -> Result<Pieces> {
+    pub fn of_ranges(device: &Device, rows: &[Vec<Range<u64>>]) -> Result<RowSplits> {
         Cut::of(rows.iter().map(|ranges| ranges.iter().cloned()), None).on(device)
     }
 
     /// As `new`, where entry i gathers row `gathered(i)` of a table that is worked on by blocks of `block` rows. Rows of
     /// more than one piece are also cut where their entries pass from one block into another; it pays where these
-    /// ascend within a row. Pieces are launched by the block of their first entry, and within a block in their own order.
+    /// ascend within a row. RowSplits are launched by the block of their first entry, and within a block in their own order.
     pub fn by_block(
         device: &Device,
         offsets: &[u64],
         block: usize,
         gathered: impl Fn(u64) -> u32,
-    ) -> Result<Pieces> {
+    ) -> Result<RowSplits> {
         let block_of = |i: u64| gathered(i) / block.max(1) as u32;
         let rows = offsets.windows(2).map(|own| std::iter::once(own[0]..own[1]));
         let cut = Cut::of(rows, Some(&block_of));
@@ -106,12 +106,12 @@ impl Pieces {
             end: Index::new(device, taken(&cut.end, &order))?,
             slot: Index::new(device, taken(&cut.slot, &order))?,
         };
-        Ok(Pieces { by_block: Some(Box::new(order)), ..cut.on(device)? })
+        Ok(RowSplits { by_block: Some(Box::new(order)), ..cut.on(device)? })
     }
 
     /// Adds what a kernel reads of each piece, in the order in which pieces are to be launched: row, begin, end, slot
     /// and the number of pieces.
-    pub(crate) fn arguments<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
+    pub fn arguments<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
         let launch = match &self.by_block {
             Some(order) => launch.index(&order.row).index(&order.begin).index(&order.end).index(&order.slot),
             None => launch.index(&self.row).index(&self.begin).index(&self.end).index(&self.slot),
@@ -132,7 +132,7 @@ impl Pieces {
         self.begin.host()[p] as usize..self.end.host()[p] as usize
     }
 
-    /// Pieces of row `v`.
+    /// RowSplits of row `v`.
     pub fn of(&self, v: usize) -> Range<usize> {
         let of_row = self.of_row.host();
         of_row[v] as usize..of_row[v + 1] as usize
@@ -170,7 +170,7 @@ impl Cut {
             }
         }
         of_row.push(row.len() as u64);
-        let (mut split_rows, mut split, mut slot) = (vec![], vec![], vec![SOLE; row.len()]);
+        let (mut split_rows, mut split, mut slot) = (vec![], vec![], vec![UNSPLIT; row.len()]);
         for v in 0..rows {
             let own = of_row[v] as u32..of_row[v + 1] as u32;
             if own.len() > 1 {
@@ -184,8 +184,8 @@ impl Cut {
         Cut { row, begin, end, of_row, split_rows, split, slot }
     }
 
-    pub fn on(self, device: &Device) -> Result<Pieces> {
-        Ok(Pieces {
+    pub fn on(self, device: &Device) -> Result<RowSplits> {
+        Ok(RowSplits {
             split_rows: Index::new(device, self.split_rows)?,
             split: Index::new(device, self.split)?,
             slot: Index::new(device, self.slot)?,
@@ -204,14 +204,14 @@ mod tests {
 
     #[test]
     fn long_rows_are_split() {
-        let p = Pieces::new(&Device::Cpu, &[0, 3, 3, 603, 859, 1116]).unwrap();
+        let p = RowSplits::new(&Device::Cpu, &[0, 3, 3, 603, 859, 1116]).unwrap();
         assert_eq!(p.row.host(), [0, 2, 2, 2, 3, 4, 4]);
         assert_eq!(p.begin.host(), [0, 3, 259, 515, 603, 859, 1115]);
         assert_eq!(p.end.host(), [3, 259, 515, 603, 859, 1115, 1116]);
         assert_eq!(p.of_row.host(), [0, 1, 1, 4, 5, 7]);
         assert_eq!(p.split_rows.host(), [2, 4]);
         assert_eq!(p.split.host(), [1, 2, 3, 5, 6]);
-        assert_eq!(p.slot.host(), [SOLE, 0, 1, 2, SOLE, 3, 4]);
+        assert_eq!(p.slot.host(), [UNSPLIT, 0, 1, 2, UNSPLIT, 3, 4]);
     }
     /// A row of 100 entries is not cut. One of 300 is where it passes 10, not where it passes 20, which comes too early,
     /// and after 256 more entries. The pieces of block 0 come first.
@@ -223,15 +223,15 @@ mod tests {
             140..150 => 12,
             _ => 25 + (i / 399) as u32 * 10,
         };
-        let p = Pieces::by_block(&Device::Cpu, &[0, 100, 400], 10, gathered).unwrap();
+        let p = RowSplits::by_block(&Device::Cpu, &[0, 100, 400], 10, gathered).unwrap();
         assert_eq!(p.begin.host(), [0, 100, 140, 396]);
         assert_eq!(p.end.host(), [100, 140, 396, 400]);
-        assert_eq!(p.slot.host(), [SOLE, 0, 1, 2]);
+        assert_eq!(p.slot.host(), [UNSPLIT, 0, 1, 2]);
         let order = p.by_block.unwrap();
         assert_eq!(order.begin.host(), [0, 100, 140, 396]);
-        let p = Pieces::by_block(&Device::Cpu, &[0, 300, 600], 5, |i| (i % 300 / 60) as u32).unwrap();
+        let p = RowSplits::by_block(&Device::Cpu, &[0, 300, 600], 5, |i| (i % 300 / 60) as u32).unwrap();
         assert_eq!((p.count(), p.split_rows.host()), (4, &[0, 1][..]));
-        let p = Pieces::by_block(&Device::Cpu, &[0, 300, 600], 2, |i| (i % 300 / 60) as u32).unwrap();
+        let p = RowSplits::by_block(&Device::Cpu, &[0, 300, 600], 2, |i| (i % 300 / 60) as u32).unwrap();
         assert_eq!(p.begin.host(), [0, 120, 240, 300, 420, 540]);
         let order = p.by_block.unwrap();
         assert_eq!(order.begin.host(), [0, 300, 120, 420, 240, 540]);

@@ -1,0 +1,13 @@
+//! What every part of waata stands on: the error type, random numbers, parallel loops, files as memory and what the
+//! operating system says of this process. Knows neither tensors nor courses.
+
+mod error;
+mod mapped;
+pub mod parallel;
+pub mod random;
+pub mod simd;
+pub mod system;
+
+pub use error::{Error, Result};
+pub use mapped::Mapped;
+pub use random::Philox;
