@@ -32,5 +32,5 @@ pub use rows::{Gradient, RowSet};
 pub use step_random::StepRandom;
 pub use step_random::split;
 pub use sum::Factor;
-pub use tape::{Gradients, Op, Tape, Var};
+pub use tape::{Backward, Gradients, Op, Tape, Var};
 pub use tensor::Tensor;

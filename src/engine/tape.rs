@@ -22,6 +22,17 @@ impl Var {
     }
 }
 
+/// What an op's backward pass reads, and what it adds to.
+pub struct Backward<'a> {
+    /// The inputs and outputs of the forward pass.
+    pub x: &'a [&'a Tensor],
+    pub y: &'a [&'a Tensor],
+    /// The gradient of each output; `None` where the loss does not depend on it.
+    pub dy: &'a [Option<&'a Tensor>],
+    /// The gradient of each input that requires one, of the input's shape, and f32 where the input is stored in 16 bits.
+    pub dx: &'a mut [Option<Tensor>],
+}
+
 /// A differentiable operation with its options, and what its backward needs of its forward.
 pub trait Op {
     fn name(&self) -> &'static str;
@@ -30,18 +41,10 @@ pub trait Op {
     /// which `takes_half` says that they may be stored in 16 bits.
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>>;
 
-    /// Adds the gradient of input i to `dx[i]`, for the inputs that want one (`Some`, of the input's shape, and f32
-    /// where the input is stored in 16 bits).
-    /// `dy[j]` is the gradient of output j, absent where nothing depends on it.
+    /// Adds the gradients of the inputs that require one.
     ///
     /// The gradient of an input that is a `Tape::parameter_of_rows` is compact; only ops that say so take one.
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()>;
+    fn backward(&self, c: Backward) -> Result<()>;
 
     /// Whether `backward` writes every element of each `dx[i]` instead of adding to it: it then gets tensors of
     /// undefined content, and no time goes into clearing them.
@@ -64,14 +67,8 @@ impl Op for Box<dyn Op> {
         (**self).forward(x)
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
-        (**self).backward(x, y, dy, dx)
+    fn backward(&self, c: Backward) -> Result<()> {
+        (**self).backward(c)
     }
 
     fn overwrites(&self) -> bool {
@@ -95,7 +92,7 @@ struct Node {
 pub struct Tape {
     values: Vec<Tensor>,
     /// Whether a gradient flows into the value: it is a parameter or depends on one.
-    wants: Vec<bool>,
+    requires_grad: Vec<bool>,
     /// Rows of the gradient, where that is not of the value's shape.
     compact: BTreeMap<usize, usize>,
     nodes: Vec<Node>,
@@ -148,9 +145,9 @@ impl Tape {
         Ok(var)
     }
 
-    fn push(&mut self, value: Tensor, wants: bool) -> Var {
+    fn push(&mut self, value: Tensor, requires_grad: bool) -> Var {
         self.values.push(value);
-        self.wants.push(wants);
+        self.requires_grad.push(requires_grad);
         Var(self.values.len() - 1)
     }
 
@@ -186,10 +183,10 @@ impl Tape {
             let _scope = memory::scope(Part::Activations, op.name());
             op.forward(&x)?
         };
-        let wants = inputs.iter().any(|v| self.wants[v.0]);
+        let requires_grad = inputs.iter().any(|v| self.requires_grad[v.0]);
         let (first, count) = (self.values.len(), outputs.len());
-        let vars = outputs.into_iter().map(|y| self.push(y, wants)).collect();
-        if wants {
+        let vars = outputs.into_iter().map(|y| self.push(y, requires_grad)).collect();
+        if requires_grad {
             self.nodes.push(Node { op: Box::new(op), inputs: inputs.to_vec(), first, count });
         }
         Ok(vars)
@@ -226,7 +223,7 @@ impl Tape {
             for v in &node.inputs {
                 let value = &self.values[v.0];
                 let rows = self.compact.get(&v.0).copied().unwrap_or(value.rows());
-                dx.push(match self.wants[v.0] {
+                dx.push(match self.requires_grad[v.0] {
                     false => None,
                     // What is there already is added afterwards.
                     true if node.op.overwrites() => Some(Tensor::empty(
@@ -248,7 +245,7 @@ impl Tape {
             }
             {
                 let dy: Vec<Option<&Tensor>> = grads[outputs.clone()].iter().map(Option::as_ref).collect();
-                node.op.backward(&x, &y, &dy, &mut dx)?;
+                node.op.backward(Backward { x: &x, y: &y, dy: &dy, dx: &mut dx })?;
             }
             for i in outputs.filter(|i| seeds.iter().all(|(var, _)| var.0 != *i)) {
                 grads[i] = None;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::cast::cast;
 use super::segment_sum::{Terms, add_dots, add_segments};
-use super::{aggregate_stream, check, check_shape};
+use super::{aggregate_stream, check_shape, inputs};
 use base::Result;
 use engine::dispatch_float;
-use engine::{Op, Tensor};
+use engine::{Backward, Op, Tensor};
 use graph::Graph;
 
 /// out_v = sum over the edges e of head v of alpha_e x_tail(e).
@@ -32,10 +32,7 @@ impl Op for Aggregate {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [alpha, x] = x else {
-            return check(false, "aggregate", || "inputs alpha, x".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [alpha, x] = inputs("aggregate", "alpha, x", x)?;
         let g = &*self.graph;
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
         check_shape("aggregate", "x", x, g.tails, x.cols())?;
@@ -51,13 +48,7 @@ impl Op for Aggregate {
         Ok(vec![out])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), [d_alpha, d_x]) = (dy[0], dx) else { return Ok(()) };
         let g = &*self.graph;
         if let Some(pairs) = aggregate_stream::pairs(g, x[1]) {

@@ -13,9 +13,9 @@ use super::query::LogitKind;
 use super::segment::{self, Outputs};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::stream::{WIDEST, with_row};
-use super::{attend_gpu, check, check_shape};
+use super::{attend_gpu, check, check_shape, inputs};
 use base::{Error, Result};
-use engine::{Element, Op, Real, Tensor, parallel};
+use engine::{Backward, Element, Op, Real, Tensor, parallel};
 use engine::{dispatch_dtype, dispatch_float};
 use graph::{BipartiteEdges, Graph};
 
@@ -98,14 +98,7 @@ impl RelationAttention {
 
     fn check(&self, x: &[&Tensor]) -> Result<()> {
         let g = &*self.graph;
-        let [u, o, x_tail, p_tail, r_p, bias] = x else {
-            return check(
-                false,
-                "attend",
-                || "inputs U, o, x, p, r_p, bias".into(),
-                || format!("{}", x.len()),
-            );
-        };
+        let [u, o, x_tail, p_tail, r_p, bias] = inputs("attend", "U, o, x, p, r_p, bias", x)?;
         check(
             [x_tail, p_tail].iter().all(|t| t.dtype() == u.dtype()),
             "attend",
@@ -214,13 +207,7 @@ impl Op for RelationAttention {
         Ok(vec![agg, alpha, log_sum])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let (g, Some(saved)) = (&*self.graph, &self.saved) else { return Ok(()) };
         let projected = RelationAttention::is_projected(x);
         let (p_none, r_none);

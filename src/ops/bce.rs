@@ -7,7 +7,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{Work, for_rows_work, vectorized_work};
-use engine::{Gpu, Op, Real, Tensor, parallel};
+use engine::{Backward, Gpu, Op, Real, Tensor, parallel};
 
 /// loss_k = sum_b w (p_k y softplus(-z) + (1 - y) softplus(z)) / sum_b w, with w the mask.
 ///
@@ -320,13 +320,7 @@ impl Op for BceLoss {
         Ok(loss)
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let kept = saved("bce", &self.saved)?;
         if x[0].is_empty() {
             return Ok(());

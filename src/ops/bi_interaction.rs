@@ -8,7 +8,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans};
-use engine::{DType, Device, Op, Philox, Real, StepRandom, Tensor};
+use engine::{Backward, DType, Device, Op, Philox, Real, StepRandom, Tensor};
 
 /// Which function joins x and a. f is LeakyReLU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -276,13 +276,7 @@ impl Op for BiInteraction {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         if dy.is_empty() {
             return Ok(());

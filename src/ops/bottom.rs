@@ -1,11 +1,11 @@
 //! The bottom vector of a (learner, course) pair: what the multi-task head sees of the two.
 
-use super::{check, check_shape};
+use super::{check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{RowWork, axpy, for_rows_work};
-use engine::{Op, Real, Tensor};
+use engine::{Backward, Op, Real, Tensor};
 
 /// Inputs z_u (B, D) and z_i (B, D); output (B, D), (B, 2 D) or (B, 3 D). With the product block a linear read-out
 /// can reproduce the match score of formula (8).
@@ -107,10 +107,7 @@ impl Op for PairFeatures {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [u, i] = x else {
-            return check(false, "bottom", || "inputs z_u, z_i".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [u, i] = inputs("bottom", "z_u, z_i", x)?;
         let (rows, d) = u.shape();
         check_shape("bottom", "z_i", i, rows, d)?;
         let mut y = u.empty_like(rows, self.width(d))?;
@@ -135,13 +132,7 @@ impl Op for PairFeatures {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), [u, i], [du, di]) = (dy[0], x, dx) else { return Ok(()) };
         let d = u.cols();
         if u.is_empty() {

@@ -1,12 +1,12 @@
 //! Bayesian personalised ranking on the inner product (8): a course that was taken above one that was not.
 
-use super::check_shape;
 use super::loss::mean;
-use base::{Error, Result};
+use super::{check_shape, inputs};
+use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, dot};
-use engine::{Op, Real, Tensor};
+use engine::{Backward, Op, Real, Tensor};
 
 /// Rows of one partial sum.
 const CHUNK: usize = 256;
@@ -32,9 +32,7 @@ impl Op for Bpr {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [u, i, j] = x else {
-            return Err(Error::shape("bpr", "inputs u, i, j", format!("{}", x.len())));
-        };
+        let [u, i, j] = inputs("bpr", "u, i, j", x)?;
         let (rows, d) = u.shape();
         check_shape("bpr", "i", i, rows, d)?;
         check_shape("bpr", "j", j, rows, d)?;
@@ -84,13 +82,7 @@ impl Op for Bpr {
         Ok(vec![loss])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(slope)) = (dy[0], &self.slope) else { return Ok(()) };
         let (rows, d) = x[0].shape();
         if rows * d == 0 {

@@ -1,8 +1,9 @@
 //! Tables in 16 bits and back: what gathers of rows read, halved.
 
+use super::inputs;
 use base::{Error, Result};
 use engine::device::{Grid, kernels};
-use engine::{DType, Element, Op, Tensor, bf16, f16, parallel};
+use engine::{Backward, DType, Element, Op, Tensor, bf16, f16, parallel};
 
 /// The input in another type: from f32 to bf16 or f16, rounded to nearest with ties to even, or from these to f32,
 /// exactly. The gradient passes as it is, in f32: rounding counts as the identity.
@@ -24,17 +25,11 @@ impl Op for Cast {
 
     /// `Error::Shape` for any other pair of types.
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [x] = x else { return Err(Error::shape("cast", "one input", format!("{}", x.len()))) };
+        let [x] = inputs("cast", "x", x)?;
         Ok(vec![cast(x, self.to)?])
     }
 
-    fn backward(
-        &self,
-        _x: &[&Tensor],
-        _y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { dy, dx, .. }: Backward) -> Result<()> {
         match (dy[0], dx[0].as_mut()) {
             (Some(dy), Some(dx)) => *dx = dy.clone(),
             (None, Some(dx)) => dx.fill_zero()?,

@@ -4,7 +4,7 @@ use super::check;
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::{Op, Tensor, parallel};
+use engine::{Backward, Op, Tensor, parallel};
 
 /// Inputs (B, d_1), (B, d_2), ...; output (B, d_1 + d_2 + ...). Formula (7).
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,13 +96,7 @@ impl Op for Concat {
         Ok(vec![concat(x)?])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         let mut first = 0;
         for (x, dx) in x.iter().zip(dx) {
@@ -149,13 +143,7 @@ impl Op for Combine {
         Ok(vec![Tensor::weighted_sum(&terms)?])
     }
 
-    fn backward(
-        &self,
-        _: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (weight, dx) in self.weights.iter().zip(dx) {
             if let Some(dx) = dx.as_mut().filter(|dx| !dx.is_empty()) {

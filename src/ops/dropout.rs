@@ -10,7 +10,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::random::to_unit;
-use engine::{Op, Philox, Real, StepRandom, Tensor, parallel, split};
+use engine::{Backward, Op, Philox, Real, StepRandom, Tensor, parallel, split};
 
 /// Input x (any shape), output of the same shape. `rate` in [0, 1) is the share that is dropped; 0 does nothing.
 ///
@@ -120,13 +120,7 @@ impl Op for Dropout {
         Ok(vec![self.apply(x[0], None)?])
     }
 
-    fn backward(
-        &self,
-        _: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         if dy.is_empty() {
             return Ok(());

@@ -7,7 +7,7 @@ use super::{check, check_shape};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::{Op, Real, Tensor, parallel};
+use engine::{Backward, Op, Real, Tensor, parallel};
 
 /// How logits become one.
 ///
@@ -103,13 +103,7 @@ impl Op for Funnel {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0].filter(|dy| !dy.is_empty()) else { return Ok(()) };
         if let Some(gpu) = x[0].gpu() {
             let [da, db, rest @ ..] = dx else { return Ok(()) };

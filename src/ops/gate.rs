@@ -7,12 +7,12 @@ use base::parallel::prelude::*;
 use super::concat::concat;
 use super::dense::{self, Activation};
 use super::dense_cpu::Columns;
-use super::{check, check_shape};
+use super::{check, check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{View, Work, axpy, gemm, vectorized_work};
-use engine::{Buffer, Op, Real, Tensor};
+use engine::{Backward, Buffer, Op, Real, Tensor};
 
 /// g = sigmoid([S | T] W + b), F = g S + (1 - g) T.
 ///
@@ -215,10 +215,7 @@ impl Op for Gate {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [s, t, w, b] = x else {
-            return check(false, "gate", || "inputs S, T, W, b".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [s, t, w, b] = inputs("gate", "S, T, W, b", x)?;
         let ((rows, d), gates) = (s.shape(), w.cols());
         check_shape("gate", "T", t, rows, d)?;
         check(gates == d || gates == 1, "gate", || format!("W of {d} columns or 1"), || format!("{gates}"))?;
@@ -247,13 +244,7 @@ impl Op for Gate {
         Ok(vec![f, g])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let (g, (rows, d), gates) = (y[1], x[0].shape(), x[2].cols());
         if x[0].is_empty() || dy.iter().all(Option::is_none) {
             return Ok(());

@@ -1,13 +1,13 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
 //! Rows stored in 16 bits are copied as they are.
 
-use super::check_shape;
 use super::scatter::{Layout, Scattered, scatter};
-use base::{Error, Result};
+use super::{check_shape, inputs};
+use base::Result;
 use engine::device::{Grid, kernels};
 use engine::parallel;
 use engine::simd::axpy;
-use engine::{Gpu, Op, Real, Tensor};
+use engine::{Backward, Gpu, Op, Real, Tensor};
 use engine::{dispatch_dtype, dispatch_float};
 use graph::Rows;
 
@@ -29,9 +29,7 @@ impl Op for Gather {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [table] = x else {
-            return Err(Error::shape("gather", "one input, the table", format!("{}", x.len())));
-        };
+        let [table] = inputs("gather", "one input, the table", x)?;
         check_shape("gather", "table", table, self.rows.of, table.cols())?;
         let (count, d) = (self.rows.len(), table.cols());
         let mut y = table.empty_like(count, d)?;
@@ -61,13 +59,7 @@ impl Op for Gather {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(dtable)) = (dy[0], dx[0].as_mut()) else { return Ok(()) };
         let d = x[0].cols();
         if dy.is_empty() {

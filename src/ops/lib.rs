@@ -84,6 +84,15 @@ pub(crate) fn check(
     if ok { Ok(()) } else { Err(Error::shape(op, expected(), got())) }
 }
 
+/// The `N` inputs of an op; `names` lists them for the error.
+pub(crate) fn inputs<'a, const N: usize>(
+    op: &'static str,
+    names: &str,
+    x: &[&'a Tensor],
+) -> Result<[&'a Tensor; N]> {
+    x.try_into().map_err(|_| Error::shape(op, format!("inputs {names}"), format!("{} inputs", x.len())))
+}
+
 /// Fails unless `t` is rows x cols.
 pub(crate) fn check_shape(op: &'static str, what: &str, t: &Tensor, rows: usize, cols: usize) -> Result<()> {
     check(

@@ -1,9 +1,9 @@
 //! A dense layer: y = act(x W + b). Formulas (9)-(11), and every tower and head.
 
 use super::dense::{self, Activation};
-use super::{check, check_shape};
+use super::{check_shape, inputs};
 use base::Result;
-use engine::{Op, Tensor};
+use engine::{Backward, Op, Tensor};
 
 /// Inputs x (B, n), W (n, d), b (1, d); output (B, d).
 #[derive(Clone, Copy, Debug)]
@@ -17,22 +17,13 @@ impl Op for Linear {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [x, w, b] = x else {
-            return check(false, "linear", || "inputs x, W, b".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [x, w, b] = inputs("linear", "x, W, b", x)?;
         check_shape("linear", "W", w, x.cols(), w.cols())?;
         check_shape("linear", "b", b, 1, w.cols())?;
         Ok(vec![dense::affine(x, w, Some(b), self.activation)?])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         let dz = dense::activation_backward(dy, y[0], self.activation)?;
         let [dx, dw, db] = dx else { return Ok(()) };

@@ -7,7 +7,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{Work, axpy, dot, rows_per_chunk, vectorized_work};
-use engine::{Gpu, Op, Real, Tensor};
+use engine::{Backward, Gpu, Op, Real, Tensor};
 
 /// y_k = sum_e softmax(logits_k)_e x_e for K tasks over the same experts, which are read once for all tasks.
 ///
@@ -66,7 +66,7 @@ impl<T: Real> Work for Forward<'_, T> {
 }
 
 /// Some rows of the backward pass, of the tasks that have a gradient.
-struct Backward<'a, T> {
+struct BackwardChunk<'a, T> {
     first: usize,
     rows: usize,
     experts: &'a [&'a [T]],
@@ -77,7 +77,7 @@ struct Backward<'a, T> {
     d: usize,
 }
 
-impl<T: Real> Work for Backward<'_, T> {
+impl<T: Real> Work for BackwardChunk<'_, T> {
     #[inline(always)]
     fn run(mut self) {
         let (d, count) = (self.d, self.experts.len());
@@ -164,7 +164,7 @@ fn backward<T: Real>(
     dlogits.into_par_iter().zip(dexperts).enumerate().for_each(|(i, (dlogits, dexperts))| {
         let (first, n) = (i * per, per.min(rows - i * per));
         let (experts, w, dy) = (&experts, &w, &dy);
-        vectorized_work(Backward { first, rows: n, experts, w, dy, dlogits, dexperts, d });
+        vectorized_work(BackwardChunk { first, rows: n, experts, w, dy, dlogits, dexperts, d });
     });
 }
 
@@ -301,13 +301,7 @@ impl Op for SoftmaxMixture {
         Ok(y)
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (w, experts) = (saved("softmax mix", &self.weights)?, &x[self.tasks..]);
         let tasks: Vec<usize> = (0..self.tasks).filter(|&k| dy[k].is_some()).collect();
         if tasks.is_empty() || experts[0].is_empty() {

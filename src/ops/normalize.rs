@@ -7,7 +7,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::simd::{self, SimdWork};
-use engine::{Op, Real, Tensor};
+use engine::{Backward, Op, Real, Tensor};
 
 /// y = x / max(|x|, floor), row by row. Input (B, d), output (B, d).
 ///
@@ -56,7 +56,7 @@ impl<T: Real> SimdWork for Forward<'_, T> {
 
 /// dx += (dy - y <y, dy>) / |x|; at or below the floor the divisor is constant: dx += dy / floor. Nothing at 0.
 /// `fresh`: dx is written instead.
-struct Backward<'a, T> {
+struct BackwardChunk<'a, T> {
     y: &'a [T],
     dy: &'a [T],
     norms: &'a [T],
@@ -65,7 +65,7 @@ struct Backward<'a, T> {
     floor: T,
 }
 
-impl<T: Real> SimdWork for Backward<'_, T> {
+impl<T: Real> SimdWork for BackwardChunk<'_, T> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let cols = self.dx.len() / self.norms.len();
@@ -101,7 +101,7 @@ fn backward<T: Real>(
 ) {
     let rows = y.par_chunks(ROWS * cols).zip(dy.par_chunks(ROWS * cols));
     let chunks = dx.par_chunks_mut(ROWS * cols).zip(rows).zip(norms.par_chunks(ROWS));
-    chunks.for_each(|((dx, (y, dy)), norms)| simd::simd(Backward { y, dy, norms, dx, fresh, floor }));
+    chunks.for_each(|((dx, (y, dy)), norms)| simd::simd(BackwardChunk { y, dy, norms, dx, fresh, floor }));
 }
 
 impl Op for L2Normalize {
@@ -133,13 +133,7 @@ impl Op for L2Normalize {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        _: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { y, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         let (y, norms) = (y[0], saved("l2 normalize", &self.norms)?);
         let (rows, cols) = y.shape();

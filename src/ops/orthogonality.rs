@@ -2,12 +2,12 @@
 
 use super::dense;
 use super::reduce::{Summand, reduce};
-use super::{check, check_shape, saved};
+use super::{check_shape, inputs, saved};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans};
-use engine::{Op, Real, Tensor};
+use engine::{Backward, Op, Real, Tensor};
 
 /// The readings of formula (14), by the letters of docs/model.md. C = S^T T is the cross-Gram matrix of B pairs of
 /// rows s_b, t_b.
@@ -187,10 +187,7 @@ impl Op for Orthogonality {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [s, t] = x else {
-            return check(false, "orthogonality", || "inputs S, T".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [s, t] = inputs("orthogonality", "S, T", x)?;
         let (rows, d) = s.shape();
         check_shape("orthogonality", "T", t, rows, d)?;
         if let Some(code) = self.form.row_code() {
@@ -206,13 +203,7 @@ impl Op for Orthogonality {
         Ok(vec![loss])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let Some(dy) = dy[0].filter(|_| !x[0].is_empty()) else { return Ok(()) };
         if let Some(code) = self.form.row_code() {
             return self.backward_rows(code, x, dy, dx);

@@ -9,7 +9,7 @@ use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, RowWork, axpy, dot};
-use engine::{Op, Real, Tensor};
+use engine::{Backward, Op, Real, Tensor};
 use graph::{Graph, RowSplits};
 
 /// How a head and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
@@ -181,13 +181,7 @@ impl Op for Query {
         Ok(vec![u, o])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let g = &*self.graph;
         let Some(s) = &self.s else { return Ok(()) };
         if self.by_heads(x) {

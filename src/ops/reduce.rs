@@ -4,7 +4,7 @@ use super::check;
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::{Op, Real, Tensor, parallel};
+use engine::{Backward, Op, Real, Tensor, parallel};
 
 /// What is summed (`enum Summand` of reduce.cu).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,13 +121,7 @@ impl Op for L1 {
         sum_of("l1", x, |x| reduce(x, Summand::Absolute, self.lambda, false))
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (x, dx) in x.iter().zip(dx) {
             if let Some(dx) = dx {
@@ -161,13 +155,7 @@ impl Op for L2 {
         sum_of("l2", x, |x| reduce(x, Summand::Square, 0.5 * self.factor(x), false))
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let Some(dy) = dy[0] else { return Ok(()) };
         for (x, dx) in x.iter().zip(dx) {
             if let Some(dx) = dx {
@@ -213,13 +201,7 @@ impl Op for RowSum {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
         let cols = x[0].cols();
         if x[0].is_empty() {

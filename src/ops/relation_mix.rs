@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::segment_sum::{Terms, add_dots, add_segments};
-use super::{check, check_shape};
+use super::{check_shape, inputs};
 use base::Result;
-use engine::{Op, Tensor};
+use engine::{Backward, Op, Tensor};
 use graph::Graph;
 
 /// Inputs alpha (edges, 1), s (tails, 1) and r_p (relations, n); output (heads, n).
@@ -30,10 +30,7 @@ impl Op for RelationMix {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [alpha, s, r_p] = x else {
-            let got = || format!("{}", x.len());
-            return check(false, "relation_mix", || "inputs alpha, s, r_p".into(), got).map(|_| vec![]);
-        };
+        let [alpha, s, r_p] = inputs("relation_mix", "alpha, s, r_p", x)?;
         let g = &*self.graph;
         check_shape("relation_mix", "alpha", alpha, g.edges(), 1)?;
         check_shape("relation_mix", "s", s, g.tails, 1)?;
@@ -48,13 +45,7 @@ impl Op for RelationMix {
         Ok(vec![out])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(weight), [d_alpha, d_s, d_r_p]) = (dy[0], &self.weight, dx) else {
             return Ok(());
         };

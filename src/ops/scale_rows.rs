@@ -1,10 +1,10 @@
 //! Rows times a power of the softmax's denominator: the aggregate of a history with less normalization.
 
-use super::{check, check_shape};
+use super::{check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::{Op, Real, Tensor, parallel};
+use engine::{Backward, Op, Real, Tensor, parallel};
 
 /// Inputs a (R, d) and l (R, 1), the logarithm of each row's denominator; output a exp(power l) (R, d).
 ///
@@ -20,10 +20,7 @@ impl Op for ScaleRows {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [a, l] = x else {
-            return check(false, "scale_rows", || "inputs a, l".into(), || format!("{}", x.len()))
-                .map(|_| vec![]);
-        };
+        let [a, l] = inputs("scale_rows", "a, l", x)?;
         check_shape("scale_rows", "l", l, a.rows(), 1)?;
         let mut y = a.empty_like(a.rows(), a.cols())?;
         match a.gpu() {
@@ -44,13 +41,7 @@ impl Op for ScaleRows {
         Ok(vec![y])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let (Some(dy), [da, dl]) = (dy[0], dx) else { return Ok(()) };
         let (a, l) = (x[0], x[1]);
         if a.is_empty() {

@@ -6,12 +6,12 @@
 use base::parallel::prelude::*;
 
 use super::loss::{add_upstream, mean};
-use super::{check, check_shape, dense};
+use super::{check, check_shape, dense, inputs};
 use base::{Error, Result};
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans, Work, axpy};
-use engine::{Device, Gpu, Index, Op, Real, Tensor};
+use engine::{Backward, Device, Gpu, Index, Op, Real, Tensor};
 use graph::IdSets;
 
 /// Most rows of a block on the CPU, and of the part of it that one task works on.
@@ -107,9 +107,7 @@ impl Op for SoftmaxLoss {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let [u, items, bias] = x else {
-            return Err(Error::shape("softmax_loss", "inputs u, items, bias", format!("{}", x.len())));
-        };
+        let [u, items, bias] = inputs("softmax_loss", "u, items, bias", x)?;
         check_shape("softmax_loss", "u", u, self.targets.len(), u.cols())?;
         check_shape("softmax_loss", "items", items, self.courses, u.cols())?;
         check_shape("softmax_loss", "bias", bias, 1, self.courses)?;
@@ -135,13 +133,7 @@ impl Op for SoftmaxLoss {
         Ok(vec![loss])
     }
 
-    fn backward(
-        &self,
-        _x: &[&Tensor],
-        _y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(saved)) = (dy[0], &self.saved) else { return Ok(()) };
         let units =
             [(&saved.du, self.options.scale), (&saved.ditems, self.options.scale), (&saved.dbias, 1.0)];

@@ -1,4 +1,4 @@
-use waata::engine::{Device, Op, Philox, Tensor};
+use waata::engine::{Backward, Device, Op, Philox, Tensor};
 use waata::ops::{Aggregator, BiInteraction};
 
 use crate::harness::Case;
@@ -65,7 +65,7 @@ fn rows_without_a_gradient_change_nothing() {
             Some(zeros)
         };
         let mut dx: Vec<Option<Tensor>> = inputs.iter().map(zeros).collect();
-        op.backward(&inputs, &[&y[0]], &[Some(dy)], &mut dx).unwrap();
+        op.backward(Backward { x: &inputs, y: &[&y[0]], dy: &[Some(dy)], dx: &mut dx }).unwrap();
         dx.into_iter().flatten().collect()
     };
     let mut sparse = vec![0.0; ROWS * 16];

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use waata::engine::{
-    DType, Device, Gpu, Gradient, Op, Owner, Params, Philox, RowSet, Tensor, optim::Optimizer,
+    Backward, DType, Device, Gpu, Gradient, Op, Owner, Params, Philox, RowSet, Tensor, optim::Optimizer,
 };
 use waata::eval::Scorer;
 use waata::graph::IdSets;
@@ -131,7 +131,14 @@ fn row_by_row(mut far_op: impl Op, mut near_op: impl Op, widths: &[usize], small
         x.iter().enumerate().map(|(i, x)| (i < widths.len()).then(|| x.zeros_like().unwrap())).collect()
     };
     let mut dx_near = gradients(&x_near);
-    near_op.backward(&x_near, &y_near.iter().collect::<Vec<_>>(), &[Some(&dy_near)], &mut dx_near).unwrap();
+    near_op
+        .backward(Backward {
+            x: &x_near,
+            y: &y_near.iter().collect::<Vec<_>>(),
+            dy: &[Some(&dy_near)],
+            dx: &mut dx_near,
+        })
+        .unwrap();
     let mut dx_far = vec![];
     let mut addresses = vec![];
     for i in 0..x_far.len() {
@@ -139,7 +146,14 @@ fn row_by_row(mut far_op: impl Op, mut near_op: impl Op, widths: &[usize], small
         addresses.extend(table.as_ref().map(|(_, address)| *address));
         dx_far.push(table.map(|(tensor, _)| tensor));
     }
-    far_op.backward(&x_far, &y_far.iter().collect::<Vec<_>>(), &[Some(&dy_far)], &mut dx_far).unwrap();
+    far_op
+        .backward(Backward {
+            x: &x_far,
+            y: &y_far.iter().collect::<Vec<_>>(),
+            dy: &[Some(&dy_far)],
+            dx: &mut dx_far,
+        })
+        .unwrap();
     for (i, (&cols, address)) in widths.iter().zip(addresses).enumerate() {
         let want = dx_near[i].as_ref().unwrap();
         close(&format!("{name}: gradient {i}"), &far.rows(address, cols), want.host());
@@ -176,7 +190,7 @@ fn gather_beyond_32_bits() {
 
         let (gradient, address) = far.table(cols, &vec![0.0; values.len()]);
         let mut dx = [Some(gradient)];
-        op.backward(&[&table], &[&y], &[Some(&y)], &mut dx).unwrap();
+        op.backward(Backward { x: &[&table], y: &[&y], dy: &[Some(&y)], dx: &mut dx }).unwrap();
         let uses = [1.0, 1.0, 0.0, 1.0, 1.0, 2.0];
         let want: Vec<f32> = (0..6).flat_map(|i| row(i).iter().map(move |x| uses[i] * x)).collect();
         close("gather backward", &far.rows(address, cols), &want);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use waata::engine::{Device, Op, Tensor};
+use waata::engine::{Backward, Device, Op, Tensor};
 use waata::graph::{Edge, Graph};
 use waata::ops::{
     Aggregate, LogitKind, Query, RelationAttention, RelationMix, TransD, TransDLoss, TransDOptions, Triples,
@@ -84,9 +84,21 @@ fn over<O: Op>(make: impl Fn(Arc<Graph>) -> O, inputs: &[(Per, usize)], (per, co
     }
     let upstreams = |dy| std::iter::once(Some(dy)).chain(vec![None; y_near.len() - 1]).collect::<Vec<_>>();
     near_op
-        .backward(&x_near, &y_near.iter().collect::<Vec<_>>(), &upstreams(&dy_near), &mut dx_near)
+        .backward(Backward {
+            x: &x_near,
+            y: &y_near.iter().collect::<Vec<_>>(),
+            dy: &upstreams(&dy_near),
+            dx: &mut dx_near,
+        })
         .unwrap();
-    far_op.backward(&x_far, &y_far.iter().collect::<Vec<_>>(), &upstreams(&dy_far), &mut dx_far).unwrap();
+    far_op
+        .backward(Backward {
+            x: &x_far,
+            y: &y_far.iter().collect::<Vec<_>>(),
+            dy: &upstreams(&dy_far),
+            dx: &mut dx_far,
+        })
+        .unwrap();
     for (i, &(per, cols)) in inputs.iter().enumerate() {
         let (Some(address), Some(want)) = (addresses[i], &dx_near[i]) else { continue };
         relatively_close(
@@ -139,12 +151,21 @@ fn transd_beyond_32_bits() {
 
     let one = |device: &Device| Tensor::new(device, 1, 1, &[1.0]).unwrap();
     let mut dx_near: Vec<_> = near.iter().map(|x| Some(x.zeros_like().unwrap())).collect();
-    near_op.backward(&x_near, &[&y_near[0]], &[Some(&one(&Device::Cpu))], &mut dx_near).unwrap();
+    near_op
+        .backward(Backward {
+            x: &x_near,
+            y: &[&y_near[0]],
+            dy: &[Some(&one(&Device::Cpu))],
+            dx: &mut dx_near,
+        })
+        .unwrap();
     let tables: Vec<_> = (0..2).map(|_| far.spread(&spread, COLS, &vec![0.0; 6 * COLS])).collect();
     let addresses: Vec<u64> = tables.iter().map(|(_, address)| *address).collect();
     let mut dx_far: Vec<_> = tables.into_iter().map(|(tensor, _)| Some(tensor)).collect();
     dx_far.extend(far_x[2..].iter().map(|x| Some(x.zeros_like().unwrap())));
-    far_op.backward(&x_far, &[&y_far[0]], &[Some(&one(&far.device))], &mut dx_far).unwrap();
+    far_op
+        .backward(Backward { x: &x_far, y: &[&y_far[0]], dy: &[Some(&one(&far.device))], dx: &mut dx_far })
+        .unwrap();
     for (i, &address) in addresses.iter().enumerate() {
         let want = dx_near[i].as_ref().unwrap();
         relatively_close(&format!("transd: gradient {i}"), &far.seen(&spread, address, COLS), want.host());

@@ -10,7 +10,7 @@ use super::dense::Activation;
 use super::{check, check_shape, saved};
 use base::Result;
 use engine::dispatch_float;
-use engine::{Op, Tensor};
+use engine::{Backward, Op, Tensor};
 
 /// y_e = act(... hidden(x W_e1 + b_e1) ... W_eL + b_eL) of E members. Formulas (9)-(11), experts, gates' logits, towers.
 ///
@@ -121,13 +121,7 @@ impl Op for GroupedMlp {
         Ok(y)
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
         let (shape, hidden) = (self.shape(x)?, saved("mlp bank", &self.saved)?);
         if shape.rows == 0 || dy.iter().all(Option::is_none) {
             return Ok(());

@@ -18,7 +18,7 @@ pub use triples::Triples;
 
 use super::{check, check_shape};
 use base::{Error, Result};
-use engine::{Op, Tensor};
+use engine::{Backward, Op, Tensor};
 
 /// Pairwise loss of z = d(positive) - d(negative).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,13 +129,7 @@ impl Op for TransD {
         Ok(vec![loss])
     }
 
-    fn backward(
-        &self,
-        x: &[&Tensor],
-        _y: &[&Tensor],
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let rows = |i: usize| dx[i].as_ref().map(Tensor::rows);
         let fits =
             |rows: Option<usize>| rows.is_none_or(|n| [x[0].rows(), self.triples.rows().len()].contains(&n));
