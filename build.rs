@@ -205,6 +205,21 @@ fn remove_stale(out: &Path, stem: &str) {
     }
 }
 
+/// A parameter of a kernel as a `Parameter` of src/engine/device/driver.rs.
+fn parameter(text: &str) -> String {
+    let kind = match text {
+        _ if text.contains('*') && text.starts_with("const ") => "Input",
+        _ if text.contains('*') => "Output",
+        _ if text.starts_with("int ") => "I32",
+        _ if text.starts_with("unsigned long long ") => "U64",
+        _ if text.starts_with("unsigned ") => "U32",
+        _ if text.starts_with("float ") => "F32",
+        _ => "Struct",
+    };
+    let name = text.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+    format!("Parameter {{ name: {name:?}, kind: Kind::{kind} }}")
+}
+
 fn generate(
     kernels: &[scan::Kernel],
     sources: &[PathBuf],
@@ -217,13 +232,15 @@ fn generate(
         text.push('\n');
     };
     for (index, kernel) in kernels.iter().enumerate() {
-        let (name, parameters) = (&kernel.name, kernel.parameters);
+        let name = &kernel.name;
+        let parameters: Vec<String> = kernel.parameters.iter().map(|p| parameter(p)).collect();
+        let parameters = parameters.join(", ");
         let module = sources.iter().position(|source| *source == kernel.file).unwrap_or_default();
         let upper = name.to_ascii_uppercase();
         line(
             &mut text,
             format!(
-                "pub const {upper}: Kernel = Kernel {{ name: {name:?}, parameters: {parameters}, index: {index}, \
+                "pub const {upper}: Kernel = Kernel {{ name: {name:?}, parameters: &[{parameters}], index: {index}, \
                  module: {module} }};"
             ),
         );

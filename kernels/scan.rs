@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct Kernel {
     pub name: String,
     pub file: PathBuf,
-    pub parameters: usize,
+    /// The parameters as they are written: `const float* __restrict__ x`.
+    pub parameters: Vec<String>,
     /// First argument of `__launch_bounds__`, as it is written.
     #[allow(dead_code, reason = "read by the host executor's build script alone")]
     pub max_threads: Option<String>,
@@ -90,8 +91,10 @@ fn parse(file: &Path, before: &str, after: &str) -> Option<Kernel> {
         return None;
     }
     let parameters = match parameters.trim() {
-        "" | "void" => 0,
-        list => split_top_level(list).len(),
+        "" | "void" => Vec::new(),
+        list => {
+            split_top_level(list).iter().map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        }
     };
     Some(Kernel { name: name.to_string(), file: file.to_path_buf(), parameters, max_threads })
 }

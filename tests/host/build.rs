@@ -182,9 +182,10 @@ fn wrapper(source: &Path, stem: &str, kernels: &[&scan::Kernel], internal: bool,
         let caller = format!("waata_host::Caller<&{name}>");
         let _ = writeln!(
             text,
-            "    static_assert({caller}::parameters == {parameters}, \"kernels/scan.rs counts otherwise\");\n    \
+            "    static_assert({caller}::parameters == {}, \"kernels/scan.rs counts otherwise\");\n    \
              waata_host::add({{\"{prefix}{name}\", {caller}::call, {caller}::sizes, {caller}::parameters, {bound}, {internal},\n        \
-             __start_{SECTION}{stem}, __stop_{SECTION}{stem}}});"
+             __start_{SECTION}{stem}, __stop_{SECTION}{stem}}});",
+            parameters.len()
         );
     }
     text + "}\n"

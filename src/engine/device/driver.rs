@@ -9,12 +9,33 @@ use base::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
     pub name: &'static str,
-    /// Number of parameters of the C++ function.
-    pub parameters: usize,
+    /// The parameters of the C++ function.
+    pub parameters: &'static [Parameter],
     /// Position in `kernels::ALL`.
     pub index: usize,
     /// Position of its fatbin, one per .cu file, in `kernels::FATBINS`.
     pub module: usize,
+}
+
+/// A parameter of a kernel, as its signature in kernels/*.cu has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A pointer to const: memory that the kernel reads.
+    Input,
+    /// Any other pointer: memory that the kernel writes.
+    Output,
+    I32,
+    U32,
+    U64,
+    F32,
+    /// A plain struct by value.
+    Struct,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,10 @@
 //! One kernel launch, argument by argument.
 
+use std::any::TypeId;
+
 use bytemuck::Pod;
 
+use super::driver::Kind;
 use super::{Gpu, GpuBuffer, Grid, Kernel};
 use crate::{Index, Tensor};
 use base::{Error, Result};
@@ -11,27 +14,52 @@ const ARGUMENT: usize = 64;
 
 /// Collects the arguments of a kernel in the order of its parameters.
 ///
-/// The types are the caller's duty, as they are in CUDA: `value` must be given exactly the parameter's type. The
-/// tests launch every kernel through an executor that checks count and sizes against the C++ signature.
+/// `run` compares number and kinds of the arguments (inputs, outputs, 32- and 64-bit numbers, structs) with the kernel's
+/// signature. What a struct holds and the element type behind a pointer are the caller's duty, as they are in CUDA; the
+/// tests launch every kernel through an executor that checks sizes, too.
 pub struct Launch<'a> {
     gpu: &'a Gpu,
     kernel: Kernel,
     grid: Grid,
-    arguments: Vec<([u8; ARGUMENT], usize)>,
+    arguments: Vec<Argument>,
+}
+
+struct Argument {
+    bytes: [u8; ARGUMENT],
+    len: usize,
+    kind: Kind,
+}
+
+/// The kind of a parameter that takes a `T` by value.
+fn kind_of<T: 'static>() -> Kind {
+    let kinds = [
+        (TypeId::of::<i32>(), Kind::I32),
+        (TypeId::of::<u32>(), Kind::U32),
+        (TypeId::of::<u64>(), Kind::U64),
+        (TypeId::of::<f32>(), Kind::F32),
+    ];
+    kinds.iter().find(|(id, _)| *id == TypeId::of::<T>()).map_or(Kind::Struct, |(_, kind)| *kind)
 }
 
 impl<'a> Launch<'a> {
     pub(super) fn new(gpu: &'a Gpu, kernel: Kernel, grid: Grid) -> Self {
-        Launch { gpu, kernel, grid, arguments: Vec::with_capacity(kernel.parameters) }
+        Launch { gpu, kernel, grid, arguments: Vec::with_capacity(kernel.parameters.len()) }
+    }
+
+    fn push(mut self, value: &[u8], kind: Kind) -> Self {
+        let mut bytes = [0; ARGUMENT];
+        bytes[..value.len()].copy_from_slice(value);
+        self.arguments.push(Argument { bytes, len: value.len(), kind });
+        self
+    }
+
+    fn address(self, address: u64, kind: Kind) -> Self {
+        self.push(&address.to_ne_bytes(), kind)
     }
 
     /// A scalar or plain struct by value.
-    pub fn value<T: Pod>(mut self, value: T) -> Self {
-        let bytes = bytemuck::bytes_of(&value);
-        let mut argument = [0; ARGUMENT];
-        argument[..bytes.len()].copy_from_slice(bytes);
-        self.arguments.push((argument, bytes.len()));
-        self
+    pub fn value<T: Pod>(self, value: T) -> Self {
+        self.push(bytemuck::bytes_of(&value), kind_of::<T>())
     }
 
     /// A count as the kernels take them: 32 bits, checked. Offsets and products of sizes go through `value(x as u64)`.
@@ -42,49 +70,50 @@ impl<'a> Launch<'a> {
 
     /// A tensor that the kernel only reads.
     pub fn tensor(self, tensor: &Tensor) -> Self {
-        let address = tensor.address();
-        self.value(address)
+        self.address(tensor.address(), Kind::Input)
     }
 
     /// A tensor that the kernel writes.
     pub fn tensor_mut(self, tensor: &mut Tensor) -> Self {
-        let address = tensor.address_mut();
-        self.value(address)
+        self.address(tensor.address_mut(), Kind::Output)
     }
 
     /// A tensor that may be absent: the kernel gets a null pointer then.
     pub fn optional(self, tensor: Option<&Tensor>) -> Self {
-        self.value(tensor.map_or(0, Tensor::address))
+        self.address(tensor.map_or(0, Tensor::address), Kind::Input)
     }
 
     pub fn optional_mut(self, tensor: Option<&mut Tensor>) -> Self {
-        self.value(tensor.map_or(0, Tensor::address_mut))
+        self.address(tensor.map_or(0, Tensor::address_mut), Kind::Output)
     }
 
     pub fn index<T: Pod + Send + Sync>(self, index: &Index<T>) -> Self {
-        let address = index.address();
-        self.value(address)
+        self.address(index.address(), Kind::Input)
     }
 
+    /// Memory that the kernel writes.
     pub fn buffer(self, buffer: &mut GpuBuffer) -> Self {
-        let address = buffer.address();
-        self.value(address)
+        self.address(buffer.address(), Kind::Output)
     }
 
+    /// Fails with `Error::Shape` where the arguments are not those of the kernel's signature.
     pub fn run(self) -> Result<()> {
         let Launch { gpu, kernel, grid, arguments } = self;
-        if arguments.len() != kernel.parameters {
-            return Err(Error::shape(
-                kernel.name,
-                format!("{} arguments", kernel.parameters),
-                format!("{}", arguments.len()),
-            ));
+        let (expected, got) = (kernel.parameters.len(), arguments.len());
+        if expected != got {
+            return Err(Error::shape(kernel.name, format!("{expected} arguments"), format!("{got}")));
+        }
+        for (parameter, argument) in kernel.parameters.iter().zip(&arguments) {
+            if parameter.kind != argument.kind {
+                let expected = format!("`{}` as {:?}", parameter.name, parameter.kind);
+                return Err(Error::shape(kernel.name, expected, format!("{:?}", argument.kind)));
+            }
         }
         gpu.not_packing(kernel.name)?;
-        let arguments: Vec<&[u8]> = arguments.iter().map(|(bytes, len)| &bytes[..*len]).collect();
+        let arguments: Vec<&[u8]> = arguments.iter().map(|a| &a.bytes[..a.len]).collect();
         // SAFETY: addresses come from live tensors of this device (they are borrowed while the launch is queued,
-        // and memory is freed in stream order); the op that wrote this launch gives the kernel's own types and
-        // sizes, which the parity tests check for every kernel.
+        // and memory is freed in stream order); the kinds are the kernel's own (checked above), the sizes of structs
+        // those that the parity tests check for every kernel.
         unsafe { gpu.driver().launch(&kernel, grid, &arguments) }
     }
 }
