@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use waata::engine::optim::{Optimizer, Rule};
+use std::sync::Arc;
+
+use waata::engine::optim::{Adagrad, Adam, Optimizer, RmsProp, Rule, Sgd};
 use waata::engine::{DType, Device, Gradient, Owner, Params, Philox, RowSet, Tensor};
 
 use common::{devices, golden};
@@ -21,19 +23,19 @@ fn golden_optimizer(variant: &Value) -> Optimizer {
     let number = |key: &str| settings[key].as_f64().unwrap();
     let beta = |i: usize| settings["betas"][i].as_f64().unwrap();
     let rule = match variant["optimizer"].as_str().unwrap() {
-        "SGD" => Rule::Sgd {
+        "SGD" => Arc::new(Sgd {
             momentum: number("momentum"),
             dampening: number("dampening"),
             nesterov: settings["nesterov"].as_bool().unwrap(),
-        },
-        "Adagrad" => Rule::Adagrad {
+        }),
+        "Adagrad" => Arc::new(Adagrad {
             lr_decay: number("lr_decay"),
             initial: number("initial_accumulator_value"),
             eps: number("eps"),
-        },
-        "RMSprop" => Rule::RmsProp { alpha: number("alpha"), eps: number("eps") },
-        "Adam" | "SparseAdam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
-        "AdamW" => Rule::AdamW { beta1: beta(0), beta2: beta(1), eps: number("eps") },
+        }),
+        "RMSprop" => Arc::new(RmsProp { alpha: number("alpha"), eps: number("eps") }),
+        "Adam" | "SparseAdam" => Arc::new(Adam { beta1: beta(0), beta2: beta(1), eps: number("eps"), decoupled: false }),
+        "AdamW" => Arc::new(Adam { beta1: beta(0), beta2: beta(1), eps: number("eps"), decoupled: true }),
         other => panic!("{other}"),
     };
     // SparseAdam has no weight decay.
@@ -82,15 +84,15 @@ fn row_sparse_trajectories_are_torchs() {
 
 fn rules() -> Vec<(Rule, f64)> {
     let mut rules = vec![
-        (Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false }, 0.1),
-        (Rule::Sgd { momentum: 0.9, dampening: 0.5, nesterov: false }, 0.0),
-        (Rule::Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }, 0.1),
-        (Rule::Adagrad { lr_decay: 0.1, initial: 0.3, eps: 1e-10 }, 0.1),
+        (Arc::new(Sgd { momentum: 0.0, dampening: 0.0, nesterov: false }), 0.1),
+        (Arc::new(Sgd { momentum: 0.9, dampening: 0.5, nesterov: false }), 0.0),
+        (Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }), 0.1),
+        (Arc::new(Adagrad { lr_decay: 0.1, initial: 0.3, eps: 1e-10 }), 0.1),
     ];
     for decay in [0.0, 0.1] {
-        rules.push((Rule::RmsProp { alpha: 0.9, eps: 1e-8 }, decay));
-        rules.push((Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, decay));
-        rules.push((Rule::AdamW { beta1: 0.8, beta2: 0.99, eps: 1e-8 }, decay));
+        rules.push((Arc::new(RmsProp { alpha: 0.9, eps: 1e-8 }), decay));
+        rules.push((Arc::new(Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: false }), decay));
+        rules.push((Arc::new(Adam { beta1: 0.8, beta2: 0.99, eps: 1e-8, decoupled: true }), decay));
     }
     rules
 }
