@@ -140,3 +140,30 @@ fn every_kernel_file_is_listed() {
         }
     }
 }
+
+/// Blocks of code that begin with the path of a file, as in `// src/lib.rs`, and the lines after it.
+fn quotations(page: &Path) -> Vec<(String, String)> {
+    let text = read(page);
+    let blocks = text.split("```").skip(1).step_by(2);
+    let quoted = |block: &str| {
+        let (_, body) = block.split_once('\n')?;
+        let (path, code) = body.strip_prefix("// ")?.split_once('\n')?;
+        path.contains('/').then(|| (path.to_string(), code.trim_end().to_string()))
+    };
+    blocks.filter_map(quoted).collect()
+}
+
+/// A guide shows the code as it is: what it quotes from a file stands there, line by line.
+#[test]
+fn guides_quote_the_code() {
+    let mut guides = 0;
+    for page in pages().iter().filter(|page| page.to_string_lossy().contains("adding-")) {
+        let quoted = quotations(page);
+        assert!(!quoted.is_empty(), "{}: no code is quoted", page.display());
+        for (path, code) in quoted {
+            assert!(read(&path).contains(&code), "{}: not in {path}:\n{code}", page.display());
+        }
+        guides += 1;
+    }
+    assert!(guides > 0);
+}

@@ -96,7 +96,10 @@ pub(super) fn apply<U: Elements<K>, const K: usize>(scalars: Scalars, update: &m
     dispatch_float!(update.value.dtype(), T => apply_in::<T, U, K>(scalars.map(T::of), update))
 }
 
-fn apply_in<T: Real, U: Elements<K>, const K: usize>(scalars: [T; SCALARS], update: &mut Update) -> Result<()> {
+fn apply_in<T: Real, U: Elements<K>, const K: usize>(
+    scalars: [T; SCALARS],
+    update: &mut Update,
+) -> Result<()> {
     let Ok(state) = <&mut [Tensor; K]>::try_from(&mut *update.state) else {
         unreachable!("a rule has as many state tensors as it names");
     };
@@ -112,7 +115,12 @@ fn apply_in<T: Real, U: Elements<K>, const K: usize>(scalars: [T; SCALARS], upda
         let mut tasks = Vec::with_capacity(rest.p.len().div_ceil(CHUNK));
         for first in (0..rest.p.len()).step_by(CHUNK) {
             let len = rest.p.len().min(CHUNK);
-            tasks.push(Stretch::<T, U, K> { rule: PhantomData, scalars, g: Sum { terms, first, len }, part: rest.split(len) });
+            tasks.push(Stretch::<T, U, K> {
+                rule: PhantomData,
+                scalars,
+                g: Sum { terms, first, len },
+                part: rest.split(len),
+            });
         }
         tasks.into_par_iter().for_each(simd::simd);
         return Ok(());
@@ -123,7 +131,15 @@ fn apply_in<T: Real, U: Elements<K>, const K: usize>(scalars: [T; SCALARS], upda
     for (i, ids) in rows.ids().host().chunks(ROWS).enumerate() {
         let stop = ids[ids.len() - 1] as usize + 1;
         let g = Sum { terms, first: i * ROWS * cols, len: ids.len() * cols };
-        tasks.push(Scattered::<T, U, K> { rule: PhantomData, scalars, g, ids, base, cols, part: rest.split((stop - base) * cols) });
+        tasks.push(Scattered::<T, U, K> {
+            rule: PhantomData,
+            scalars,
+            g,
+            ids,
+            base,
+            cols,
+            part: rest.split((stop - base) * cols),
+        });
         base = stop;
     }
     tasks.into_par_iter().for_each(simd::simd);
