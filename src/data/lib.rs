@@ -12,7 +12,7 @@ pub mod formats;
 mod names;
 pub mod negatives;
 pub mod prepare;
-mod sections;
+mod schema;
 pub mod split;
 pub mod stats;
 pub mod store;
