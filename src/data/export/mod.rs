@@ -153,7 +153,7 @@ impl Values<'_> {
             (Values::U32(values), Kind::U32) => Some(values.len()),
             (Values::U64(values), Kind::U64) => Some(values.len()),
             (Values::F32(values), Kind::F32) => Some(values.len()),
-            (Values::F32(values), Kind::Vector(dim)) if values.len().is_multiple_of(dim) => {
+            (Values::F32(values), Kind::Vector(dim)) if dim > 0 && values.len().is_multiple_of(dim) => {
                 Some(values.len() / dim)
             }
             (Values::Text(values), Kind::Text) => Some(values.len()),
@@ -224,7 +224,8 @@ impl Folder<'_> {
         let file = format!("{name}.{}", self.format.extension());
         let path = self.path.join(&file);
         let kinds: Vec<(String, Kind)> = columns.iter().map(|c| (c.name.clone(), c.kind)).collect();
-        let at_once = |kind: Kind| if let Kind::Vector(dim) = kind { (NUMBERS / dim).max(1) } else { ROWS };
+        let at_once =
+            |kind: Kind| if let Kind::Vector(dim) = kind { (NUMBERS / dim.max(1)).max(1) } else { ROWS };
         let at_once = kinds.iter().map(|&(_, kind)| at_once(kind)).min().unwrap_or(ROWS);
         files::write_with(&path, |to| {
             let mut writer = self.writer(&path, to, &kinds, rows)?;
