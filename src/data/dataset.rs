@@ -10,14 +10,14 @@ use super::column::Column;
 use super::names::Names;
 use base::{Error, Result};
 
-/// The part of the experiment that an enrolment belongs to; the number is that of the store. There are three values and
-/// no others: bytes of a file are checked before they are taken for splits.
+/// The part of the experiment that an enrolment belongs to; the number is that of the store. Bytes of a file are checked to
+/// be one of the three before they are used as splits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 #[repr(transparent)]
 pub struct Split(u8);
 
-/// Named as the variants of an enum, which a byte of a file could not be read as.
+/// Named like the variants of an enum; an enum would not be `Pod`, as columns of a mapped file must be.
 #[allow(non_upper_case_globals)]
 impl Split {
     pub const Train: Split = Split(0);
@@ -28,7 +28,7 @@ impl Split {
 impl Split {
     pub const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
-    /// Its place in `ALL`.
+    /// Its index in `ALL`.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -92,7 +92,7 @@ pub struct Dataset {
     pub interactions: Interactions,
 }
 
-/// Courses of each learner, ascending: what sampling and masking look up.
+/// Courses of each learner, ascending: for sampling and masking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CourseLists {
     offsets: Vec<u64>,
@@ -179,15 +179,15 @@ impl Dataset {
     }
 
     /// Whether the enrolments have times and every learner's validation and test enrolments come after the training
-    /// ones: what is asked about then lies ahead of all that is known.
+    /// ones, so that no later enrolment is known when one is predicted.
     pub fn splits_by_time(&self) -> bool {
         let split = &self.interactions.split;
         let ahead = |u: usize| split[self.rows(u)].is_sorted_by_key(|&s| s != Split::Train);
         self.interactions.has_time && (0..self.learners()).all(ahead)
     }
 
-    /// Leaves out all learners but the first `n`, with what belongs to them. Courses, knowledge graph and labels stay.
-    /// Returns how many were left out, none where there are no more than `n`.
+    /// Keeps the first `n` learners and their enrolments. Courses, knowledge graph and labels stay. Returns how many
+    /// learners were left out, `None` where there are no more than `n`.
     pub fn keep_learners(&mut self, n: usize) -> Option<u64> {
         let left_out = self.learners().checked_sub(n).filter(|&more| more > 0)?;
         let rows = self.rows(n).start;
@@ -207,12 +207,10 @@ impl Dataset {
         counts
     }
 
-    /// The courses of every learner in the given splits, ascending per learner, each once: also where a file that was
-    /// tampered with has one twice, since who draws from the others counts on it.
+    /// The courses of every learner in the given splits, ascending per learner, each once, even where a tampered file has
+    /// one twice: samplers rely on it.
     pub fn course_lists(&self, splits: &[Split]) -> CourseLists {
-        let mut offsets = Vec::with_capacity(self.learners() + 1);
-        let (mut courses, mut own) = (Vec::new(), Vec::new());
-        offsets.push(0);
+        let (mut offsets, mut courses, mut own) = (vec![0], Vec::new(), Vec::new());
         for u in 0..self.learners() {
             own.clear();
             own.extend(self.courses_in(u, splits));

@@ -1,10 +1,10 @@
 //! Synthetic data sets of any size, with planted preferences that a model can find.
 //!
-//! A world of courses (`world.rs`) has fields, teachers, schools, concepts and prerequisites, all of them visible
-//! in the knowledge graph, or as many as a published data set shows (`shape.rs`). A learner (`walk.rs`) prefers a
-//! field, later a second one, and a school; takes courses that share concepts with the last one; and mostly takes
-//! prerequisites first. Popularity is skewed. Completion follows from the learner's fit to the course, ability and
-//! the course's difficulty, which is not what enrolment follows from. The numbers use no transcendental functions,
+//! Courses (`world.rs`) have fields, teachers, schools, concepts and prerequisites, all of them in the knowledge graph, or
+//! as many as a published data set has (`shape.rs`). A learner (`walk.rs`) prefers a field, later a second one, and a
+//! school; takes courses that share concepts with the last one; and mostly takes prerequisites first. Popularity is
+//! skewed. Completion depends on other things than enrolment: the learner's fit to the course and ability, and the course's
+//! difficulty. The numbers use no transcendental functions,
 //! so a seed gives the same bits on every machine.
 
 mod degrees;
