@@ -1,5 +1,11 @@
 //! `waata prepare` as a whole: a taste, what it tells, what it may take, and what interruptions leave.
 
+// Under the name that the tests of that package know it by.
+extern crate data as waata_data;
+
+#[path = "data/forger/mod.rs"]
+mod forger;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +35,7 @@ fn raw(dir: &Path, learners: usize) -> PathBuf {
         enrolments: 6 * learners as u64,
         ..Recipe::preset(Preset::MoocCubeX, 3)
     };
-    recipe.write_mooccubex(&dir.join("raw"), false).unwrap();
+    forger::write(&recipe, &dir.join("raw"), false).unwrap();
     dir.join("raw")
 }
 

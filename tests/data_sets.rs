@@ -46,7 +46,7 @@ fn mooccubex_5core() {
     assert_eq!(counts.courses_without_triples, 850);
     let data = Dataset::open(&dir.path().join("store")).unwrap();
     assert_eq!(data.courses_of(1), [853, 2080, 1788, 2127, 528, 2422, 2658, 2542]);
-    assert_eq!(data.courses_in(1, Split::Test).collect::<Vec<_>>(), [2542]);
+    assert_eq!(data.courses_in(1, &[Split::Test]).collect::<Vec<_>>(), [2542]);
     assert_eq!((&data.learner_names[0], &data.entity_names[0]), ("U_24", "C_375775"));
     assert_eq!(&data.entity_names[3349], "Chongqing University");
     assert_eq!(&data.relation_names[2], "course.concept");

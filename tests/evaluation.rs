@@ -1,14 +1,18 @@
-//! Evaluation where there is little to evaluate: every metric is a number or absent, never NaN.
+//! Metrics by hand; and evaluation where there is little to evaluate: every metric is a number or absent, never NaN.
 
 mod common;
 
 use std::collections::BTreeMap;
 
 use common::tiny;
-use waata::config::Config;
-use waata::data::{Dataset, Split};
+use waata::config::{Config, NdcgIdcg};
+use waata::data::{Dataset, Interactions, Split};
 use waata::engine::{DType, Device, Tensor};
-use waata::eval::{Evaluation, PerLearner, Ranker, Slice};
+use waata::eval::{
+    Evaluation, Exposure, NO_COURSE, PerLearner, Ranker, Slice, Slicer, TopK, auc, log_loss, percentiles,
+    popularity_parts, ranking_metrics,
+};
+use waata::graph::IdSets;
 use waata::models::{self, TrainGraph};
 
 const TRAIN: &[Split] = &[Split::Train];
@@ -110,4 +114,158 @@ fn labels_that_are_all_equal_and_nobody_to_evaluate() {
         assert!(!found.metrics.contains_key(absent), "{absent}");
     }
     assert!(found.slices.iter().all(|s| s.learners == 0 && s.metrics.is_empty()));
+}
+
+fn lists(k: usize, rows: &[&[u32]]) -> TopK {
+    let mut ids = vec![];
+    for row in rows {
+        ids.extend_from_slice(row);
+        ids.resize(ids.len() + k - row.len(), NO_COURSE);
+    }
+    TopK { k, scores: vec![0.0; ids.len()], ids }
+}
+
+fn close(got: f64, want: f64) {
+    assert!((got - want).abs() < 1e-12, "got {got}, want {want}");
+}
+
+#[test]
+fn ranking_metrics_by_hand() {
+    // Row 0 finds courses 4 and 9 at ranks 1 and 3 of the three it wants; row 1 wants nothing; row 2 finds
+    // its one course at rank 2 of a list of two.
+    let top = lists(4, &[&[4, 7, 9, 1], &[1, 2, 3, 4], &[5, 6]]);
+    let truth = IdSets::new(&Device::Cpu, &[vec![9, 4, 8, 4], vec![], vec![6]], 10).unwrap();
+    let m = ranking_metrics(&top, &truth, &[1, 3, 4], NdcgIdcg::Truth).unwrap();
+    assert_eq!(m.rows, [0, 2]);
+    let third = 1.0 / 3f64.log2();
+    // K = 1
+    assert_eq!(m.at[0].values[0], [1.0 / 3.0, 0.0]);
+    assert_eq!(m.at[0].values[1], [1.0, 0.0]);
+    // K = 3: DCG of row 0 is 1 + 1/2, of an ideal 1 + 1/log2 3 + 1/2.
+    let [recall, _, hit_rate, mrr] = m.at[1].means();
+    close(recall, (2.0 / 3.0 + 1.0) / 2.0);
+    close(m.at[1].values[1][0], 1.5 / (1.5 + third));
+    close(m.at[1].values[1][1], third);
+    close(hit_rate, 1.0);
+    close(mrr, 0.75);
+    // K = 4 is beyond the end of row 2's list.
+    close(m.at[2].means()[0], recall);
+    let m = ranking_metrics(&top, &truth, &[1, 4], NdcgIdcg::Retrieved).unwrap();
+    close(m.at[0].values[1][0], 1.0);
+    close(m.at[1].values[1][0], 1.5 / (1.0 + third));
+    close(m.at[1].values[1][1], third);
+    assert!(ranking_metrics(&top, &truth, &[5], NdcgIdcg::Truth).is_err());
+}
+
+#[test]
+fn ranking_metrics_of_nobody() {
+    let top = lists(2, &[&[0, 1]]);
+    let truth = IdSets::none(&Device::Cpu, 1, 5).unwrap();
+    let m = ranking_metrics(&top, &truth, &[2], NdcgIdcg::Truth).unwrap();
+    assert!(m.rows.is_empty() && m.at[0].means() == [0.0; 4]);
+}
+
+#[test]
+fn auc_by_hand() {
+    let labels = [true, false, true, false];
+    assert_eq!(auc(&[0.9, 0.8, 0.7, 0.1], &labels), Some(0.75));
+    assert_eq!(auc(&[0.5; 4], &labels), Some(0.5));
+    // The positive at 0.7 ties with one negative: (2 + 1.5) / 4.
+    assert_eq!(auc(&[0.9, 0.7, 0.7, 0.1], &labels), Some(0.875));
+    assert_eq!(auc(&[0.0, -0.0], &[true, false]), Some(0.5));
+    assert_eq!(auc(&[1.0, 2.0], &[true, true]), None);
+    assert_eq!(auc(&[], &[]), None);
+    assert_eq!(auc(&[f32::NAN, 2.0], &[true, false]), None);
+}
+
+#[test]
+fn log_loss_by_hand() {
+    let ln2 = std::f64::consts::LN_2;
+    close(log_loss(&[0.0, 0.0], &[true, false]).unwrap(), ln2);
+    close(log_loss(&[2.0, -1.0], &[true, true]).unwrap(), ((-2f64).exp().ln_1p() + 1f64.exp().ln_1p()) / 2.0);
+    // Sure and right, sure and wrong, and where exp would overflow.
+    close(log_loss(&[80.0], &[true]).unwrap(), (-80f64).exp());
+    close(log_loss(&[80.0, -80.0], &[false, true]).unwrap(), 80.0);
+    close(log_loss(&[f32::MAX], &[false]).unwrap(), f32::MAX as f64);
+    assert_eq!(log_loss(&[], &[]), None);
+    assert_eq!(log_loss(&[f32::NAN], &[true]), None);
+    assert_eq!(log_loss(&[f32::INFINITY, 0.0], &[true, false]), None);
+}
+
+#[test]
+fn percentiles_are_one_half_on_average() {
+    assert_eq!(percentiles(&[7, 1, 1, 3]), [0.875, 0.25, 0.25, 0.625]);
+    assert_eq!(percentiles(&[4, 4]), [0.5, 0.5]);
+    assert!(percentiles(&[]).is_empty());
+}
+
+#[test]
+fn exposure_by_hand() {
+    let mut exposure = Exposure::new(&[7, 1, 1, 3], &[1, 2]);
+    // Two lists, an empty one, and one that is left out.
+    let ids = vec![0, 3, 0, NO_COURSE, NO_COURSE, NO_COURSE, 1, 2];
+    exposure.add(&TopK { k: 2, scores: vec![0.0; 8], ids }, &[0, 1, 2]);
+    let mut metrics = BTreeMap::new();
+    exposure.finish(&[1, 2], &mut metrics);
+    let want = [
+        ("arp@1", 7.0),
+        ("arp@2", 6.0),
+        ("coverage@1", 0.25),
+        ("coverage@2", 0.5),
+        ("popularity@1", 0.875),
+        ("popularity@2", 0.8125),
+    ];
+    assert_eq!(metrics, want.map(|(name, value)| (name.to_string(), value)).into());
+}
+
+#[test]
+fn exposure_where_nobody_sees_anything() {
+    let mut metrics = BTreeMap::new();
+    Exposure::new(&[], &[10]).finish(&[10], &mut metrics);
+    assert_eq!(metrics, [("coverage@10".to_string(), 0.0)].into());
+}
+
+#[test]
+fn parts_hold_thirds_of_the_enrolments() {
+    // 12 of 30 enrolments before the second course, 21 before the third: head, middle, tail.
+    assert_eq!(popularity_parts(&[9, 12, 0, 3, 3, 3]), [1, 0, 2, 2, 2, 2]);
+    // Ties stay together, wherever a third falls among them.
+    assert_eq!(popularity_parts(&[5, 5, 5, 5]), [0; 4]);
+    assert_eq!(popularity_parts(&[0, 0]), [2, 2]);
+    assert!(popularity_parts(&[]).is_empty());
+}
+
+#[test]
+fn slices_by_hand() {
+    let data = Dataset {
+        learner_names: vec!["u"; 3].into(),
+        entity_names: vec!["e"; 4].into(),
+        courses: 4,
+        interactions: Interactions {
+            offsets: vec![0, 3, 4, 4].into(),
+            course: vec![0, 1, 2, 0].into(),
+            split: vec![Split::Train; 4].into(),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let mut slicer = Slicer::new(&data, 1);
+    // Degrees 2, 1, 1, 0: course 0 is the head, 1 and 2 begin after one half (middle), 3 is the tail.
+    assert_eq!(popularity_parts(&data.course_degrees(&[Split::Train])), [0, 1, 1, 2]);
+    let top = TopK { k: 2, ids: vec![0, 1, 3, 2, 1, 0], scores: vec![0.0; 6] };
+    let truth = IdSets::new(&Device::Cpu, [vec![0, 3], vec![3], vec![]], 4).unwrap();
+    let all = ranking_metrics(&top, &truth, &[2], NdcgIdcg::Truth).unwrap();
+    slicer.add(&top, (&all.rows, &all.at), &truth, &[1, 25, 3], NdcgIdcg::Truth).unwrap();
+    let slices = slicer.finish(&[2]);
+    let of = |name: &str| {
+        let slice = slices.iter().find(|s| s.slice == name).unwrap();
+        (slice.learners, slice.metrics.get("recall@2").copied())
+    };
+    assert_eq!(slices.len(), 8);
+    assert_eq!(of("1"), (1, Some(0.5)));
+    assert_eq!(of("20+"), (1, Some(1.0)));
+    assert_eq!(of("2-4"), (0, None), "a learner without anything to find is in no slice");
+    assert_eq!(of("head"), (1, Some(1.0)));
+    assert_eq!(of("middle"), (0, None));
+    assert_eq!(of("tail"), (2, Some(0.5)));
 }

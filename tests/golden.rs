@@ -6,8 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use serde_json::Value;
+use waata::config::NdcgIdcg;
 use waata::engine::{Device, Index, Tape, Tensor};
-use waata::eval::{Idcg, Scorer, auc, ranking_metrics};
+use waata::eval::{RANKING, Scorer, auc, ranking_metrics};
 use waata::graph::{Edge, Graph, IdSets};
 use waata::ops::*;
 
@@ -247,10 +248,10 @@ fn metrics() {
         let unit: Vec<f64> = (0..courses * courses).map(|i| (i % (courses + 1) == 0) as u8 as f64).collect();
         let scorer = Scorer::match_score(target.of(courses, courses, &unit)).unwrap();
         let top = scorer.rank(&scores, &seen, 20).unwrap();
-        let got = ranking_metrics(&top, &truth, &cutoffs, Idcg::Truth).unwrap();
+        let got = ranking_metrics(&top, &truth, &cutoffs, NdcgIdcg::Truth).unwrap();
         assert_eq!(got.rows, evaluated);
         for at in &got.at {
-            for (name, mean, each) in [("recall", at.recall, &at.recalls), ("ndcg", at.ndcg, &at.ndcgs)] {
+            for ((name, mean), each) in RANKING.into_iter().zip(at.means()).zip(&at.values).take(2) {
                 let key = format!("{name}@{}", at.k);
                 target.within(&key, each, &numbers(&golden["per_learner"][&key]), 1e-12);
                 target.within(&key, &[mean], &numbers(&golden["mean"][&key]), 1e-12);

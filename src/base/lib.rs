@@ -1,7 +1,8 @@
-//! What every part of waata stands on: the error type, random numbers, parallel loops, files as memory and what the
+//! What every part of waata stands on: the error type, random numbers, parallel loops, files and what the
 //! operating system says of this process. Knows neither tensors nor courses.
 
 mod error;
+pub mod files;
 mod mapped;
 pub mod parallel;
 pub mod random;

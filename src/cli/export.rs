@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use base::files;
 use clap::ValueEnum;
 
 use super::eval::{Opened, is_run, with_run};
 use super::show::{self, Meter};
 use super::{open_data, print_json};
 use waata::data::export::{self, Folder, Format, LIST, List, Part};
-use waata::data::store;
 use waata::{Error, Result, eval};
 
 #[derive(clap::Args)]
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     // Before a large data set is opened or a model is run.
     format.check()?;
-    store::check_output(&args.out, args.force, LIST)?;
+    files::check_output(&args.out, args.force, LIST)?;
     let list = match is_run(&args.dir) {
         true => of_run(&args, format)?,
         false => of_data(&args, format)?,

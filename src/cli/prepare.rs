@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::files;
 use clap::ValueEnum;
 
 use super::print_json;
@@ -13,9 +14,7 @@ use waata::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
 use waata::data::formats::{Control, Format};
 use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use waata::data::split::{Ratios, SplitPolicy};
-use waata::data::store;
 use waata::engine::system::parse_size;
-use waata::train::checkpoint;
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
@@ -205,8 +204,8 @@ impl Meters {
 /// An interrupt while reading ends at once, for nothing half written stays; while writing, when the data set is whole.
 fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
-        if !store::is_writing() {
-            match store::has_written() {
+        if !files::is_writing() {
+            match files::has_written() {
                 true => eprintln!("\nwaata: interrupted: the data set is there"),
                 false => {
                     let next = "the same command begins anew, but for what was saved of long logs";
@@ -239,7 +238,7 @@ fn suggest_settings(report: &PrepareReport) -> Result<()> {
     // Ranking learns from histories; where most learners have hardly one, the tasks are what can be learned.
     let name = if c.has_time && c.learner_degree.mean >= 3.0 { "history" } else { "tasks" };
     let path = report.out.join("run.toml");
-    checkpoint::write_atomically(&path, preset(name)?.as_bytes())?;
+    files::write(&path, preset(name)?.as_bytes())?;
     eprintln!("note: {} has the settings of preset `{name}`, which suit this data set", path.display());
     Ok(())
 }

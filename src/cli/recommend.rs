@@ -77,7 +77,7 @@ fn find(data: &Dataset, name: &str) -> Result<u32> {
 
 /// The first learner that something is known of.
 pub fn first_with_history(data: &Dataset) -> Option<u32> {
-    (0..data.learners() as u32).find(|&u| data.courses_in(u as usize, Split::Train).next().is_some())
+    (0..data.learners() as u32).find(|&u| data.courses_in(u as usize, &[Split::Train]).next().is_some())
 }
 
 fn answer(opened: &Opened, learner: u32, k: usize) -> Result<Answer> {

@@ -22,15 +22,11 @@ pub struct Args {
     /// Enrolments; 12000 without a preset
     #[arg(long)]
     enrolments: Option<u64>,
-    /// Share of learners whose behaviour was logged: the others complete nothing, and raw logs grow with it;
-    /// 1 without a preset
+    /// Share of learners whose behaviour was logged: the others complete nothing; 1 without a preset
     #[arg(long)]
     log_share: Option<f64>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What to write
-    #[arg(long, value_enum, default_value = "interchange")]
-    format: FormatName,
     /// Folder to write
     #[arg(short, long)]
     out: PathBuf,
@@ -47,14 +43,6 @@ enum PresetName {
     Edx,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum FormatName {
-    /// csv files
-    Interchange,
-    /// Raw files as MOOCCubeX is published, with their quirks, and expected.json: what reading them must find
-    Mooccubex,
-}
-
 pub fn run(args: Args) -> Result<()> {
     let base = match args.preset {
         Some(PresetName::Mooccubex) => Recipe::preset(Preset::MoocCubeX, args.seed),
@@ -68,27 +56,13 @@ pub fn run(args: Args) -> Result<()> {
         log_share: args.log_share.unwrap_or(base.log_share),
         ..base
     };
-    let out = args.out.display();
-    match args.format {
-        FormatName::Interchange => {
-            let counts = recipe.write_interchange(&args.out, args.force)?;
-            show::line(&format!(
-                "{out}: {} learners, {} courses, {} enrolments, {} triples",
-                counts.learners, counts.courses, counts.enrolments, counts.triples
-            ))
-        }
-        FormatName::Mooccubex => {
-            let expected = recipe.write_mooccubex(&args.out, args.force)?;
-            let counts = &expected.counts;
-            show::line(&format!(
-                "{out}: {} learners, {} courses, {} enrolments, {} triples; {:.1} MB, {} malformed lines",
-                counts.learners,
-                counts.courses,
-                counts.enrolments,
-                counts.triples,
-                expected.bytes() as f64 / 1e6,
-                expected.malformed
-            ))
-        }
-    }
+    let counts = recipe.write_interchange(&args.out, args.force)?;
+    show::line(&format!(
+        "{}: {} learners, {} courses, {} enrolments, {} triples",
+        args.out.display(),
+        counts.learners,
+        counts.courses,
+        counts.enrolments,
+        counts.triples
+    ))
 }

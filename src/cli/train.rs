@@ -10,7 +10,7 @@ use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::{Device, memory, system};
 use waata::models::Recommender;
-use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
+use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, plan};
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
@@ -124,7 +124,7 @@ pub fn run(args: Args) -> Result<()> {
     let found = opened.evaluate(Split::Test)?;
     let text = serde_json::to_vec_pretty(&found)
         .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
-    checkpoint::write_atomically(&dir.join("metrics.json"), &text)?;
+    base::files::write(&dir.join("metrics.json"), &text)?;
     show::line(&format!("test, {} learners, all {} courses ranked", found.learners, data.courses))?;
     show::line(&show::metrics(&found.metrics))?;
     if let Some(learner) = recommend::first_with_history(&data) {

@@ -8,8 +8,8 @@ use bytemuck::Pod;
 
 use base::Mapped;
 
-/// Values that are read as a slice. Those of a prepared data set lie in its mapped file: a clone of them costs nothing,
-/// and they are copied into memory only by who changes them.
+/// Values that are read as a slice. Those of a prepared data set stay in its mapped file, so a clone costs nothing; they
+/// are copied into memory only when they are changed.
 #[derive(Clone)]
 pub struct Column<T>(Values<T>);
 

@@ -1,24 +1,23 @@
 //! The data set in memory: enrolments of learners in courses, and the knowledge graph around the courses.
 
-use super::column::Column;
-use super::names::Names;
-use super::sections;
-use base::{Error, Result};
-use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::ops::Range;
 
-/// The part of the experiment that an enrolment belongs to; the number is that of the store. There are three values and
-/// no others: bytes of a file are checked before they are taken for splits.
+use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
+
+use super::column::Column;
+use super::names::Names;
+use base::{Error, Result};
+
+/// The part of the experiment that an enrolment belongs to; the number is that of the store. Bytes of a file are checked to
+/// be one of the three before they are used as splits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 #[repr(transparent)]
 pub struct Split(u8);
 
-/// Named as the variants of an enum, which a byte of a file could not be read as.
+/// Named like the variants of an enum; an enum would not be `Pod`, as columns of a mapped file must be.
 #[allow(non_upper_case_globals)]
 impl Split {
     pub const Train: Split = Split(0);
@@ -29,7 +28,7 @@ impl Split {
 impl Split {
     pub const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
-    /// Its place in `ALL`.
+    /// Its index in `ALL`.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -93,7 +92,7 @@ pub struct Dataset {
     pub interactions: Interactions,
 }
 
-/// Courses of each learner, ascending: what sampling and masking look up.
+/// Courses of each learner, ascending: for sampling and masking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CourseLists {
     offsets: Vec<u64>,
@@ -166,11 +165,10 @@ impl Dataset {
         &self.interactions.course[self.rows(learner)]
     }
 
-    /// The courses of one learner in one split, in time order.
-    pub fn courses_in(&self, learner: usize, split: Split) -> impl Iterator<Item = u32> + '_ {
-        self.rows(learner)
-            .filter(move |&r| self.interactions.split[r] == split)
-            .map(|r| self.interactions.course[r])
+    /// The courses of one learner in the given splits, in time order.
+    pub fn courses_in<'a>(&'a self, learner: usize, splits: &'a [Split]) -> impl Iterator<Item = u32> + 'a {
+        let i = &self.interactions;
+        self.rows(learner).filter(|&row| splits.contains(&i.split[row])).map(|row| i.course[row])
     }
 
     /// (learner, row) of every enrolment of a split, by learner and then in time order.
@@ -181,15 +179,15 @@ impl Dataset {
     }
 
     /// Whether the enrolments have times and every learner's validation and test enrolments come after the training
-    /// ones: what is asked about then lies ahead of all that is known.
+    /// ones, so that no later enrolment is known when one is predicted.
     pub fn splits_by_time(&self) -> bool {
         let split = &self.interactions.split;
         let ahead = |u: usize| split[self.rows(u)].is_sorted_by_key(|&s| s != Split::Train);
         self.interactions.has_time && (0..self.learners()).all(ahead)
     }
 
-    /// Leaves out all learners but the first `n`, with what belongs to them. Courses, knowledge graph and labels stay.
-    /// Returns how many were left out, none where there are no more than `n`.
+    /// Keeps the first `n` learners and their enrolments. Courses, knowledge graph and labels stay. Returns how many
+    /// learners were left out, `None` where there are no more than `n`.
     pub fn keep_learners(&mut self, n: usize) -> Option<u64> {
         let left_out = self.learners().checked_sub(n).filter(|&more| more > 0)?;
         let rows = self.rows(n).start;
@@ -209,19 +207,13 @@ impl Dataset {
         counts
     }
 
-    /// The courses of every learner in the given splits, ascending per learner, each once: also where a file that was
-    /// tampered with has one twice, since who draws from the others counts on it.
+    /// The courses of every learner in the given splits, ascending per learner, each once, even where a tampered file has
+    /// one twice: samplers rely on it.
     pub fn course_lists(&self, splits: &[Split]) -> CourseLists {
-        let mut offsets = Vec::with_capacity(self.learners() + 1);
-        let (mut courses, mut own) = (Vec::new(), Vec::new());
-        offsets.push(0);
+        let (mut offsets, mut courses, mut own) = (vec![0], Vec::new(), Vec::new());
         for u in 0..self.learners() {
             own.clear();
-            own.extend(
-                self.rows(u)
-                    .filter(|&r| splits.contains(&self.interactions.split[r]))
-                    .map(|r| self.interactions.course[r]),
-            );
+            own.extend(self.courses_in(u, splits));
             own.sort_unstable();
             own.dedup();
             courses.extend_from_slice(&own);
@@ -240,105 +232,4 @@ impl Dataset {
         }
         degrees
     }
-
-    /// Checks every shape and range that the rest of the program relies on, and that no learner has a course twice;
-    /// `Err` says what does not hold.
-    pub fn validate(&self) -> Result<(), String> {
-        self.check_shapes()?;
-        sections::check(self, None)?;
-        self.check_courses_once()
-    }
-
-    /// Lengths of the columns and the ends of their offsets: what fits together without a look at the values.
-    pub(crate) fn check_shapes(&self) -> Result<(), String> {
-        let i = &self.interactions;
-        let (n, learners, entities) = (i.course.len(), self.learners(), self.entities());
-        let ensure = |holds: bool, why: &dyn Fn() -> String| if holds { Ok(()) } else { Err(why()) };
-        ensure(self.courses <= entities, &|| format!("{} courses but {entities} entities", self.courses))?;
-        ensure(entities < u32::MAX as usize, &|| format!("{entities} entities are too many for 32-bit ids"))?;
-        ensure(learners < u32::MAX as usize, &|| format!("{learners} learners are too many for 32-bit ids"))?;
-        ensure(i.offsets.len() == learners + 1, &|| {
-            format!("{} offsets for {learners} learners", i.offsets.len())
-        })?;
-        ensure(i.split.len() == n, &|| format!("{} splits for {n} rows", i.split.len()))?;
-        ensure(i.label_values.len() == self.labels.len(), &|| {
-            format!("{} label columns for {} labels", i.label_values.len(), self.labels.len())
-        })?;
-        for (name, column) in self.labels.iter().zip(&i.label_values) {
-            ensure(column.len() == n, &|| format!("label {name}: {} values for {n} rows", column.len()))?;
-        }
-        let ends = |offsets: &[u64], what: &str, total: usize| {
-            let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
-            ensure(first == 0 && last == total as u64, &|| {
-                format!("offsets of {what} run from {first} to {last}, not from 0 to {total}")
-            })
-        };
-        ends(&i.offsets, "rows", n)?;
-        for (what, names) in self.names() {
-            ends(names.offsets(), what, names.bytes().len())?;
-        }
-        Ok(())
-    }
-
-    /// The names of learners, entities and relations, by what the store calls them.
-    pub(crate) fn names(&self) -> [(&'static str, &Names); 3] {
-        [
-            ("learners", &self.learner_names),
-            ("entities", &self.entity_names),
-            ("relations", &self.relation_names),
-        ]
-    }
-
-    /// Errors: the first learner who has a course twice. Shapes and ranges are checked before.
-    pub(crate) fn check_courses_once(&self) -> Result<(), String> {
-        let twice = (0..self.learners()).into_par_iter().find_map_first(|u| {
-            let mut courses = self.courses_of(u).to_vec();
-            courses.sort_unstable();
-            courses.windows(2).find(|w| w[0] == w[1]).map(|w| (u, w[0]))
-        });
-        match twice {
-            Some((u, c)) => Err(format!("learner {u} has course {c} twice")),
-            None => Ok(()),
-        }
-    }
-
-    /// SHA-256 over sizes, rows, labels, split and triples (not over names): two runs can be compared when
-    /// their fingerprints are equal.
-    pub fn fingerprint(&self) -> String {
-        let i = &self.interactions;
-        let mut hash = Sha256::new();
-        hash.update(b"waata dataset 1\n");
-        for size in [self.learners(), self.courses, self.entities(), self.relations(), self.labels.len()] {
-            hash.update((size as u64).to_le_bytes());
-        }
-        hash.update([i.has_time as u8]);
-        hash_section(&mut hash, i.offsets.bytes(), i.offsets.len());
-        hash_section(&mut hash, i.course.bytes(), i.course.len());
-        hash_section(&mut hash, i.split.bytes(), i.split.len());
-        for (name, column) in self.labels.iter().zip(&i.label_values) {
-            hash_section(&mut hash, name.as_bytes(), name.len());
-            hash_section(&mut hash, column, column.len());
-        }
-        hash_section(&mut hash, self.triples.bytes(), 3 * self.triples.len());
-        hex(&hash.finalize())
-    }
-
-    /// SHA-256 over the split alone: which rows, in their order, are train, valid and test.
-    pub fn split_fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(b"waata split 1\n");
-        hash_section(&mut hash, self.interactions.split.bytes(), self.enrolments());
-        hex(&hash.finalize())
-    }
-}
-
-/// The bytes, then how many values they are: no two different sequences of sections hash alike.
-fn hash_section(hash: &mut Sha256, bytes: &[u8], values: usize) {
-    hash.update(bytes);
-    hash.update((values as u64).to_le_bytes());
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

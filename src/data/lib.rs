@@ -1,8 +1,8 @@
-//! Course data: formats, the prepared store, splits, negatives, synthetic data.
+//! Course data: formats, splits, the prepared data set, negatives, synthetic data, export.
 //!
-//! `formats` read a folder into a [`Dataset`]; `split` assigns train, valid and test; `store` keeps the result
-//! on disk, checksummed, and opens it in place; `prepare` is those three in a row; `export` writes tables for other
-//! programs. docs/data.md documents every file.
+//! `formats` reads a folder into a [`Dataset`]; `split` assigns train, valid and test; `store` keeps the result on disk,
+//! with checksums, and opens it in place; `prepare` does these three in a row; `schema` describes the arrays of a data set;
+//! `export` writes tables for other programs. docs/data.md documents every file.
 
 mod assemble;
 mod column;
@@ -12,7 +12,7 @@ pub mod formats;
 mod names;
 pub mod negatives;
 pub mod prepare;
-mod sections;
+mod schema;
 pub mod split;
 pub mod stats;
 pub mod store;

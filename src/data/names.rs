@@ -1,4 +1,4 @@
-//! Names by number and numbers by name, in three columns instead of a string for each.
+//! Names by number and numbers by name, stored as three columns instead of a string for each.
 
 use std::fmt;
 use std::ops::Index;
@@ -8,25 +8,25 @@ use rayon::prelude::*;
 
 use super::column::Column;
 
-/// A list of names. Name i is bytes `offsets[i]..offsets[i + 1]` of one text; the way back from a name to its number is
-/// a search in the order of the names, which is made when it is first asked for, and stored with a prepared data set.
+/// A list of names. Name i is bytes `offsets[i]..offsets[i + 1]` of one text. A name's number is found by binary search
+/// in the sorted order of the names, which is computed when it is first needed and stored with a prepared data set.
 #[derive(Clone)]
 pub struct Names {
     /// names + 1
     offsets: Column<u64>,
     bytes: Column<u8>,
-    /// Numbers of the names in the order of their bytes; of equal names the smaller number is first.
+    /// Numbers of the names, sorted by their bytes and then by number.
     order: OnceLock<Column<u32>>,
 }
 
 impl Names {
-    /// Columns of a file. What must hold of them is what the sections of the store are checked for.
+    /// From the columns of a file. They are not checked here: see `schema`.
     pub(crate) fn from_columns(offsets: Column<u64>, bytes: Column<u8>, order: Column<u32>) -> Names {
         Names { offsets, bytes, order: OnceLock::from(order) }
     }
 
     pub fn len(&self) -> usize {
-        self.offsets.len() - 1
+        self.offsets.len().saturating_sub(1)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,7 +91,7 @@ impl Index<usize> for Names {
     type Output = str;
 
     fn index(&self, i: usize) -> &str {
-        // All names were UTF-8 when they came in or were opened: only a file changed since then can be otherwise.
+        // Names are checked to be UTF-8 when they are opened: only a file that was changed since then has others.
         std::str::from_utf8(self.raw(i)).unwrap_or("\u{fffd}")
     }
 }

@@ -1,8 +1,8 @@
-//! Sampled negatives: courses that a learner has not enrolled in, as far as training may know.
+//! Negative sampling: courses that a learner has not enrolled in, as far as training may know.
 
 use base::random::Philox;
 
-/// The Philox stream of negatives; xor-ed with the epoch it gives every epoch its own.
+/// The Philox stream of negatives, which is xor-ed with the epoch.
 const STREAM: u64 = 0x6E65_6761_7469_7665;
 
 /// Draws before the complement is enumerated. At a rejection rate of 1/2 the enumeration is needed once in 2^32

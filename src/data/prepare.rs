@@ -5,7 +5,7 @@ use super::formats::{self, Format, SourceReport};
 use super::split::{self, Ratios, SplitPolicy};
 use super::stats::Counts;
 use super::store::{self, Provenance};
-use base::{Error, Result};
+use base::{Error, Result, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,9 +87,9 @@ impl PrepareReport {
 /// Errors: `Error::Data` for bad input and for an output folder that exists, `Error::Config` for options that do
 /// not fit the source, `Error::Io` for files that cannot be read or written.
 pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
-    store::check_output(&options.out, options.force, store::MANIFEST)?;
+    files::check_output(&options.out, options.force, store::MANIFEST)?;
     refuse_source_as_output(&options.source, &options.out)?;
-    let saved = store::beside(&options.out, "reading")?;
+    let saved = files::beside(&options.out, "reading")?;
     let mut raw = options.raw.clone();
     if let Some(every) = options.save_every {
         raw.control = raw.control.saving(saved.clone(), every);

@@ -108,12 +108,8 @@ pub fn assign(data: &mut Dataset, policy: SplitPolicy, has_given: bool, seed: u6
     match policy {
         SplitPolicy::Given if has_given => {}
         SplitPolicy::Given => {
-            let remedy = "use --split random, chronological or last";
-            return Err(Error::config(
-                "split",
-                "the source does not say what is train, valid and test",
-                remedy,
-            ));
+            let why = "the source does not say what is train, valid and test";
+            return Err(Error::config("split", why, "use --split random, chronological or last"));
         }
         SplitPolicy::Random { ratios, per_learner: false } => {
             let mut split = labels(ratios.counts(n));

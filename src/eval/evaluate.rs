@@ -1,13 +1,12 @@
-//! A model against the held-out part of a data set: every course ranked for every learner, and each task judged.
+//! A model against a held-out part of a data set. Ranking is always of the full catalogue; there is no sampled evaluation.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::exposure::Exposure;
-use super::slices::{RANKING, Slice, Slicer, Sums, values};
-use super::{Idcg, ranking_metrics};
-use crate::config::{Config, NdcgIdcg};
+use super::slices::Sums;
+use super::{Exposure, RANKING, Slice, Slicer, ranking_metrics};
+use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox, memory};
 use crate::graph::IdSets;
@@ -22,9 +21,9 @@ pub(crate) const BLOCK: usize = 1536;
 pub struct Evaluation {
     pub schema_version: u32,
     pub split: Split,
-    /// Learners ranked: those with something to find and something to be known by.
+    /// Learners ranked: those with courses to find and a history.
     pub learners: usize,
-    /// Learners with something to find who have no enrolment that may be known.
+    /// Learners with courses to find but no history.
     pub learners_without_history: usize,
     /// `recall@10`, `ndcg@10`, `hr@10`, `mrr@10`, `coverage@10`, `popularity@10`, `arp@10`, ..., `logloss/<task>`, and
     /// `auc/<task>` where both classes occur. Never NaN: what is not defined is absent.
@@ -65,8 +64,8 @@ pub struct Ranker<'a> {
 }
 
 impl Ranker<'_> {
-    /// Ranks all courses for the learners of a part. `only` restricts it to a sample, by learner id; `progress` is
-    /// told how many learners are done, of how many.
+    /// Ranks all courses for the learners of a part. `only` restricts it to a sample, by learner id; `progress` gets the
+    /// number of learners that are done, and of all.
     pub fn evaluate(
         &self,
         split: Split,
@@ -94,7 +93,7 @@ impl Ranker<'_> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Evaluation> {
         let Ranker { model, data, config, device } = *self;
-        // Blocks of training steps fit nothing here, and at full size there are gigabytes of them.
+        // Cached blocks of training steps have other sizes, and at full size take gigabytes.
         memory::empty_cache();
         let encoded = model.encode()?;
         let scorer = model.scorer(&encoded)?;
@@ -102,26 +101,15 @@ impl Ranker<'_> {
         let masked: &[Split] =
             if split == Split::Test && !config.eval.mask_valid { &[Split::Train] } else { known };
         let all: Vec<u32> = (0..data.learners() as u32).collect();
-        let has = |u: u32, splits: &[Split]| {
-            data.rows(u as usize).any(|r| splits.contains(&data.interactions.split[r]))
-        };
+        let has = |u: u32, splits: &[Split]| data.courses_in(u as usize, splits).next().is_some();
         let asked: Vec<u32> = only.unwrap_or(&all).iter().copied().filter(|&u| has(u, &[split])).collect();
         let (ids, without): (Vec<u32>, Vec<u32>) = asked.iter().partition(|&&u| has(u, known));
 
         let depth = config.eval.k.iter().copied().max().unwrap_or(1).min(data.courses.max(1));
         let cutoffs: Vec<usize> = config.eval.k.iter().map(|&k| k.min(depth)).collect();
-        let idcg = match config.eval.ndcg_idcg {
-            NdcgIdcg::Truth => Idcg::Truth,
-            NdcgIdcg::Retrieved => Idcg::Retrieved,
-        };
+        let idcg = config.eval.ndcg_idcg;
         let courses_in = |ids: &[u32], splits: &[Split]| -> Vec<Vec<u32>> {
-            ids.iter()
-                .map(|&u| {
-                    let rows =
-                        data.rows(u as usize).filter(|&r| splits.contains(&data.interactions.split[r]));
-                    rows.map(|r| data.interactions.course[r]).collect()
-                })
-                .collect()
+            ids.iter().map(|&u| data.courses_in(u as usize, splits).collect()).collect()
         };
         // Sums over learners in a fixed order, block by block: the block's size does not change the bits of a
         // learner's metrics, and sums are of f64.
@@ -147,7 +135,7 @@ impl Ranker<'_> {
                     each.wanted.push(truth.row(row).len() as u32);
                 }
                 for (k, at) in config.eval.k.iter().zip(&found.at) {
-                    for (name, values) in RANKING.iter().zip(values(at)) {
+                    for (name, values) in RANKING.iter().zip(&at.values) {
                         each.metrics.entry(format!("{name}@{k}")).or_default().extend(values);
                     }
                 }
@@ -170,7 +158,7 @@ impl Ranker<'_> {
 
 /// A fixed random sample of the learners that have something in `split`; all where `n` is 0 or enough.
 pub fn sample_learners(data: &Dataset, split: Split, n: usize, seed: u64) -> Vec<u32> {
-    let has = |u: &u32| data.rows(*u as usize).any(|r| data.interactions.split[r] == split);
+    let has = |u: &u32| data.courses_in(*u as usize, &[split]).next().is_some();
     let mut ids: Vec<u32> = (0..data.learners() as u32).filter(has).collect();
     if n > 0 && n < ids.len() {
         Philox::new(seed, 0x7661_6C69).shuffle(&mut ids);

@@ -1,74 +1,61 @@
 //! The tables of a run: the vectors that ranking compares, and the graph that the model propagates on.
 
+use std::ops::Range;
+
 use super::Ranker;
 use super::evaluate::BLOCK;
 use crate::config::Propagation;
 use crate::data::Split;
-use crate::data::export::{self, Folder, Kind, Scoring, Values};
+use crate::data::export::{Column, Folder, Scoring};
 use crate::engine::RowSet;
+use crate::graph::Edge;
 use crate::models::{Learners, TrainGraph, learners_for};
 use crate::{Error, Result};
 
-/// Numbers of a block of vectors: 32 MiB.
-const NUMBERS: usize = 1 << 23;
-
-/// Tables `learner-vectors`, `course-vectors` and, where all entities have vectors (under `full` propagation over the
-/// knowledge graph), `entity-vectors`, in the order of the ids; `course-bias` where the score has one; and what the score
-/// makes of them. Learners are known by all that the data set holds of them, as for `top_courses`. `progress` is told how
-/// many learners are done, of how many.
+/// Writes the tables `learner-vectors`, `course-vectors` and, where all entities have vectors (under `full` propagation
+/// over the knowledge graph), `entity-vectors`, in the order of the ids; `course-bias` where the score has one; and how the
+/// model scores with them. Learners are represented by all enrolments of the data set, as in `top_courses`. `progress`
+/// gets the number of learners that are done, and of all.
 ///
-/// Errors: `Error::Config` for a model in closed form, which counts courses and has no vectors.
+/// Errors: `Error::Config` for a closed-form model, which has no vectors.
 pub fn vectors(ranker: &Ranker, folder: &mut Folder, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
     let Ranker { model, data, config, device } = *ranker;
     let encoded = model.encode()?;
     if encoded.nodes.is_empty() {
         let why = format!("`{}` scores by what each learner took, and has no vectors", model.name());
-        return Err(Error::config(
-            "model.name",
-            why,
-            "export the vectors of a model that steps have trained",
-        ));
+        let remedy = "export the vectors of a model that steps have trained";
+        return Err(Error::config("model.name", why, remedy));
     }
     let dim = encoded.z_courses.cols();
     let (count, entities) = (data.learners(), data.entities());
-    folder.vectors("learner-vectors", (&data.learner_names, count), dim, |put| {
-        let mut rows = vec![];
-        for start in (0..count).step_by(BLOCK) {
+    let ids = |rows: Range<usize>| rows.map(|id| id as u32).collect::<Vec<u32>>();
+    folder.vectors("learner-vectors", (&data.learner_names, count), dim, |rows| {
+        let mut vectors = Vec::with_capacity(rows.len() * dim);
+        for start in rows.clone().step_by(BLOCK) {
             progress(start, count);
-            let ids: Vec<u32> = (start..count.min(start + BLOCK)).map(|u| u as u32).collect();
-            let learners = learners_for(data, config, &ids, &Split::ALL);
-            rows.extend(model.represent_learners(&encoded, &learners)?.to_vec()?);
-            if rows.len() >= NUMBERS {
-                put(&rows)?;
-                rows.clear();
-            }
+            let learners = learners_for(data, config, &ids(start..rows.end.min(start + BLOCK)), &Split::ALL);
+            vectors.extend(model.represent_learners(&encoded, &learners)?.to_vec()?);
         }
-        progress(count, count);
-        if rows.is_empty() { Ok(()) } else { put(&rows) }
+        Ok(vectors)
     })?;
-    let at_once = (NUMBERS / dim).max(1);
-    folder.vectors("course-vectors", (&data.entity_names, data.courses), dim, |put| {
-        let (z, ids) = (&encoded.z_courses, (0..data.courses as u32).collect::<Vec<u32>>());
-        ids.chunks(at_once)
-            .try_for_each(|ids| put(&RowSet::new(device, ids.to_vec(), z.rows())?.gather(z)?.to_vec()?))
+    progress(count, count);
+    folder.vectors("course-vectors", (&data.entity_names, data.courses), dim, |rows| {
+        let z = &encoded.z_courses;
+        RowSet::new(device, ids(rows), z.rows())?.gather(z)?.to_vec()
     })?;
     if config.model.propagation == Propagation::Full && encoded.nodes[0].rows() == count + entities {
-        folder.vectors("entity-vectors", (&data.entity_names, entities), dim, |put| {
-            let ids: Vec<u32> = (count..count + entities).map(|node| node as u32).collect();
-            ids.chunks(at_once).try_for_each(|ids| {
-                // Entities follow the learners among the nodes, and have their vectors as these have.
-                let mut nodes = Learners { id: ids.to_vec(), ..Learners::new() };
-                ids.iter().for_each(|_| nodes.histories.push([]));
-                put(&model.represent_learners(&encoded, &nodes)?.to_vec()?)
-            })
+        folder.vectors("entity-vectors", (&data.entity_names, entities), dim, |rows| {
+            // Entities follow the learners among the nodes and are represented as these are.
+            let mut nodes = Learners { id: ids(count + rows.start..count + rows.end), ..Learners::new() };
+            rows.for_each(|_| nodes.histories.push([]));
+            model.represent_learners(&encoded, &nodes)?.to_vec()
         })?;
     }
     let scorer = model.scorer(&encoded)?;
     let bias = scorer.dot().and_then(|dot| dot.bias.as_ref());
     if let Some(bias) = bias {
         let values = bias.to_vec()?;
-        let columns = [export::column("bias", Kind::F32)];
-        folder.table("course-bias", &columns, values.len(), |put| put(&[Values::F32(&values)]))?;
+        folder.table("course-bias", values.len(), vec![Column::f32("bias", &values)])?;
     }
     folder.scoring = Some(Scoring {
         model: model.name().into(),
@@ -79,15 +66,10 @@ pub fn vectors(ranker: &Ranker, folder: &mut Folder, progress: &mut dyn FnMut(us
     Ok(())
 }
 
-/// The table `edges`: head, relation, tail and recency bucket of every edge, in the graph's own numbers.
+/// Writes the table `edges`: head, relation, tail and recency bucket of every edge, in the graph's own numbers.
 pub fn edges(graph: &TrainGraph, folder: &mut Folder) -> Result<()> {
-    let columns = ["head", "relation", "tail", "bucket"].map(|name| export::column(name, Kind::U32));
-    folder.table("edges", &columns, graph.edges.len(), |put| {
-        graph.edges.chunks(export::BLOCK).try_for_each(|edges| {
-            let of = |part: fn(&crate::graph::Edge) -> u32| edges.iter().map(part).collect::<Vec<u32>>();
-            let [head, relation] = [of(|e| e.head), of(|e| e.relation)];
-            let [tail, bucket] = [of(|e| e.tail), of(|e| e.bucket)];
-            put(&[Values::U32(&head), Values::U32(&relation), Values::U32(&tail), Values::U32(&bucket)])
-        })
-    })
+    let columns: [(&str, fn(&Edge) -> u32); 4] =
+        [("head", |e| e.head), ("relation", |e| e.relation), ("tail", |e| e.tail), ("bucket", |e| e.bucket)];
+    let columns = columns.map(|(name, of)| Column::computed(name, move |row| of(&graph.edges[row])));
+    folder.table("edges", graph.edges.len(), columns.into())
 }

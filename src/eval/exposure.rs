@@ -1,15 +1,16 @@
-//! What the lists of all learners show together: how much of the catalogue, and how popular a part of it.
+//! Coverage and popularity bias: how much of the catalogue the lists of all learners show together, and how popular a
+//! part of it.
 
 use std::collections::BTreeMap;
 
 use super::TopK;
 
-/// Coverage and popularity bias of lists, gathered block by block.
-pub(super) struct Exposure {
+/// Coverage and popularity bias of lists, accumulated block by block.
+pub struct Exposure {
     cutoffs: Vec<usize>,
     /// Enrolments in train of each course, and the share of the courses that have fewer.
     popularity: Vec<(f64, f64)>,
-    /// For each course the best place that it has in any list.
+    /// The best place of each course in any list.
     best: Vec<usize>,
     /// Per cut-off: lists with at least one course, and the sums of their means of `popularity`.
     sums: Vec<(usize, f64, f64)>,
@@ -35,18 +36,14 @@ impl Exposure {
                 let best = &mut self.best[course as usize];
                 *best = place.min(*best);
             }
-            for (&k, sums) in self.cutoffs.iter().zip(&mut self.sums) {
-                let shown = &list[..k.min(list.len())];
-                if shown.is_empty() {
-                    continue;
-                }
+            for (&k, (lists, degrees, percentiles)) in self.cutoffs.iter().zip(&mut self.sums) {
+                let shown = list[..k.min(list.len())].iter().map(|&c| self.popularity[c as usize]);
                 let n = shown.len() as f64;
-                let mean = |of: &dyn Fn((f64, f64)) -> f64| {
-                    shown.iter().map(|&c| of(self.popularity[c as usize])).sum::<f64>() / n
-                };
-                sums.0 += 1;
-                sums.1 += mean(&|(degree, _)| degree);
-                sums.2 += mean(&|(_, percentile)| percentile);
+                if n > 0.0 {
+                    *lists += 1;
+                    *degrees += shown.clone().map(|(degree, _)| degree).sum::<f64>() / n;
+                    *percentiles += shown.map(|(_, percentile)| percentile).sum::<f64>() / n;
+                }
             }
         }
     }
@@ -66,9 +63,9 @@ impl Exposure {
     }
 }
 
-/// For each value the share of values below it, half of the equal ones counting, itself among them: 1/2 on average
-/// over all values.
-fn percentiles(values: &[u32]) -> Vec<f64> {
+/// For each value the share of values below it, plus half of those equal to it (itself included): 1/2 on average over all
+/// values.
+pub fn percentiles(values: &[u32]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by_key(|&i| values[i]);
     let (mut shares, mut below) = (vec![0.0; values.len()], 0);
@@ -78,43 +75,4 @@ fn percentiles(values: &[u32]) -> Vec<f64> {
         below += tie.len();
     }
     shares
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::NO_COURSE;
-    use super::*;
-
-    #[test]
-    fn percentiles_are_one_half_on_average() {
-        assert_eq!(percentiles(&[7, 1, 1, 3]), [0.875, 0.25, 0.25, 0.625]);
-        assert_eq!(percentiles(&[4, 4]), [0.5, 0.5]);
-        assert!(percentiles(&[]).is_empty());
-    }
-
-    #[test]
-    fn by_hand() {
-        let mut exposure = Exposure::new(&[7, 1, 1, 3], &[1, 2]);
-        // Two lists, an empty one, and one that is left out.
-        let ids = vec![0, 3, 0, NO_COURSE, NO_COURSE, NO_COURSE, 1, 2];
-        exposure.add(&TopK { k: 2, scores: vec![0.0; 8], ids }, &[0, 1, 2]);
-        let mut metrics = BTreeMap::new();
-        exposure.finish(&[1, 2], &mut metrics);
-        let want = [
-            ("arp@1", 7.0),
-            ("arp@2", 6.0),
-            ("coverage@1", 0.25),
-            ("coverage@2", 0.5),
-            ("popularity@1", 0.875),
-            ("popularity@2", 0.8125),
-        ];
-        assert_eq!(metrics, want.map(|(name, value)| (name.to_string(), value)).into());
-    }
-
-    #[test]
-    fn nobody_sees_anything() {
-        let mut metrics = BTreeMap::new();
-        Exposure::new(&[], &[10]).finish(&[10], &mut metrics);
-        assert_eq!(metrics, [("coverage@10".to_string(), 0.0)].into());
-    }
 }

@@ -2,35 +2,27 @@
 //! and the log-loss of logits.
 
 use super::TopK;
+use crate::config::NdcgIdcg;
 use crate::graph::IdSets;
 use crate::{Error, Result};
 
-/// What NDCG is divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Idcg {
-    /// The DCG of min(K, |T|) hits: the definition.
-    #[default]
-    Truth,
-    /// The DCG of the hits found anywhere in the list, the best K of them. Inflates NDCG; for comparison with
-    /// numbers that were published so.
-    Retrieved,
-}
+/// The names of the ranking metrics, in the order of [`AtCutoff::values`].
+pub const RANKING: [&str; 4] = ["recall", "ndcg", "hr", "mrr"];
 
 /// Metrics at one cut-off.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AtCutoff {
     pub k: usize,
-    /// Means over the learners that have something to find; 0 where there are none.
-    pub recall: f64,
-    pub ndcg: f64,
-    pub hit_rate: f64,
-    /// Mean of 1 / rank of the first hit among the first K, 0 without one.
-    pub mrr: f64,
-    /// The same per learner, in the order of `RankingMetrics::rows`.
-    pub recalls: Vec<f64>,
-    pub ndcgs: Vec<f64>,
-    pub hits: Vec<f64>,
-    pub reciprocal_ranks: Vec<f64>,
+    /// Recall, NDCG, hit rate and reciprocal rank of the first hit (0 without one) of each learner, in the order of
+    /// [`RankingMetrics::rows`].
+    pub values: [Vec<f64>; 4],
+}
+
+impl AtCutoff {
+    /// Means over the learners; 0 where there are none.
+    pub fn means(&self) -> [f64; 4] {
+        self.values.each_ref().map(|each| each.iter().sum::<f64>() / each.len().max(1) as f64)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,11 +32,18 @@ pub struct RankingMetrics {
     pub at: Vec<AtCutoff>,
 }
 
-/// Metrics of `top` against the courses to find, at each of `cutoffs`.
+/// Metrics of `top` against the courses to find, at each of `cutoffs`. NDCG is divided by the DCG of min(K, |T|) hits, or,
+/// with `NdcgIdcg::Retrieved`, by that of the hits anywhere in the list, the best K of them: this inflates NDCG, and is for
+/// comparison with numbers that were published so.
 ///
 /// Rows with nothing to find are left out. A list may be shorter than a cut-off (few candidates); a cut-off
 /// beyond the K of the lists is `Error::Shape`, as are other numbers of rows.
-pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg) -> Result<RankingMetrics> {
+pub fn ranking_metrics(
+    top: &TopK,
+    truth: &IdSets,
+    cutoffs: &[usize],
+    idcg: NdcgIdcg,
+) -> Result<RankingMetrics> {
     if truth.rows() != top.rows() {
         let (expected, got) = (format!("{} rows of truth", top.rows()), format!("{}", truth.rows()));
         return Err(Error::shape("metrics", expected, got));
@@ -59,32 +58,27 @@ pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg
 
     let rows: Vec<usize> = (0..top.rows()).filter(|&b| !truth.row(b).is_empty()).collect();
     let mut at: Vec<AtCutoff> = cutoffs.iter().map(|&k| AtCutoff { k, ..AtCutoff::default() }).collect();
-    let mut hit = vec![];
     for &b in &rows {
-        let wanted = truth.row(b);
-        hit.clear();
-        hit.extend(top.row(b).iter().map(|id| wanted.binary_search(id).is_ok()));
-        let retrieved = hit.iter().filter(|&&hit| hit).count();
+        let relevant = truth.row(b);
+        // Places of the hits, ascending.
+        let list = top.row(b).iter().enumerate();
+        let hits: Vec<usize> =
+            list.filter(|(_, id)| relevant.binary_search(id).is_ok()).map(|(place, _)| place).collect();
         for at in &mut at {
-            let places =
-                || hit.iter().take(at.k).enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
-            let found = places().count();
-            let dcg = places().fold(0.0, |dcg, place| dcg + discounts[place]);
+            let found = &hits[..hits.partition_point(|&place| place < at.k)];
+            let dcg = found.iter().fold(0.0, |dcg, &place| dcg + discounts[place]);
             let best = match idcg {
-                Idcg::Truth => ideal[wanted.len().min(at.k)],
-                Idcg::Retrieved => ideal[retrieved.min(at.k)],
+                NdcgIdcg::Truth => ideal[relevant.len().min(at.k)],
+                NdcgIdcg::Retrieved => ideal[hits.len().min(at.k)],
             };
-            let reciprocal = places().next().map_or(0.0, |place| 1.0 / (place + 1) as f64);
-            at.recalls.push(found as f64 / wanted.len() as f64);
-            at.ndcgs.push(if best > 0.0 { dcg / best } else { 0.0 });
-            at.hits.push((found > 0) as u32 as f64);
-            at.reciprocal_ranks.push(reciprocal);
+            let values = [
+                found.len() as f64 / relevant.len() as f64,
+                if best > 0.0 { dcg / best } else { 0.0 },
+                (!found.is_empty()) as u32 as f64,
+                found.first().map_or(0.0, |place| 1.0 / (place + 1) as f64),
+            ];
+            at.values.iter_mut().zip(values).for_each(|(all, value)| all.push(value));
         }
-    }
-    for at in &mut at {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        (at.recall, at.ndcg) = (mean(&at.recalls), mean(&at.ndcgs));
-        (at.hit_rate, at.mrr) = (mean(&at.hits), mean(&at.reciprocal_ranks));
     }
     Ok(RankingMetrics { rows, at })
 }
@@ -135,89 +129,4 @@ pub fn log_loss(logits: &[f32], labels: &[bool]) -> Option<f64> {
         against.max(0.0) + (-against.abs()).exp().ln_1p()
     };
     Some(logits.iter().zip(labels).map(loss).sum::<f64>() / logits.len() as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::NO_COURSE;
-    use super::*;
-    use crate::engine::Device;
-
-    fn lists(k: usize, rows: &[&[u32]]) -> TopK {
-        let mut ids = vec![];
-        for row in rows {
-            ids.extend_from_slice(row);
-            ids.resize(ids.len() + k - row.len(), NO_COURSE);
-        }
-        TopK { k, scores: vec![0.0; ids.len()], ids }
-    }
-
-    fn close(got: f64, want: f64) {
-        assert!((got - want).abs() < 1e-12, "got {got}, want {want}");
-    }
-
-    #[test]
-    fn hand_computed() {
-        // Row 0 finds courses 4 and 9 at ranks 1 and 3 of the three it wants; row 1 wants nothing; row 2 finds
-        // its one course at rank 2 of a list of two.
-        let top = lists(4, &[&[4, 7, 9, 1], &[1, 2, 3, 4], &[5, 6]]);
-        let truth = IdSets::new(&Device::Cpu, &[vec![9, 4, 8, 4], vec![], vec![6]], 10).unwrap();
-        let m = ranking_metrics(&top, &truth, &[1, 3, 4], Idcg::Truth).unwrap();
-        assert_eq!(m.rows, [0, 2]);
-        let third = 1.0 / 3f64.log2();
-        // K = 1
-        assert_eq!(m.at[0].recalls, [1.0 / 3.0, 0.0]);
-        assert_eq!(m.at[0].ndcgs, [1.0, 0.0]);
-        // K = 3: DCG of row 0 is 1 + 1/2, of an ideal 1 + 1/log2 3 + 1/2.
-        close(m.at[1].recall, (2.0 / 3.0 + 1.0) / 2.0);
-        close(m.at[1].ndcgs[0], 1.5 / (1.5 + third));
-        close(m.at[1].ndcgs[1], third);
-        close(m.at[1].hit_rate, 1.0);
-        close(m.at[1].mrr, 0.75);
-        // K = 4 is beyond the end of row 2's list.
-        close(m.at[2].recall, m.at[1].recall);
-        let m = ranking_metrics(&top, &truth, &[1, 4], Idcg::Retrieved).unwrap();
-        close(m.at[0].ndcgs[0], 1.0);
-        close(m.at[1].ndcgs[0], 1.5 / (1.0 + third));
-        close(m.at[1].ndcgs[1], third);
-        assert!(ranking_metrics(&top, &truth, &[5], Idcg::Truth).is_err());
-    }
-
-    #[test]
-    fn nobody_to_evaluate() {
-        let top = lists(2, &[&[0, 1]]);
-        let truth = IdSets::none(&Device::Cpu, 1, 5).unwrap();
-        let m = ranking_metrics(&top, &truth, &[2], Idcg::Truth).unwrap();
-        assert!(m.rows.is_empty() && m.at[0].recall == 0.0);
-    }
-
-    #[test]
-    fn auc_by_hand() {
-        let labels = [true, false, true, false];
-        assert_eq!(auc(&[0.9, 0.8, 0.7, 0.1], &labels), Some(0.75));
-        assert_eq!(auc(&[0.5; 4], &labels), Some(0.5));
-        // The positive at 0.7 ties with one negative: (2 + 1.5) / 4.
-        assert_eq!(auc(&[0.9, 0.7, 0.7, 0.1], &labels), Some(0.875));
-        assert_eq!(auc(&[0.0, -0.0], &[true, false]), Some(0.5));
-        assert_eq!(auc(&[1.0, 2.0], &[true, true]), None);
-        assert_eq!(auc(&[], &[]), None);
-        assert_eq!(auc(&[f32::NAN, 2.0], &[true, false]), None);
-    }
-
-    #[test]
-    fn log_loss_by_hand() {
-        let ln2 = std::f64::consts::LN_2;
-        close(log_loss(&[0.0, 0.0], &[true, false]).unwrap(), ln2);
-        close(
-            log_loss(&[2.0, -1.0], &[true, true]).unwrap(),
-            ((-2f64).exp().ln_1p() + 1f64.exp().ln_1p()) / 2.0,
-        );
-        // Sure and right, sure and wrong, and where exp would overflow.
-        close(log_loss(&[80.0], &[true]).unwrap(), (-80f64).exp());
-        close(log_loss(&[80.0, -80.0], &[false, true]).unwrap(), 80.0);
-        close(log_loss(&[f32::MAX], &[false]).unwrap(), f32::MAX as f64);
-        assert_eq!(log_loss(&[], &[]), None);
-        assert_eq!(log_loss(&[f32::NAN], &[true]), None);
-        assert_eq!(log_loss(&[f32::INFINITY, 0.0], &[true, false]), None);
-    }
 }

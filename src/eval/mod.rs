@@ -1,4 +1,4 @@
-//! Full ranking and its metrics.
+//! Evaluation: ranking of the full catalogue, the metrics of the ranking and of each task, and the export of vectors.
 
 mod evaluate;
 pub mod export;
@@ -11,6 +11,7 @@ mod tasks;
 pub use crate::ops::{MAX_K, NO_COURSE, Scorer, TopK};
 pub(crate) use evaluate::BLOCK;
 pub use evaluate::{Evaluation, PerLearner, Ranker, known_before, sample_learners};
-pub use metrics::{AtCutoff, Idcg, RankingMetrics, auc, log_loss, ranking_metrics};
+pub use exposure::{Exposure, percentiles};
+pub use metrics::{AtCutoff, RANKING, RankingMetrics, auc, log_loss, ranking_metrics};
 pub use recommend::top_courses;
-pub use slices::{RANKING, Slice};
+pub use slices::{Slice, Slicer, popularity_parts};

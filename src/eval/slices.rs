@@ -1,11 +1,12 @@
-//! Parts of the learners, by activity, and of what they are to find, by popularity: an average hides who is served.
+//! Ranking metrics by the learners' activity and by the popularity of the courses to find: an average hides who is served.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AtCutoff, Idcg, TopK, ranking_metrics};
+use super::{AtCutoff, RANKING, TopK, ranking_metrics};
 use crate::Result;
+use crate::config::NdcgIdcg;
 use crate::data::{Dataset, Split};
 use crate::engine::Device;
 use crate::graph::IdSets;
@@ -28,14 +29,6 @@ const ACTIVITY: [(usize, &str); 5] = [(1, "1"), (2, "2-4"), (5, "5-9"), (10, "10
 
 const POPULARITY: [&str; 3] = ["head", "middle", "tail"];
 
-/// What ranking metrics are called, in the order of `values`.
-pub const RANKING: [&str; 4] = ["recall", "ndcg", "hr", "mrr"];
-
-/// Per learner, in the order of `RANKING`.
-pub(super) fn values(at: &AtCutoff) -> [&[f64]; 4] {
-    [&at.recalls, &at.ndcgs, &at.hits, &at.reciprocal_ranks]
-}
-
 /// Sums of the ranking metrics over learners: f64, in the order in which learners come.
 #[derive(Clone, Default)]
 pub(super) struct Sums {
@@ -48,35 +41,31 @@ impl Sums {
         Sums { learners: 0, sums: vec![[0.0; 4]; cutoffs] }
     }
 
-    /// Adds place `i` of some metrics.
+    /// Adds learner `i` of some metrics.
     fn add(&mut self, at: &[AtCutoff], i: usize) {
         self.learners += 1;
         for (sums, at) in self.sums.iter_mut().zip(at) {
-            for (sum, values) in sums.iter_mut().zip(values(at)) {
-                *sum += values[i];
-            }
+            sums.iter_mut().zip(&at.values).for_each(|(sum, values)| *sum += values[i]);
         }
     }
 
     pub fn add_all(&mut self, at: &[AtCutoff]) {
-        (0..at.first().map_or(0, |at| at.recalls.len())).for_each(|i| self.add(at, i));
+        (0..at.first().map_or(0, |at| at.values[0].len())).for_each(|i| self.add(at, i));
     }
 
     /// Means by name; 0 over nobody.
     pub fn means(&self, k: &[usize]) -> BTreeMap<String, f64> {
-        let mut means = BTreeMap::new();
-        for (k, sums) in k.iter().zip(&self.sums) {
-            for (name, sum) in RANKING.iter().zip(sums) {
-                means.insert(format!("{name}@{k}"), sum / self.learners.max(1) as f64);
-            }
-        }
-        means
+        let of = |(k, sums): (&usize, &[f64; 4])| {
+            let mean = |(name, sum)| (format!("{name}@{k}"), sum / self.learners.max(1) as f64);
+            RANKING.into_iter().zip(*sums).map(mean).collect::<Vec<_>>()
+        };
+        k.iter().zip(&self.sums).flat_map(of).collect()
     }
 }
 
-/// Gathers the slices of an evaluation, block by block.
-pub(super) struct Slicer {
-    /// Place in `POPULARITY` of each course.
+/// The slices of an evaluation, accumulated block by block.
+pub struct Slicer {
+    /// Index into `POPULARITY` of each course.
     part: Vec<u8>,
     activity: Vec<Sums>,
     popularity: Vec<Sums>,
@@ -98,21 +87,20 @@ impl Slicer {
         (rows, at): (&[usize], &[AtCutoff]),
         truth: &IdSets,
         known: &[usize],
-        idcg: Idcg,
+        idcg: NdcgIdcg,
     ) -> Result<()> {
         for (i, &row) in rows.iter().enumerate() {
-            let slice = ACTIVITY.iter().rposition(|&(least, _)| known[row] >= least);
-            if let Some(slice) = slice {
+            if let Some(slice) = ACTIVITY.iter().rposition(|&(least, _)| known[row] >= least) {
                 self.activity[slice].add(at, i);
             }
         }
         let cutoffs: Vec<usize> = at.iter().map(|at| at.k).collect();
         for (p, sums) in self.popularity.iter_mut().enumerate() {
-            let wanted = (0..truth.rows()).map(|b| -> Vec<u32> {
+            let relevant = (0..truth.rows()).map(|b| -> Vec<u32> {
                 truth.row(b).iter().copied().filter(|&c| self.part[c as usize] as usize == p).collect()
             });
-            let wanted = IdSets::new(&Device::Cpu, wanted, truth.below)?;
-            sums.add_all(&ranking_metrics(top, &wanted, &cutoffs, idcg)?.at);
+            let relevant = IdSets::new(&Device::Cpu, relevant, truth.below)?;
+            sums.add_all(&ranking_metrics(top, &relevant, &cutoffs, idcg)?.at);
         }
         Ok(())
     }
@@ -133,7 +121,7 @@ impl Slicer {
 /// The part of each course by its enrolments in train: going from the most popular course down, the head begins
 /// with the first enrolment, the middle after a third of all, the tail after two thirds. Courses with equally many
 /// enrolments are in the same part; those with none are in the tail.
-fn popularity_parts(degrees: &[u32]) -> Vec<u8> {
+pub fn popularity_parts(degrees: &[u32]) -> Vec<u8> {
     let total: u64 = degrees.iter().map(|&d| d as u64).sum();
     let mut order: Vec<usize> = (0..degrees.len()).collect();
     order.sort_by_key(|&c| std::cmp::Reverse(degrees[c]));
@@ -147,54 +135,4 @@ fn popularity_parts(degrees: &[u32]) -> Vec<u8> {
         }
     }
     parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_hold_thirds_of_the_enrolments() {
-        // 12 of 30 enrolments before the second course, 21 before the third: head, middle, tail.
-        assert_eq!(popularity_parts(&[9, 12, 0, 3, 3, 3]), [1, 0, 2, 2, 2, 2]);
-        // Ties stay together, wherever a third falls among them.
-        assert_eq!(popularity_parts(&[5, 5, 5, 5]), [0; 4]);
-        assert_eq!(popularity_parts(&[0, 0]), [2, 2]);
-        assert!(popularity_parts(&[]).is_empty());
-    }
-
-    #[test]
-    fn slices_by_hand() {
-        let data = Dataset {
-            learner_names: vec!["u"; 3].into(),
-            entity_names: vec!["e"; 4].into(),
-            courses: 4,
-            interactions: crate::data::Interactions {
-                offsets: vec![0, 3, 4, 4].into(),
-                course: vec![0, 1, 2, 0].into(),
-                split: vec![Split::Train; 4].into(),
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        let mut slicer = Slicer::new(&data, 1);
-        // Degrees 2, 1, 1, 0: course 0 is the head, 1 and 2 begin after one half (middle), 3 is the tail.
-        assert_eq!(slicer.part, [0, 1, 1, 2]);
-        let top = TopK { k: 2, ids: vec![0, 1, 3, 2, 1, 0], scores: vec![0.0; 6] };
-        let truth = IdSets::new(&Device::Cpu, [vec![0, 3], vec![3], vec![]], 4).unwrap();
-        let all = ranking_metrics(&top, &truth, &[2], Idcg::Truth).unwrap();
-        slicer.add(&top, (&all.rows, &all.at), &truth, &[1, 25, 3], Idcg::Truth).unwrap();
-        let slices = slicer.finish(&[2]);
-        let of = |name: &str| {
-            let slice = slices.iter().find(|s| s.slice == name).unwrap();
-            (slice.learners, slice.metrics.get("recall@2").copied())
-        };
-        assert_eq!(slices.len(), 8);
-        assert_eq!(of("1"), (1, Some(0.5)));
-        assert_eq!(of("20+"), (1, Some(1.0)));
-        assert_eq!(of("2-4"), (0, None), "a learner without anything to find is in no slice");
-        assert_eq!(of("head"), (1, Some(1.0)));
-        assert_eq!(of("middle"), (0, None));
-        assert_eq!(of("tail"), (2, Some(0.5)));
-    }
 }

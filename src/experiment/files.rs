@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, EvalConfig, NdcgIdcg};
 use crate::data::Dataset;
-use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
 
 /// Places in the folder that `waata compare` leaves.
@@ -192,7 +191,7 @@ fn flatten(table: &toml::Table, prefix: &str, settings: &mut Vec<String>) {
 pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value)
         .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
-    write_atomically(path, text.as_bytes())
+    base::files::write(path, text.as_bytes())
 }
 
 pub fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
@@ -205,5 +204,5 @@ pub fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
-    write_atomically(path, &text)
+    base::files::write(path, &text)
 }

@@ -14,7 +14,6 @@ use super::table;
 use crate::config::{Base, Config};
 use crate::data::Dataset;
 use crate::engine::Device;
-use crate::train::checkpoint::write_atomically;
 use crate::train::{Observer, TrainStep};
 use crate::{Error, Result};
 
@@ -185,7 +184,7 @@ impl Search<'_> {
             base.eval.metric,
             best.metric.unwrap_or_default(),
         );
-        write_atomically(&self.out.join("best.toml"), said.as_bytes())?;
+        base::files::write(&self.out.join("best.toml"), said.as_bytes())?;
         Ok(ended)
     }
 

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Split;
 use crate::eval::{Evaluation, PerLearner, Slice};
-use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
 
 /// A finished run: one row of results.csv.
@@ -331,7 +330,7 @@ pub(super) fn write(
         out.write_record(line).map_err(broken)?;
     }
     let bytes = out.into_inner().map_err(|e| broken(e.into_error().into()))?;
-    write_atomically(path, &bytes)
+    base::files::write(path, &bytes)
 }
 
 /// A line of a table with its place.

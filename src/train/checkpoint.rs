@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use base::files;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ pub fn save(
     };
     manifest.seal = manifest.sealed().map_err(|e| unwritable(dir, &e))?;
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| unwritable(dir, &e))?;
-    write_atomically(&dir.join(format!("{name}.json")), &text)?;
+    files::write(&dir.join(format!("{name}.json")), &text)?;
     if let Some(old) = old.filter(|old| *old != file) {
         // The new checkpoint is complete; an old file that cannot be removed only costs room.
         let _ = fs::remove_file(dir.join(old));
@@ -134,16 +135,6 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
         Ok(seal) if seal == manifest.seal => Ok(manifest),
         _ => Err(corrupt("the manifest is not the one that was written: its checksum differs".into())),
     }
-}
-
-/// Writes beside `path`, flushes to the disk, and renames.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part: PathBuf = path.with_file_name(name);
-    let mut file = File::create(&part).map_err(Error::io(&part, "creating"))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&part, "writing"))?;
-    fs::rename(&part, path).map_err(Error::io(path, "renaming into place"))
 }
 
 /// Writes a safetensors file, tensor by tensor and sorted by name, and gives its SHA-256. A copy of all tensors would not

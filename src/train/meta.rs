@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunFiles, checkpoint};
+use super::RunFiles;
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ impl Meta {
         };
         let text = serde_json::to_vec_pretty(&meta)
             .map_err(|e| Error::corrupt(dir, format!("run.json cannot be written: {e}"), "report this"))?;
-        checkpoint::write_atomically(&RunFiles { dir: dir.into() }.meta(), &text)
+        base::files::write(&RunFiles { dir: dir.into() }.meta(), &text)
     }
 
     /// `Error::Data` where `dir` is not the folder of a run.

@@ -440,7 +440,7 @@ impl<'a> Run<'a> {
         let dir = &self.files.dir;
         fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
         if self.progress == Progress::default() {
-            checkpoint::write_atomically(&self.files.config(), self.config.to_toml().as_bytes())?;
+            base::files::write(&self.files.config(), self.config.to_toml().as_bytes())?;
         }
         Ok(())
     }
@@ -473,7 +473,7 @@ impl<'a> Run<'a> {
             Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
         })?;
         let lines: String = kept.iter().chain([&line]).map(|line| format!("{line}\n")).collect();
-        checkpoint::write_atomically(&path, lines.as_bytes())
+        base::files::write(&path, lines.as_bytes())
     }
 }
 

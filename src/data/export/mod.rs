@@ -1,27 +1,32 @@
 //! Tables for other programs: npy, or Parquet where the program was built with it.
 //!
-//! A table goes to its file a block of rows at a time, so the memory that it takes does not grow with it.
+//! A table is a list of columns, each of which gives its values for any block of rows. Tables are written block by block,
+//! so memory does not grow with them.
 
 mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod tables;
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::dataset::Dataset;
-use super::names::Names;
-use super::store::{write_file, write_folder};
-use base::{Error, Result};
+use crate::dataset::Dataset;
+use crate::names::Names;
+use base::{Error, Result, files};
+
 pub use tables::Part;
 
-/// Says what the files of an export hold, and marks its folder.
+/// Lists the files of an export; an export is recognized by it.
 pub const LIST: &str = "export.json";
 
-/// Rows of a block, for a table of few numbers a row. In Parquet a block is a group of rows.
-pub const BLOCK: usize = 1 << 18;
+/// Rows of a block, and the most numbers that a block of vectors has (32 MiB). In Parquet a block is a row group.
+const ROWS: usize = 1 << 18;
+const NUMBERS: usize = 1 << 23;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,15 +60,15 @@ impl Format {
 
 /// A file of an export.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Exported {
+pub struct TableFile {
     pub file: String,
     pub rows: u64,
     /// Names of the columns, in their order.
     pub columns: Vec<String>,
 }
 
-/// How the model of a run scores a course for a learner by their vectors u and i: scale <u, i> + bias_i, and the head's
-/// logit where it has part in it.
+/// How the model of a run scores a course for a learner, given their vectors u and i: scale <u, i> + bias_i, plus the
+/// head's logit where the head takes part.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scoring {
     pub model: String,
@@ -82,13 +87,14 @@ pub struct List {
     pub data: String,
     pub fingerprint: String,
     pub format: Format,
-    pub files: Vec<Exported>,
+    pub files: Vec<TableFile>,
     /// Where there are vectors.
     pub scoring: Option<Scoring>,
 }
 
-/// A new folder that `fill` puts tables into, all or nothing. Errors: `Error::Data` when the folder exists (with `force`:
-/// when it is no export), `Error::Io` when it cannot be written, and those of [`Format::check`] and of `fill`.
+/// Lets `fill` write tables into a new folder, which is there as a whole or not at all. Errors: `Error::Data` when the
+/// folder exists (with `force`: when it is no export), `Error::Io` when it cannot be written, and those of
+/// [`Format::check`] and of `fill`.
 pub fn folder(
     data: &Dataset,
     format: Format,
@@ -97,7 +103,7 @@ pub fn folder(
     fill: impl FnOnce(&mut Folder) -> Result<()>,
 ) -> Result<List> {
     format.check()?;
-    write_folder(out, force, LIST, |temp| {
+    files::write_folder(out, force, LIST, |temp| {
         let mut folder = Folder { path: temp, format, files: vec![], scoring: None };
         fill(&mut folder)?;
         let list = List {
@@ -110,12 +116,12 @@ pub fn folder(
         };
         let path = temp.join(LIST);
         let text = serde_json::to_vec_pretty(&list).map_err(|e| Error::io(&path, "writing")(e.into()))?;
-        write_file(&path, &text)?;
+        files::write(&path, &text)?;
         Ok(list)
     })
 }
 
-/// What the values of a column are.
+/// What one row of a column is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     U8,
@@ -124,138 +130,175 @@ pub enum Kind {
     F32,
     /// In Parquet only.
     Text,
-    /// So many f32 a row. In npy a table of vectors has no other column.
+    /// So many f32. In npy a table of vectors has no other column.
     Vector(usize),
 }
 
-/// The values of one column in a block of rows.
+/// The values of a column in a block of rows.
+#[derive(Debug)]
 pub enum Values<'a> {
-    U8(&'a [u8]),
-    U32(&'a [u32]),
-    U64(&'a [u64]),
-    F32(&'a [f32]),
+    U8(Cow<'a, [u8]>),
+    U32(Cow<'a, [u32]>),
+    U64(Cow<'a, [u64]>),
+    /// Of [`Kind::F32`], or (rows, D) of [`Kind::Vector`].
+    F32(Cow<'a, [f32]>),
     Text(Vec<&'a str>),
-    /// (rows, D), row-major
-    Vector(&'a [f32]),
 }
 
 impl Values<'_> {
-    /// How many rows of a column they are. `None` for values of another kind.
+    /// The number of rows, for a column of this kind. `None` for values of another kind.
     fn rows(&self, kind: Kind) -> Option<usize> {
         match (self, kind) {
             (Values::U8(values), Kind::U8) => Some(values.len()),
             (Values::U32(values), Kind::U32) => Some(values.len()),
             (Values::U64(values), Kind::U64) => Some(values.len()),
             (Values::F32(values), Kind::F32) => Some(values.len()),
-            (Values::Text(values), Kind::Text) => Some(values.len()),
-            (Values::Vector(values), Kind::Vector(dim)) if dim > 0 && values.len().is_multiple_of(dim) => {
+            (Values::F32(values), Kind::Vector(dim)) if dim > 0 && values.len().is_multiple_of(dim) => {
                 Some(values.len() / dim)
             }
+            (Values::Text(values), Kind::Text) => Some(values.len()),
             _ => None,
         }
     }
 }
 
-/// A column by its name.
-pub type Named = (String, Kind);
+/// A column of a table.
+pub struct Column<'a> {
+    name: String,
+    kind: Kind,
+    values: Box<dyn FnMut(Range<usize>) -> Result<Values<'a>> + 'a>,
+}
 
-pub fn column(name: &str, kind: Kind) -> Named {
-    (name.into(), kind)
+impl<'a> Column<'a> {
+    /// A column whose values in any block of rows `values` gives; blocks are asked for in order.
+    pub fn new(
+        name: impl Into<String>,
+        kind: Kind,
+        values: impl FnMut(Range<usize>) -> Result<Values<'a>> + 'a,
+    ) -> Column<'a> {
+        Column { name: name.into(), kind, values: Box::new(values) }
+    }
+
+    /// A column of numbers that are computed row by row, in order.
+    pub fn computed(name: impl Into<String>, mut value: impl FnMut(usize) -> u32 + 'a) -> Column<'a> {
+        Column::new(name, Kind::U32, move |rows| Ok(Values::U32(rows.map(&mut value).collect())))
+    }
+
+    pub fn u8(name: impl Into<String>, values: &'a [u8]) -> Column<'a> {
+        Column::new(name, Kind::U8, |rows| Ok(Values::U8(values[rows].into())))
+    }
+
+    pub fn u32(name: impl Into<String>, values: &'a [u32]) -> Column<'a> {
+        Column::new(name, Kind::U32, |rows| Ok(Values::U32(values[rows].into())))
+    }
+
+    pub fn u64(name: impl Into<String>, values: &'a [u64]) -> Column<'a> {
+        Column::new(name, Kind::U64, |rows| Ok(Values::U64(values[rows].into())))
+    }
+
+    pub fn f32(name: impl Into<String>, values: &'a [f32]) -> Column<'a> {
+        Column::new(name, Kind::F32, |rows| Ok(Values::F32(values[rows].into())))
+    }
+}
+
+/// Writes the blocks of one table to a file.
+trait TableWriter {
+    /// The values of every column, of equally many rows.
+    fn block(&mut self, values: &[Values]) -> Result<()>;
+
+    fn finish(&mut self) -> Result<()>;
 }
 
 /// A folder that tables are written into.
 pub struct Folder<'a> {
     path: &'a Path,
     format: Format,
-    files: Vec<Exported>,
+    files: Vec<TableFile>,
     pub scoring: Option<Scoring>,
 }
 
 impl Folder<'_> {
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// A table of `rows` rows, whose blocks `fill` hands to the function that it is given, in order. `Error::Shape` for
-    /// blocks that are not of these columns and rows.
-    pub fn table(
-        &mut self,
-        name: &str,
-        columns: &[Named],
-        rows: usize,
-        fill: impl FnOnce(&mut dyn FnMut(&[Values]) -> Result<()>) -> Result<()>,
-    ) -> Result<()> {
+    /// Writes a table of `rows` rows. Errors: `Error::Shape` where a column gives values of another kind or number, and
+    /// the errors of the columns.
+    pub fn table(&mut self, name: &str, rows: usize, mut columns: Vec<Column>) -> Result<()> {
         let file = format!("{name}.{}", self.format.extension());
         let path = self.path.join(&file);
-        let mut left = rows;
-        match self.format {
-            Format::Npy => {
-                let mut table = npy::Table::create(&path, columns, rows)?;
-                fill(&mut |block| {
-                    left = counted(columns, block, left)?;
-                    table.block(block)
-                })?;
-                table.finish()?;
+        let kinds: Vec<(String, Kind)> = columns.iter().map(|c| (c.name.clone(), c.kind)).collect();
+        let at_once =
+            |kind: Kind| if let Kind::Vector(dim) = kind { (NUMBERS / dim.max(1)).max(1) } else { ROWS };
+        let at_once = kinds.iter().map(|&(_, kind)| at_once(kind)).min().unwrap_or(ROWS);
+        files::write_with(&path, |to| {
+            let mut writer = self.writer(&path, to, &kinds, rows)?;
+            for start in (0..rows).step_by(at_once) {
+                let block = start..rows.min(start + at_once);
+                let values = columns.iter_mut().map(|column| {
+                    let (values, wanted) = ((column.values)(block.clone())?, block.len());
+                    match values.rows(column.kind) {
+                        Some(found) if found == wanted => Ok(values),
+                        found => {
+                            let wanted = format!("{wanted} rows of {} as {:?}", column.name, column.kind);
+                            Err(Error::shape("export", wanted, format!("{found:?}")))
+                        }
+                    }
+                });
+                writer.block(&values.collect::<Result<Vec<_>>>()?)?;
             }
-            #[cfg(feature = "parquet")]
-            Format::Parquet => {
-                let mut table = parquet::Table::create(&path, columns)?;
-                fill(&mut |block| {
-                    left = counted(columns, block, left)?;
-                    table.block(block)
-                })?;
-                table.finish()?;
-            }
-            #[cfg(not(feature = "parquet"))]
-            Format::Parquet => self.format.check()?,
-        }
-        if left > 0 {
-            return Err(Error::shape("export", format!("{rows} rows"), format!("{left} fewer")));
-        }
-        let columns = columns.iter().map(|(name, _)| name.clone()).collect();
-        self.files.push(Exported { file, rows: rows as u64, columns });
+            writer.finish()
+        })?;
+        let columns = kinds.into_iter().map(|(name, _)| name).collect();
+        self.files.push(TableFile { file, rows: rows as u64, columns });
         Ok(())
     }
 
-    /// A table of vectors (rows, dim) of what the first `rows` names say, whose rows `fill` hands over in order. Parquet
-    /// has id and name beside each.
-    pub fn vectors(
+    fn writer<'f>(
+        &self,
+        path: &'f Path,
+        to: &'f mut File,
+        columns: &[(String, Kind)],
+        rows: usize,
+    ) -> Result<Box<dyn TableWriter + 'f>> {
+        match self.format {
+            Format::Npy => Ok(Box::new(npy::Writer::new(path, to, columns, rows)?)),
+            #[cfg(feature = "parquet")]
+            Format::Parquet => Ok(Box::new(parquet::Writer::new(path, to, columns)?)),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => self.format.check().and(Err(Error::shape("export", "npy", "parquet"))),
+        }
+    }
+
+    /// Writes a table of names by number. numpy has no text of variable length: there they are two tables, the bytes of
+    /// all names and where each name begins.
+    pub fn names(&mut self, what: &str, names: &Names) -> Result<()> {
+        if self.format == Format::Npy {
+            let (bytes, offsets) = (names.bytes(), names.offsets());
+            self.table(&format!("{what}-bytes"), bytes.len(), vec![Column::u8("bytes", bytes)])?;
+            return self.table(
+                &format!("{what}-offsets"),
+                offsets.len(),
+                vec![Column::u64("offset", offsets)],
+            );
+        }
+        self.table(what, names.len(), id_and_name(names).into())
+    }
+
+    /// Writes a table of vectors (rows, dim), which `vectors` gives for any block of rows. Parquet has number and name
+    /// beside each.
+    pub fn vectors<'a>(
         &mut self,
         name: &str,
-        (names, rows): (&Names, usize),
+        (names, rows): (&'a Names, usize),
         dim: usize,
-        fill: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()>,
+        mut vectors: impl FnMut(Range<usize>) -> Result<Vec<f32>> + 'a,
     ) -> Result<()> {
-        let vector = column("vector", Kind::Vector(dim));
-        if self.format == Format::Npy {
-            return self.table(name, &[vector], rows, |put| fill(&mut |block| put(&[Values::Vector(block)])));
-        }
-        let columns = [column("id", Kind::U32), column("name", Kind::Text), vector];
-        self.table(name, &columns, rows, |put| {
-            let mut next = 0;
-            fill(&mut |block| {
-                let own = next..rows.min(next + block.len() / dim.max(1));
-                next = own.end;
-                let ids: Vec<u32> = own.clone().map(|id| id as u32).collect();
-                let text = own.map(|id| &names[id]).collect();
-                put(&[Values::U32(&ids), Values::Text(text), Values::Vector(block)])
-            })
-        })
+        let vector =
+            Column::new("vector", Kind::Vector(dim), move |rows| Ok(Values::F32(vectors(rows)?.into())));
+        let mut columns = if self.format == Format::Npy { vec![] } else { Vec::from(id_and_name(names)) };
+        columns.push(vector);
+        self.table(name, rows, columns)
     }
 }
 
-/// How many rows are left after a block. `Error::Shape` where it is not of these columns, or longer than what is left.
-fn counted(columns: &[Named], block: &[Values], left: usize) -> Result<usize> {
-    let rows: Option<Vec<usize>> =
-        columns.iter().zip(block).map(|((_, kind), values)| values.rows(*kind)).collect();
-    match rows.as_deref() {
-        Some(&[first, ref others @ ..])
-            if columns.len() == block.len() && others.iter().all(|&rows| rows == first) && first <= left =>
-        {
-            Ok(left - first)
-        }
-        other => {
-            Err(Error::shape("export", format!("{columns:?} in at most {left} rows"), format!("{other:?}")))
-        }
-    }
+fn id_and_name(names: &Names) -> [Column<'_>; 2] {
+    let text = |rows: Range<usize>| Ok(Values::Text(rows.map(|id| &names[id]).collect()));
+    [Column::computed("id", |id| id as u32), Column::new("name", Kind::Text, text)]
 }

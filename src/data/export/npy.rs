@@ -5,38 +5,41 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Kind, Named, Values};
+use super::{Kind, TableWriter, Values};
 use base::{Error, Result};
 
-/// What the place of the first value in the file is a multiple of.
+/// The first value begins at a multiple of this many bytes.
 const ALIGN: usize = 64;
 
-pub(super) struct Table {
-    path: PathBuf,
-    file: BufWriter<File>,
+pub(super) struct Writer<'a> {
+    path: &'a Path,
+    file: BufWriter<&'a mut File>,
     /// Bytes of a row in each column.
     sizes: Vec<usize>,
 }
 
-impl Table {
-    pub fn create(path: &Path, columns: &[Named], rows: usize) -> Result<Table> {
-        let header = header(columns, rows)?;
-        let file = File::create(path).map_err(Error::io(path, "creating"))?;
-        let sizes =
-            columns.iter().map(|(_, kind)| value(*kind).map(|(_, size)| size)).collect::<Result<_>>()?;
-        let mut table = Table { path: path.into(), file: BufWriter::with_capacity(1 << 20, file), sizes };
-        table.put(&header)?;
-        Ok(table)
+impl<'a> Writer<'a> {
+    pub fn new(
+        path: &'a Path,
+        file: &'a mut File,
+        columns: &[(String, Kind)],
+        rows: usize,
+    ) -> Result<Writer<'a>> {
+        let sizes = columns.iter().map(|(_, kind)| Ok(value(*kind)?.1)).collect::<Result<_>>()?;
+        let mut writer = Writer { path, file: BufWriter::with_capacity(1 << 20, file), sizes };
+        writer.put(&header(columns, rows)?)?;
+        Ok(writer)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io(&self.path, "writing"))
+        self.file.write_all(bytes).map_err(Error::io(self.path, "writing"))
     }
+}
 
-    /// Values of the table's columns, of equally many rows.
-    pub fn block(&mut self, columns: &[Values]) -> Result<()> {
+impl TableWriter for Writer<'_> {
+    fn block(&mut self, columns: &[Values]) -> Result<()> {
         if let [only] = columns {
             return self.put(bytes(only));
         }
@@ -53,20 +56,18 @@ impl Table {
         self.put(&records)
     }
 
-    /// Waits until the file is on disk.
-    pub fn finish(self) -> Result<()> {
-        let file = self.file.into_inner().map_err(|e| Error::io(&self.path, "writing")(e.into_error()))?;
-        file.sync_all().map_err(Error::io(&self.path, "writing"))
+    fn finish(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io(self.path, "writing"))
     }
 }
 
 /// As a little-endian machine has them, the only kind that data sets are read on.
-fn bytes<'a>(values: &Values<'a>) -> &'a [u8] {
+fn bytes<'a>(values: &'a Values) -> &'a [u8] {
     match values {
         Values::U8(values) => values,
         Values::U32(values) => bytemuck::cast_slice(values),
         Values::U64(values) => bytemuck::cast_slice(values),
-        Values::F32(values) | Values::Vector(values) => bytemuck::cast_slice(values),
+        Values::F32(values) => bytemuck::cast_slice(values),
         Values::Text(_) => &[],
     }
 }
@@ -84,7 +85,7 @@ fn value(kind: Kind) -> Result<(&'static str, usize)> {
 }
 
 /// The magic bytes, the version, the length of what follows, and a Python dictionary, filled up with blanks.
-fn header(columns: &[Named], rows: usize) -> Result<Vec<u8>> {
+fn header(columns: &[(String, Kind)], rows: usize) -> Result<Vec<u8>> {
     let (descr, shape) = match columns {
         [(_, kind)] => {
             let shape =
@@ -92,7 +93,8 @@ fn header(columns: &[Named], rows: usize) -> Result<Vec<u8>> {
             (format!("'{}'", value(*kind)?.0), shape)
         }
         _ => {
-            let field = |(name, kind): &Named| Ok(format!("('{}', '{}')", quoted(name), value(*kind)?.0));
+            let field =
+                |(name, kind): &(String, Kind)| Ok(format!("('{}', '{}')", quoted(name), value(*kind)?.0));
             let fields: Vec<String> = columns.iter().map(field).collect::<Result<_>>()?;
             (format!("[{}]", fields.join(", ")), format!("({rows},)"))
         }

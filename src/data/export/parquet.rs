@@ -1,7 +1,7 @@
 //! Apache Parquet: a group of rows for each block, Snappy.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
@@ -12,25 +12,24 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 
-use super::{Kind, Named, Values};
+use super::{Kind, TableWriter, Values};
 use base::{Error, Result};
 
-pub(super) struct Table {
-    path: PathBuf,
+pub(super) struct Writer<'a> {
+    path: &'a Path,
     kinds: Vec<Kind>,
-    writer: SerializedFileWriter<File>,
+    writer: SerializedFileWriter<&'a mut File>,
 }
 
-impl Table {
-    pub fn create(path: &Path, columns: &[Named]) -> Result<Table> {
-        let file = File::create(path).map_err(Error::io(path, "creating"))?;
+impl<'a> Writer<'a> {
+    pub fn new(path: &'a Path, file: &'a mut File, columns: &[(String, Kind)]) -> Result<Writer<'a>> {
         let fail = |e: ParquetError| failed(path, e);
         let fields = columns.iter().map(|(name, kind)| field(name, *kind)).collect::<Result<_, _>>();
         let schema =
             Type::group_type_builder("table").with_fields(fields.map_err(fail)?).build().map_err(fail)?;
-        // Vectors have no values in common that a dictionary could save.
-        let vectors = columns.iter().filter(|(_, kind)| matches!(kind, Kind::F32 | Kind::Vector(_)));
-        let properties = vectors.fold(WriterProperties::builder(), |properties, (name, kind)| {
+        // Floats have hardly any values in common that a dictionary could save.
+        let floats = columns.iter().filter(|(_, kind)| matches!(kind, Kind::F32 | Kind::Vector(_)));
+        let properties = floats.fold(WriterProperties::builder(), |properties, (name, kind)| {
             let mut path = vec![name.clone()];
             if let Kind::Vector(_) = kind {
                 path.extend(["list".into(), "element".into()]);
@@ -39,14 +38,10 @@ impl Table {
         });
         let properties = properties.set_compression(Compression::SNAPPY).build();
         let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(fail)?;
-        Ok(Table { path: path.into(), kinds: columns.iter().map(|(_, kind)| *kind).collect(), writer })
+        Ok(Writer { path, kinds: columns.iter().map(|(_, kind)| *kind).collect(), writer })
     }
 
-    pub fn block(&mut self, columns: &[Values]) -> Result<()> {
-        self.rows(columns).map_err(|e| failed(&self.path, e))
-    }
-
-    fn rows(&mut self, columns: &[Values]) -> Result<(), ParquetError> {
+    fn row_group(&mut self, columns: &[Values]) -> Result<(), ParquetError> {
         let mut group = self.writer.next_row_group()?;
         for (values, kind) in columns.iter().zip(&self.kinds) {
             let column = group.next_column()?;
@@ -57,11 +52,15 @@ impl Table {
         }
         group.close().map(|_| ())
     }
+}
 
-    /// Waits until the file is on disk.
-    pub fn finish(self) -> Result<()> {
-        let file = self.writer.into_inner().map_err(|e| failed(&self.path, e))?;
-        file.sync_all().map_err(Error::io(&self.path, "writing"))
+impl TableWriter for Writer<'_> {
+    fn block(&mut self, columns: &[Values]) -> Result<()> {
+        self.row_group(columns).map_err(|e| failed(self.path, e))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.writer.finish().map(|_| ()).map_err(|e| failed(self.path, e))
     }
 }
 
@@ -77,18 +76,18 @@ fn write(column: &mut ColumnWriter, values: &Values, kind: Kind) -> Result<(), P
         (ColumnWriter::Int64ColumnWriter(column), Values::U64(values)) => {
             column.write_batch(bytemuck::cast_slice(values), None, None)?;
         }
-        (ColumnWriter::FloatColumnWriter(column), Values::F32(values)) => {
-            column.write_batch(values, None, None)?;
-        }
         (ColumnWriter::ByteArrayColumnWriter(column), Values::Text(values)) => {
             let values: Vec<ByteArray> = values.iter().map(|&text| ByteArray::from(text)).collect();
             column.write_batch(&values, None, None)?;
         }
-        (ColumnWriter::FloatColumnWriter(column), Values::Vector(values)) => {
-            // A list begins where the level of repetition is 0.
-            let dim = if let Kind::Vector(dim) = kind { dim.max(1) } else { 1 };
-            let begins: Vec<i16> = (0..values.len()).map(|i| (i % dim != 0) as i16).collect();
-            column.write_batch(values, Some(&vec![1; values.len()]), Some(&begins))?;
+        (ColumnWriter::FloatColumnWriter(column), Values::F32(values)) => {
+            if let Kind::Vector(dim) = kind {
+                // A list begins where the repetition level is 0.
+                let begins: Vec<i16> = (0..values.len()).map(|i| (i % dim != 0) as i16).collect();
+                column.write_batch(values, Some(&vec![1; values.len()]), Some(&begins))?;
+            } else {
+                column.write_batch(values, None, None)?;
+            }
         }
         _ => return Err(ParquetError::General(format!("values that are not {kind:?}"))),
     }

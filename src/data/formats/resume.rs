@@ -18,7 +18,6 @@ use twox_hash::XxHash3_64;
 
 use super::SourceReport;
 use super::raw::{RawFolder, locate};
-use crate::store::write_file;
 use base::{Error, Result};
 
 /// Goes up when readers make something else of the same lines.
@@ -169,7 +168,7 @@ impl Saving {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "creating"))?;
         // Another process may be reading for the same output.
         let new = self.file.with_extension(format!("{}{NEW}", std::process::id()));
-        write_file(&new, &bytes)?;
+        base::files::write(&new, &bytes)?;
         fs::rename(&new, &self.file).map_err(Error::io(&self.file, "moving into place"))?;
         self.last = Instant::now();
         self.begun = true;

@@ -1,9 +1,8 @@
 //! Writes a data set in the interchange format.
 
 use super::interchange::{COURSES, ENTITIES, INTERACTIONS, LEARNERS, RELATIONS, TRIPLES};
-use crate::store::{write_file, write_folder};
 use crate::{Dataset, Split};
-use base::{Error, Result};
+use base::{Error, Result, files};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,11 +10,11 @@ use std::path::Path;
 /// positions in the learner's sequence, the split only where not all is train. Errors: `Error::Data` when the
 /// folder exists (with `force`: when it is not an interchange folder), `Error::Io` when it cannot be written.
 pub fn write(dataset: &Dataset, folder: &Path, force: bool) -> Result<()> {
-    write_folder(folder, force, INTERACTIONS, |temp| {
+    files::write_folder(folder, force, INTERACTIONS, |temp| {
         let put = |file: &str, bytes: io::Result<Vec<u8>>| {
             let path = temp.join(file);
             let bytes = bytes.map_err(Error::io(&path, "writing"))?;
-            write_file(&path, &bytes)
+            files::write(&path, &bytes)
         };
         put(INTERACTIONS, interactions(dataset))?;
         put(TRIPLES, triples(dataset))?;

@@ -1,26 +1,22 @@
 //! The prepared data set on disk: arrays in a safetensors file, which is mapped into memory, and a manifest.
 //!
-//! `manifest.json` counts what there is and has a checksum of each array; `manifest.sha256` has that of the manifest (as
-//! `sha256sum -c` reads it). So a change of any byte is found, and at the speed of memory: a data set is opened without
-//! reading it into memory of its own. What takes longer to check is [`verify`]'s.
+//! `manifest.json` has the counts and a checksum of each array; `manifest.sha256` has that of the manifest (as
+//! `sha256sum -c` reads it). Opening copies nothing and still finds every changed byte, at the speed of memory; [`verify`]
+//! checks what takes longer.
 
 mod file;
-mod folder;
 
-pub use file::{Array, DataFile, Sum};
-pub(crate) use folder::{beside, write_file, write_folder};
-pub use folder::{check_output, has_written, is_writing};
+use std::path::Path;
+use std::{fs, io};
 
-use super::dataset::{Dataset, Interactions, hex};
-use super::names::Names;
-use super::sections::{self, label_array, names_array};
-use base::{Error, Result};
-use file::Opened;
-use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs;
-use std::path::Path;
+
+use crate::dataset::Dataset;
+use crate::schema::{self, hex};
+use base::{Error, Result, files};
+
+pub use file::{ArrayEntry, Checksum, DataFile};
 
 pub const SCHEMA_VERSION: u32 = 2;
 pub const ARRAYS: &str = "data.safetensors";
@@ -61,10 +57,10 @@ pub struct Manifest {
 }
 
 impl Dataset {
-    /// Opens a prepared data set and checks the checksum, shape and range of each array; the arrays stay in the file, and
-    /// the file must not be changed in the meantime (it may be replaced or deleted). Errors: `Error::Data` when `dir` is
-    /// not a prepared data set at all, `Error::Corrupt`
-    /// when it is one but damaged, `Error::Config` when another version wrote it.
+    /// Opens a prepared data set and checks checksum, shape and range of each array. The arrays stay in the file, which
+    /// must not be changed in the meantime (it may be replaced or deleted). Errors: `Error::Data` when `dir` is not a
+    /// prepared data set at all, `Error::Corrupt` when it is one but damaged, `Error::Config` when another version wrote
+    /// it.
     pub fn open(dir: &Path) -> Result<Dataset> {
         Ok(open(dir)?.0)
     }
@@ -75,15 +71,32 @@ pub fn open(dir: &Path) -> Result<(Dataset, Manifest)> {
     let manifest = read_manifest(dir)?;
     let path = dir.join(ARRAYS);
     let file = file::open(&path, &manifest.data)?;
-    let dataset = in_place(&file, &manifest)?;
-    dataset.check_shapes().map_err(|why| corrupt(&path, why))?;
-    let stated = stated_sums(&dataset, &manifest, file.arrays()).map_err(|why| corrupt(&path, why))?;
-    sections::check(&dataset, Some(&stated)).map_err(|why| corrupt(&path, why))?;
+    let Manifest { name, labels, has_time, data, .. } = &manifest;
+    let dataset = schema::read(&file, name.clone(), manifest.courses as usize, labels.clone(), *has_time)?;
+    check_counts(&dataset, &manifest)
+        .and_then(|()| schema::check(&dataset, |array| data.arrays.get(array).map(|a| a.xxh3.0)))
+        .map_err(|why| corrupt(&path, why))?;
     Ok((dataset, manifest))
 }
 
-/// [`open`], and what it leaves out since it takes several times as long: the SHA-256 of the file, the fingerprint, the order
-/// of the names, and that no learner has a course twice.
+/// That there is as much of everything as the manifest says. The number of courses stands in the manifest alone.
+fn check_counts(data: &Dataset, manifest: &Manifest) -> Result<(), String> {
+    let counts = [
+        ("learners", data.learners(), manifest.learners),
+        ("enrolments", data.enrolments(), manifest.enrolments),
+        ("entities", data.entities(), manifest.entities),
+        ("relations", data.relations(), manifest.relations),
+        ("triples", data.triples.len(), manifest.triples),
+        ("arrays", schema::arrays(data).len(), manifest.data.arrays.len() as u64),
+    ];
+    match counts.into_iter().find(|&(_, found, stated)| found as u64 != stated) {
+        Some((what, found, stated)) => Err(format!("has {found} {what}, the manifest says {stated}")),
+        None => Ok(()),
+    }
+}
+
+/// [`open`], and the checks that take several times as long: the SHA-256 of the file, the fingerprint, the order of the
+/// names, and that no learner has a course twice.
 pub fn verify(dir: &Path) -> Result<(Dataset, Manifest)> {
     let (dataset, manifest) = open(dir)?;
     let path = dir.join(ARRAYS);
@@ -99,57 +112,6 @@ pub fn verify(dir: &Path) -> Result<(Dataset, Manifest)> {
         return Err(corrupt(&path, format!("the names of {what} are not in order: some would not be found")));
     }
     Ok((dataset, manifest))
-}
-
-/// The data set whose columns are the arrays of the file, of the shapes that follow from the manifest.
-fn in_place(file: &Opened, manifest: &Manifest) -> Result<Dataset> {
-    let n = manifest.enrolments as usize;
-    let learners = manifest.learners as usize;
-    let names = |what: &str, count: u64| -> Result<Names> {
-        let count = count as usize;
-        let [offsets, bytes, order] = ["offsets", "bytes", "order"].map(|column| names_array(what, column));
-        Ok(Names::from_columns(
-            file.column(&offsets, Dtype::U64, &[count.saturating_add(1)])?,
-            file.column(&bytes, Dtype::U8, &[file.length(&bytes)?])?,
-            file.column(&order, Dtype::U32, &[count])?,
-        ))
-    };
-    let label_values = manifest.labels.iter().map(|l| file.column(&label_array(l), Dtype::U8, &[n]));
-    Ok(Dataset {
-        name: manifest.name.clone(),
-        learner_names: names("learners", manifest.learners)?,
-        entity_names: names("entities", manifest.entities)?,
-        relation_names: names("relations", manifest.relations)?,
-        courses: manifest.courses as usize,
-        triples: file.column("triples", Dtype::U32, &[manifest.triples as usize, 3])?,
-        labels: manifest.labels.clone(),
-        interactions: Interactions {
-            offsets: file.column("offsets", Dtype::U64, &[learners.saturating_add(1)])?,
-            course: file.column("course", Dtype::U32, &[n])?,
-            label_values: label_values.collect::<Result<_>>()?,
-            split: file.column("split", Dtype::U8, &[n])?,
-            has_time: manifest.has_time,
-        },
-    })
-}
-
-/// The checksum that the manifest states of each section. The file has no other arrays.
-fn stated_sums(dataset: &Dataset, manifest: &Manifest, arrays: usize) -> Result<Vec<u64>, String> {
-    let sections = sections::of(dataset);
-    let listed = &manifest.data.arrays;
-    if sections.len() != arrays || sections.len() != listed.len() {
-        let (own, stated) = (sections.len(), listed.len());
-        return Err(format!("has {arrays} arrays, the manifest lists {stated}, and there should be {own}"));
-    }
-    let sum = |s: &sections::Section| match listed.get(&s.name) {
-        Some(array) if (array.dtype, &array.shape) == (s.dtype, &s.shape) => Ok(array.xxh3.0),
-        Some(array) => Err(format!(
-            "array '{}' is {:?} {:?}, the manifest lists {:?} {:?}",
-            s.name, s.dtype, s.shape, array.dtype, array.shape
-        )),
-        None => Err(format!("the manifest does not list array '{}'", s.name)),
-    };
-    sections.iter().map(sum).collect()
 }
 
 /// Reads and checks the manifest alone: fast, whatever the size of the data.
@@ -173,6 +135,7 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest> {
             }
         });
     }
+    let read_file = |path: &Path| fs::read(path).map_err(missing_or_unreadable(path, "reading"));
     let text = read_file(&path)?;
     let sum = read_file(&dir.join(MANIFEST_SUM))?;
     if sum != sum_line(&text).as_bytes() {
@@ -191,10 +154,10 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest> {
     serde_json::from_value(value).map_err(|e| corrupt(&path, format!("is not a manifest: {e}")))
 }
 
-/// Writes a data set to a new folder: all of it or nothing. With `force` an existing data set is replaced; who has opened
-/// that one keeps it. Errors: `Error::Data` when the folder exists, `Error::Io` when it cannot be written.
+/// Writes a data set to a new folder, as a whole or not at all. With `force` an existing data set is replaced; programs
+/// that have it open keep it. Errors: `Error::Data` when the folder exists, `Error::Io` when it cannot be written.
 pub fn write(dataset: &Dataset, dir: &Path, source: Provenance, force: bool) -> Result<Manifest> {
-    write_folder(dir, force, MANIFEST, |temp| {
+    files::write_folder(dir, force, MANIFEST, |temp| {
         let manifest = Manifest {
             schema_version: SCHEMA_VERSION,
             name: dataset.name.clone(),
@@ -212,8 +175,8 @@ pub fn write(dataset: &Dataset, dir: &Path, source: Provenance, force: bool) -> 
         };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| corrupt(dir, format!("the manifest cannot be written as JSON: {e}")))?;
-        write_file(&temp.join(MANIFEST), &text)?;
-        write_file(&temp.join(MANIFEST_SUM), sum_line(&text).as_bytes())?;
+        files::write(&temp.join(MANIFEST), &text)?;
+        files::write(&temp.join(MANIFEST_SUM), sum_line(&text).as_bytes())?;
         Ok(manifest)
     })
 }
@@ -227,10 +190,10 @@ fn sum_line(manifest: &[u8]) -> String {
     format!("{}  {MANIFEST}\n", hex(&Sha256::digest(manifest)))
 }
 
-/// A file of a store: one that is missing means that the store is damaged.
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(corrupt(path, "the file is missing")),
-        other => other.map_err(Error::io(path, "reading")),
+/// For `map_err` on reading a file of a store: one that is missing means that the store is damaged.
+fn missing_or_unreadable(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| match error.kind() {
+        io::ErrorKind::NotFound => corrupt(path, "the file is missing"),
+        _ => Error::io(path, doing)(error),
     }
 }

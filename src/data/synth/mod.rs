@@ -1,32 +1,32 @@
 //! Synthetic data sets of any size, with planted preferences that a model can find.
 //!
-//! A world of courses (`world.rs`) has fields, teachers, schools, concepts and prerequisites, all of them visible
-//! in the knowledge graph, or as many as a published data set shows (`shape.rs`). A learner (`walk.rs`) prefers a
-//! field, later a second one, and a school; takes courses that share concepts with the last one; and mostly takes
-//! prerequisites first. Popularity is skewed. Completion follows from the learner's fit to the course, ability and
-//! the course's difficulty, which is not what enrolment follows from. The numbers use no transcendental functions,
-//! so a seed gives the same bits on every machine. `raw` writes the same learners as files of MOOCCubeX.
+//! Courses (`world.rs`) have fields, teachers, schools, concepts and prerequisites, all of them in the knowledge graph, or
+//! as many as a published data set has (`shape.rs`). A learner (`walk.rs`) prefers a field, later a second one, and a
+//! school; takes courses that share concepts with the last one; and mostly takes prerequisites first. Popularity is
+//! skewed. Completion depends on other things than enrolment: the learner's fit to the course and ability, and the course's
+//! difficulty. The numbers use no transcendental functions,
+//! so a seed gives the same bits on every machine.
 
 mod degrees;
-mod raw;
 mod shape;
 mod walk;
 mod world;
 
-pub use raw::Expected;
-pub use shape::Preset;
-
-use super::dataset::{Dataset, Interactions, Split};
-use super::{Counts, formats, store};
-use base::random::Philox;
-use base::{Error, Result};
-use rayon::prelude::*;
-use shape::Shape;
 use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::dataset::{Dataset, Interactions, Split};
+use crate::{Counts, formats};
+use base::random::Philox;
+use base::{Error, Result, files};
+use shape::Shape;
 use walk::Walk;
 use world::World;
 
-pub(super) const STREAM: u64 = 0x7379_6E74_6800_0000;
+pub use shape::Preset;
+
+const STREAM: u64 = 0x7379_6E74_6800_0000;
 const DEGREE: u64 = 3;
 const LOGGED: u64 = 5;
 
@@ -36,8 +36,8 @@ const BLOCK: usize = 1024;
 /// Courses of a preset at most: its concepts are numbered with 32 bits.
 const PRESET_COURSES: usize = 1_000_000;
 
-/// Numbers in a row, from one stream and one position.
-pub(super) struct Draws {
+/// Random numbers one after another, for generators: those of (seed, purpose, who).
+pub struct Draws {
     random: Philox,
     next: u64,
 }
@@ -116,17 +116,13 @@ impl Recipe {
                 (walk.courses, walk.completed)
             })
             .collect();
-        let mut offsets = Vec::with_capacity(self.learners + 1);
-        offsets.push(0);
-        offsets.extend(plan.degrees.iter().scan(0u64, |sum, &d| {
+        let mut offsets = vec![0];
+        offsets.extend(plan.degrees.iter().scan(0, |sum, &d| {
             *sum += d as u64;
             Some(*sum)
         }));
-        let (mut course, mut completed) = (Vec::new(), Vec::new());
-        for (courses, labels) in blocks {
-            course.extend(courses);
-            completed.extend(labels);
-        }
+        let (courses, labels): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
+        let (course, completed) = (courses.concat(), labels.concat());
         let graph = plan.world.graph();
         Ok(Dataset {
             name: self.name(),
@@ -149,18 +145,16 @@ impl Recipe {
     /// [`Recipe::generate`], written to a new folder in the interchange format. Nothing is generated when the
     /// folder exists. Errors: also those of [`formats::write`].
     pub fn write_interchange(&self, out: &Path, force: bool) -> Result<Counts> {
-        store::check_output(out, force, formats::interchange::INTERACTIONS)?;
+        files::check_output(out, force, formats::interchange::INTERACTIONS)?;
         let data = self.generate()?;
         formats::write(&data, out, force)?;
         Ok(Counts::of(&data))
     }
 
-    /// The same learners as raw files of MOOCCubeX in a new folder, with the quirks of the published ones, and
-    /// what reading them must find. Written in blocks: memory does not grow with the logs. Errors:
-    /// `Error::Config` for numbers that cannot be met, `Error::Data` when the folder exists, `Error::Io`.
-    pub fn write_mooccubex(&self, out: &Path, force: bool) -> Result<Expected> {
-        store::check_output(out, force, raw::EXPECTED)?;
-        raw::write(self, &self.plan()?, out, force)
+    /// Whether the learner's behaviour in the courses was logged.
+    pub fn is_logged(&self, learner: usize) -> bool {
+        let uniform = || Philox::new(self.seed, STREAM + LOGGED).uniform_at(learner as u64) as f64;
+        self.log_share >= 1.0 || uniform() < self.log_share
     }
 
     fn name(&self) -> String {
@@ -169,12 +163,12 @@ impl Recipe {
         format!("synth-{preset}{learners}-{courses}-{enrolments}-seed{seed}")
     }
 
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self) -> Result<Plan<'_>> {
         self.check()?;
-        let Recipe { learners, courses, enrolments, seed, log_share, .. } = *self;
+        let Recipe { learners, courses, enrolments, seed, .. } = *self;
         let shape = Shape::new(self.preset, courses);
         let degrees = degrees::of_learners(learners, courses, enrolments, &shape.tail, seed);
-        Ok(Plan { world: World::new(courses, &shape, seed), degrees, seed, log_share })
+        Ok(Plan { recipe: self, world: World::new(courses, &shape, seed), degrees })
     }
 
     fn check(&self) -> Result<()> {
@@ -209,21 +203,12 @@ pub fn generate(learners: usize, courses: usize, enrolments: u64, seed: u64) -> 
     Recipe::new(learners, courses, enrolments, seed).generate()
 }
 
-/// A recipe whose numbers have been found to fit: all that decides what learners do.
-pub(super) struct Plan {
+/// A recipe that was found possible, and everything that decides what its learners do.
+struct Plan<'a> {
+    recipe: &'a Recipe,
     world: World,
     /// Enrolments of each learner.
     degrees: Vec<u32>,
-    seed: u64,
-    log_share: f64,
-}
-
-impl Plan {
-    /// Whether the learner's behaviour in the courses was logged.
-    fn is_logged(&self, learner: usize) -> bool {
-        let uniform = || Philox::new(self.seed, STREAM + LOGGED).uniform_at(learner as u64) as f64;
-        self.log_share >= 1.0 || uniform() < self.log_share
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ const ATTEMPTS: usize = 24;
 
 /// The learners of one block, one after another.
 pub(super) struct Walk<'a> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     world: &'a World,
     /// Of all learners so far.
     pub courses: Vec<u32>,
@@ -30,15 +30,15 @@ struct Person {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(plan: &'a Plan) -> Self {
+    pub fn new(plan: &'a Plan<'a>) -> Self {
         let (world, taken) = (&plan.world, vec![0; plan.world.courses()]);
         Walk { plan, world, courses: Vec::new(), completed: Vec::new(), taken }
     }
 
     /// Appends a learner's enrolments.
     pub fn learner(&mut self, learner: usize) {
-        let (degree, logged) = (self.plan.degrees[learner], self.plan.is_logged(learner));
-        let mut draws = Draws::new(self.plan.seed, LEARNER, learner as u64);
+        let (degree, logged) = (self.plan.degrees[learner], self.plan.recipe.is_logged(learner));
+        let mut draws = Draws::new(self.plan.recipe.seed, LEARNER, learner as u64);
         let main = self.world.fields.draw(draws.uniform());
         let person = Person {
             main,
@@ -57,12 +57,6 @@ impl<'a> Walk<'a> {
             self.completed.push(completed as u8);
             last = Some(course);
         }
-    }
-
-    /// Forgets the learners so far, which bounds the memory.
-    pub fn clear(&mut self) {
-        self.courses.clear();
-        self.completed.clear();
     }
 
     /// A course that the person has not taken.

@@ -33,14 +33,14 @@ impl Weighted {
 pub(super) struct World {
     pub field: Vec<u32>,
     pub school: Vec<u32>,
-    pub teachers: Vec<Vec<u32>>,
+    teachers: Vec<Vec<u32>>,
     /// Those that draw learners from course to course; ascending.
     concepts: Vec<Vec<u32>>,
     /// Further ones, which only the graph has.
     more_concepts: Vec<Vec<u32>>,
     /// Whether the graph has the course's field, and its school.
-    pub shows_field: Vec<bool>,
-    pub shows_school: Vec<bool>,
+    shows_field: Vec<bool>,
+    shows_school: Vec<bool>,
     /// The course that should be taken before.
     pub prerequisite: Vec<Option<u32>>,
     /// In 0..1.
@@ -51,16 +51,10 @@ pub(super) struct World {
     /// The courses of each field, elementary ones first.
     pub field_courses: Vec<Vec<u32>>,
     field_popular: Vec<Weighted>,
-    pub counts: Counts,
-}
-
-/// Numbers of what is no course.
-pub(super) struct Counts {
-    pub teachers: usize,
-    pub schools: usize,
-    pub concepts: usize,
-    /// Where the concepts of each field begin; further ones follow all of these, `pool` for each field.
-    first_concept: Vec<u32>,
+    teacher_count: usize,
+    school_count: usize,
+    concept_count: usize,
+    /// Further concepts of each field, which follow all others.
     pool: usize,
 }
 
@@ -105,7 +99,10 @@ impl World {
                 .map(|list| Weighted::new(list.iter().map(|&c| popularity[c as usize])))
                 .collect(),
             field_courses,
-            counts: Counts { teachers, schools, concepts: 0, first_concept: Vec::new(), pool: 0 },
+            teacher_count: teachers,
+            school_count: schools,
+            concept_count: 0,
+            pool: 0,
         };
         let school_of_teacher: Vec<u32> = (0..teachers).map(|_| draws.below(schools) as u32).collect();
         for field in 0..fields {
@@ -124,9 +121,8 @@ impl World {
         // Teacher t teaches field t mod fields.
         let own_teachers = self.teachers_of(field);
         let concepts = list.len() / 2 + 4;
-        let first_concept = self.counts.concepts as u32;
-        self.counts.first_concept.push(first_concept);
-        self.counts.concepts += concepts;
+        let first_concept = self.concept_count as u32;
+        self.concept_count += concepts;
         for (level, &course) in list.iter().enumerate() {
             let c = course as usize;
             let share = level as f64 / list.len() as f64;
@@ -170,11 +166,11 @@ impl World {
         // No course has more than two teachers yet, so what is added fits the smallest field.
         let most = self.teachers_of(fields - 1).saturating_sub(2);
         let teachers = shares(links.teachers, &self.teachers, most);
-        let core = self.counts.concepts;
-        self.counts.pool = links.concepts.saturating_sub(core) / fields;
+        let core = self.concept_count;
+        self.pool = links.concepts.saturating_sub(core) / fields;
         // Steps of 1 to 3 through the pool meet no concept twice.
-        let concepts = shares(links.concept_links, &self.concepts, self.counts.pool / 3);
-        self.counts.concepts += self.counts.pool * fields;
+        let concepts = shares(links.concept_links, &self.concepts, self.pool / 3);
+        self.concept_count += self.pool * fields;
         for field in 0..fields {
             let own_teachers = self.teachers_of(field);
             let list = self.field_courses[field].clone();
@@ -187,10 +183,10 @@ impl World {
                 let more: Vec<u32> = more.take(teachers[c] as usize).collect();
                 self.teachers[c].extend(more);
                 // Courses of neighbouring levels share most of theirs.
-                let mut at = level * self.counts.pool / list.len();
+                let mut at = level * self.pool / list.len();
                 for _ in 0..concepts[c] {
                     at += 1 + draws.below(3);
-                    let concept = core + field * self.counts.pool + at % self.counts.pool;
+                    let concept = core + field * self.pool + at % self.pool;
                     self.more_concepts[c].push(concept as u32);
                 }
             }
@@ -199,21 +195,12 @@ impl World {
 
     /// Teachers of a field.
     fn teachers_of(&self, field: usize) -> usize {
-        (self.counts.teachers - field).div_ceil(self.field_courses.len())
+        (self.teacher_count - field).div_ceil(self.field_courses.len())
     }
 
     /// All concepts of a course.
-    pub fn concepts_of(&self, course: usize) -> impl Iterator<Item = u32> {
+    fn concepts_of(&self, course: usize) -> impl Iterator<Item = u32> {
         self.concepts[course].iter().chain(&self.more_concepts[course]).copied()
-    }
-
-    pub fn field_of_concept(&self, concept: u32) -> usize {
-        let Counts { concepts, first_concept, pool, .. } = &self.counts;
-        let core = concepts - pool * first_concept.len();
-        match (concept as usize).checked_sub(core) {
-            Some(further) => further / pool,
-            None => first_concept.partition_point(|&first| first <= concept) - 1,
-        }
     }
 
     pub fn courses(&self) -> usize {
@@ -238,9 +225,9 @@ impl World {
         let kinds = [
             ("course", self.courses()),
             ("field", self.field_courses.len()),
-            ("teacher", self.counts.teachers),
-            ("school", self.counts.schools),
-            ("concept", self.counts.concepts),
+            ("teacher", self.teacher_count),
+            ("school", self.school_count),
+            ("concept", self.concept_count),
         ];
         let mut first = [0u32; 5];
         for k in 1..5 {
@@ -258,7 +245,7 @@ impl World {
         }
         let name = |(kind, count): (&'static str, usize)| (0..count).map(move |k| format!("{kind} {k}"));
         let mut entity_names: Vec<String> = kinds.into_iter().flat_map(name).collect();
-        if self.counts.pool > 0 {
+        if self.pool > 0 {
             keep_linked(self.courses(), &mut entity_names, &mut triples);
         }
         Graph {

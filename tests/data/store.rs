@@ -1,16 +1,16 @@
 //! The store: what is written comes back in place, no damaged byte is accepted, and nothing that passes can panic.
 
-#[path = "common/damage.rs"]
+#[path = "../common/damage.rs"]
 mod damage;
 
-use damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
 use std::fs;
 use std::path::Path;
-use waata::Error;
-use waata::config::{Base, Config};
-use waata::data::store::{self, Provenance};
-use waata::data::{Column, Dataset, Interactions, Names, Split};
-use waata::train::Sampler;
+
+use base::Error;
+use damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
+use waata_data::negatives::NegativeSampler;
+use waata_data::store::{self, Provenance};
+use waata_data::{Column, Counts, Dataset, Interactions, Names, Split};
 
 fn small() -> Dataset {
     Dataset {
@@ -262,13 +262,14 @@ fn walk(data: &Dataset) {
         assert_eq!(names.find("\u{10ffff}"), None);
     }
     data.course_degrees(&Split::ALL);
-    waata::data::Counts::of(data);
+    Counts::of(data);
     let lists = data.course_lists(&Split::ALL);
     assert!((0..data.learners()).all(|u| lists.of(u).windows(2).all(|w| w[0] < w[1])));
-    let config = Config::resolve(Base::Defaults, &[]).unwrap();
-    if let Ok(sampler) = Sampler::new(data, &config, &[Split::Train], &["enrolled".to_string()]) {
-        let batch = sampler.batch(0, &sampler.epoch(0));
-        assert!(batch.pair_course.iter().all(|&c| (c as usize) < data.courses));
+    let (sampler, train) = (NegativeSampler::new(1, 0, data.courses, 2), data.course_lists(&[Split::Train]));
+    for (learner, row) in data.rows_in(Split::Train) {
+        let mut negatives = [0; 2];
+        let drawn = sampler.draw(row as u64, train.of(learner as usize), &mut negatives);
+        assert!(negatives[..drawn].iter().all(|&c| (c as usize) < data.courses));
     }
 }
 
@@ -395,14 +396,14 @@ fn existing_folders_are_kept() {
     assert_eq!(Dataset::open(&dir.path().join("nothing")).unwrap_err().exit_code(), 3);
 }
 
-/// cargo test --release --test data_store full_size -- --ignored --nocapture
+/// cargo test --release -p waata-data --test store full_size -- --ignored --nocapture
 #[test]
 #[ignore = "writes half a gigabyte, to time how it is opened"]
 fn opening_a_data_set_of_full_size() {
     let (learners, courses, entities, enrolments) = (3_330_294usize, 4_216u32, 650_000u32, 23_615_324usize);
     let rest = enrolments - 7 * learners;
     let first = |u: usize| 7 * u + u.min(rest);
-    let random = waata::engine::Philox::new(1, 2);
+    let random = base::Philox::new(1, 2);
     let entity = |i: u32| random.below_at(i as u64, entities);
     let data = Dataset {
         name: "full".into(),

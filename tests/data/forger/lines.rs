@@ -1,14 +1,15 @@
 //! Lines of raw files, written fast: hundreds of millions of them go through here.
 
+use waata_data::synth::Draws;
+
 use super::words::LETTERS;
-use crate::synth::Draws;
 
 /// One malformed line follows this many others, so that they stay below a line in a thousand.
 const BROKEN_EVERY: u64 = 1_500;
 
 /// Text, and how many lines it is.
 #[derive(Default)]
-pub(super) struct Lines {
+pub struct Lines {
     pub bytes: Vec<u8>,
     /// With malformed ones.
     pub lines: u64,
@@ -103,34 +104,5 @@ impl Lines {
         self.text(line).text("\n");
         self.lines += 1;
         self.malformed += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::formats::time::{TimeKind, parse_time};
-
-    #[test]
-    fn dates_and_numbers_read_back() {
-        for seconds in
-            [0, 951_782_400, 951_868_799, 1_582_934_400, 1_583_020_800, 1_609_459_199, 4_107_542_400]
-        {
-            let mut lines = Lines::default();
-            lines.date(seconds);
-            let text = String::from_utf8(lines.bytes).unwrap();
-            assert_eq!(parse_time(&text), Some((seconds as f64, TimeKind::Date)), "{text}");
-        }
-        let mut lines = Lines::default();
-        lines.number(0).text(" ").number(u64::MAX).text(" ").tenths(1_205);
-        assert_eq!(lines.bytes, format!("0 {} 120.5", u64::MAX).as_bytes());
-    }
-
-    #[test]
-    fn malformed_lines_stay_below_a_thousandth() {
-        let mut lines = Lines::default();
-        (0..4_000).for_each(|_| lines.text("x").end("broken"));
-        assert_eq!((lines.lines, lines.malformed), (4_002, 2));
-        assert_eq!(lines.bytes.iter().filter(|&&b| b == b'\n').count(), 4_002);
     }
 }

@@ -1,14 +1,17 @@
 //! What reading the raw files must find.
 
-use super::lines::Lines;
-use crate::synth::Recipe;
-use serde::Serialize;
 use std::collections::BTreeMap;
+
+use serde::Serialize;
+use waata_data::Dataset;
+use waata_data::synth::Recipe;
+
+use super::lines::Lines;
 
 /// Numbers by name.
 pub(super) type Tally = BTreeMap<&'static str, u64>;
 
-/// The document `expected.json` beside the raw files; docs/data.md says what it is held against.
+/// The document `expected.json` beside the raw files, which no format reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Expected {
     pub schema_version: u32,
@@ -53,8 +56,8 @@ pub struct ExpectedFile {
 }
 
 impl Expected {
-    pub(super) fn new(recipe: &Recipe) -> Expected {
-        let (name, log_share) = (recipe.name(), recipe.log_share);
+    pub(super) fn new(recipe: &Recipe, data: &Dataset) -> Expected {
+        let (name, log_share) = (data.name.clone(), recipe.log_share);
         Expected { schema_version: 1, name, log_share, ..Default::default() }
     }
 

@@ -1,12 +1,16 @@
 //! Synthetic data: exact sizes, the same for every thread count, and something in it to find.
 
-use sha2::{Digest, Sha256};
+mod forger;
+
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
-use waata::data::split::{SplitPolicy, assign};
-use waata::data::synth::{Expected, Preset, Recipe, generate};
-use waata::data::{Dataset, Split, formats};
+use std::path::{Path, PathBuf};
+
+use forger::{Expected, Lines};
+use sha2::{Digest, Sha256};
+use waata_data::split::{SplitPolicy, assign};
+use waata_data::synth::{Preset, Recipe, generate};
+use waata_data::{Dataset, Split, formats};
 
 #[test]
 fn exact_sizes_down_to_the_smallest_and_the_fullest() {
@@ -89,8 +93,8 @@ fn prerequisites_mostly_come_first() {
 fn hit_rate(data: &Dataset, score: impl Fn(&[u32], usize) -> f64) -> f64 {
     let (mut hits, mut all) = (0, 0);
     for u in 0..data.learners() {
-        let Some(target) = data.courses_in(u, Split::Test).next() else { continue };
-        let train: Vec<u32> = data.courses_in(u, Split::Train).collect();
+        let Some(target) = data.courses_in(u, &[Split::Test]).next() else { continue };
+        let train: Vec<u32> = data.courses_in(u, &[Split::Train]).collect();
         let best = score(&train, target as usize);
         let better = (0..data.courses)
             .filter(|c| !train.contains(&(*c as u32)) && *c != target as usize)
@@ -110,7 +114,7 @@ fn a_similarity_ranker_beats_popularity_clearly() {
     let n = data.courses;
     let mut together = vec![0f64; n * n];
     for u in 0..data.learners() {
-        let train: Vec<u32> = data.courses_in(u, Split::Train).collect();
+        let train: Vec<u32> = data.courses_in(u, &[Split::Train]).collect();
         for &a in &train {
             for &b in &train {
                 together[a as usize * n + b as usize] += 1.0;
@@ -195,7 +199,7 @@ fn the_committed_sample_is_what_the_generator_makes() {
     let dir = tempfile::tempdir().unwrap();
     let fresh = dir.path().join("sample");
     Recipe::new(1_000, 200, 12_000, 1).write_interchange(&fresh, false).unwrap();
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/sample");
     let mut bytes = 0;
     for entry in fs::read_dir(&fresh).unwrap() {
         let name = entry.unwrap().file_name();
@@ -228,12 +232,12 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn raw(recipe: &Recipe) -> (Expected, formats::Loaded) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("raw");
-    let expected = recipe.write_mooccubex(&out, false).unwrap();
+    let expected = forger::write(recipe, &out, false).unwrap();
     let bytes: u64 =
         files(&out).iter().filter(|(f, _)| f != "expected.json").map(|(_, b)| b.len() as u64).sum();
     assert_eq!(bytes, expected.bytes());
     let loaded = formats::read(&out, formats::Format::Auto, None, &Default::default()).unwrap();
-    assert_eq!(recipe.write_mooccubex(&out, false).unwrap_err().exit_code(), 3);
+    assert_eq!(forger::write(recipe, &out, false).unwrap_err().exit_code(), 3);
     (expected, loaded)
 }
 
@@ -345,7 +349,7 @@ fn raw_files_do_not_depend_on_the_threads() {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        pool.install(|| recipe.write_mooccubex(&dir.path().join("raw"), false).unwrap());
+        pool.install(|| forger::write(&recipe, &dir.path().join("raw"), false).unwrap());
         files(dir.path())
     };
     let one = on(1);
@@ -355,5 +359,42 @@ fn raw_files_do_not_depend_on_the_threads() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("entities")).unwrap();
     fs::write(dir.path().join("entities/user.json"), "{}").unwrap();
-    assert_eq!(recipe.write_mooccubex(dir.path(), true).unwrap_err().exit_code(), 3);
+    assert_eq!(forger::write(&recipe, dir.path(), true).unwrap_err().exit_code(), 3);
+}
+
+/// WAATA_RAW=DIR cargo test --release -p waata-data --test synth full_size -- --ignored
+#[test]
+#[ignore = "writes 10 GB, to time how they are read"]
+fn raw_files_of_full_size() {
+    let out = std::env::var_os("WAATA_RAW").map(PathBuf::from).expect("WAATA_RAW names the folder to write");
+    let recipe = Recipe { log_share: 0.04, ..Recipe::preset(Preset::MoocCubeX, 1) };
+    let expected = forger::write(&recipe, &out, false).unwrap();
+    println!(
+        "{}: {:.2} GB, {} malformed lines",
+        out.display(),
+        expected.bytes() as f64 / 1e9,
+        expected.malformed
+    );
+}
+
+#[test]
+fn dates_and_numbers_as_raw_files_have_them() {
+    let mut lines = Lines::default();
+    for seconds in [0, 951_782_400, 951_868_799, 1_583_020_799, 1_609_459_199, 4_107_542_400] {
+        lines.date(seconds).text(" ");
+    }
+    let dates = "1970-01-01 00:00:00 2000-02-29 00:00:00 2000-02-29 23:59:59 2020-02-29 23:59:59 2020-12-31 23:59:59 \
+        2100-03-01 00:00:00 ";
+    assert_eq!(String::from_utf8(lines.bytes).unwrap(), dates);
+    let mut lines = Lines::default();
+    lines.number(0).text(" ").number(u64::MAX).text(" ").tenths(1_205);
+    assert_eq!(lines.bytes, format!("0 {} 120.5", u64::MAX).as_bytes());
+}
+
+#[test]
+fn malformed_lines_stay_below_a_thousandth() {
+    let mut lines = Lines::default();
+    (0..4_000).for_each(|_| lines.text("x").end("broken"));
+    assert_eq!((lines.lines, lines.malformed), (4_002, 2));
+    assert_eq!(lines.bytes.iter().filter(|&&b| b == b'\n').count(), 4_002);
 }

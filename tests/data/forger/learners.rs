@@ -1,14 +1,14 @@
 //! entities/user.json.
 
-use super::expected::Tally;
-use super::lines::Lines;
-use super::{Catalogue, Folder};
-use crate::dataset::hex;
-use crate::synth::walk::Walk;
-use crate::synth::{Draws, Plan};
+use std::ops::Range;
+
 use base::Result;
 use sha2::{Digest, Sha256};
-use std::ops::Range;
+use waata_data::synth::Draws;
+
+use super::expected::Tally;
+use super::lines::Lines;
+use super::{Catalogue, Folder, World};
 
 const USER: u64 = 8;
 const TIMES: u64 = 9;
@@ -39,10 +39,10 @@ pub(super) fn block(number: usize, learners: usize) -> Range<usize> {
 }
 
 /// When a learner enrolled, in seconds since 1970, ascending.
-pub(super) fn times(plan: &Plan, learner: usize) -> Vec<u64> {
-    let mut draws = Draws::new(plan.seed, TIMES, learner as u64);
+pub(super) fn times(world: &World, learner: usize) -> Vec<u64> {
+    let mut draws = Draws::new(world.recipe.seed, TIMES, learner as u64);
     let first = PERIOD.start + draws.below((PERIOD.end - PERIOD.start) as usize * 7 / 8) as u64;
-    let degree = plan.degrees[learner] as u64;
+    let degree = world.data.rows(learner).len() as u64;
     let gap = ((PERIOD.end - first) / degree) as usize;
     (0..degree)
         .scan(first, |at, _| {
@@ -63,8 +63,8 @@ struct Block {
 }
 
 /// Writes the file; answers which courses have an enrolment.
-pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue) -> Result<Vec<bool>> {
-    let learners = plan.degrees.len();
+pub(super) fn write(folder: &mut Folder, world: &World, catalogue: &Catalogue) -> Result<Vec<bool>> {
+    let learners = world.data.learners();
     let blocks: Vec<usize> = (0..learners.div_ceil(BLOCK)).collect();
     let mut taken = vec![false; catalogue.numbers.len()];
     let mut hash = Sha256::new();
@@ -77,9 +77,9 @@ pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue) -> 
         block.courses.iter().for_each(|&c| taken[c as usize] = true);
         block.planted.into_iter().for_each(|(name, count)| *planted.entry(name).or_default() += count);
     };
-    folder.stream("entities/user.json", &blocks, |at| make(plan, catalogue, block(at, learners)), take)?;
+    folder.stream("entities/user.json", &blocks, |at| make(world, catalogue, block(at, learners)), take)?;
     let expected = &mut folder.expected;
-    expected.rows_sha256 = hex(&hash.finalize());
+    expected.rows_sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     expected.counts.learners = learners as u64;
     expected.counts.enrolments = enrolments;
     expected.counts.completed = completed;
@@ -89,7 +89,7 @@ pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue) -> 
     Ok(taken)
 }
 
-fn make(plan: &Plan, catalogue: &Catalogue, learners: Range<usize>) -> (Lines, Block) {
+fn make(world: &World, catalogue: &Catalogue, learners: Range<usize>) -> (Lines, Block) {
     let mut out = Lines::default();
     let mut block = Block {
         rows: Vec::new(),
@@ -101,26 +101,22 @@ fn make(plan: &Plan, catalogue: &Catalogue, learners: Range<usize>) -> (Lines, B
                 .map(|name| (name, 0)),
         ),
     };
-    let mut walk = Walk::new(plan);
     for learner in learners {
-        walk.clear();
-        walk.learner(learner);
-        let times = times(plan, learner);
+        let times = times(world, learner);
         let mut rows = Lines { bytes: std::mem::take(&mut block.rows), ..Default::default() };
         let mut entries: Vec<(u64, u64)> = Vec::with_capacity(times.len() + 1);
-        for ((&course, &completed), &time) in walk.courses.iter().zip(&walk.completed).zip(&times) {
-            let (course, completed) = (course as usize, completed as u64);
-            let completed = completed & catalogue.has_items(course) as u64;
+        for ((course, completed), time) in world.enrolments(learner).zip(times) {
+            let completed = (completed && catalogue.has_items(course)) as u64;
             block.completed += completed;
+            block.courses.push(course as u32);
             entries.push((catalogue.numbers[course], time));
             rows.text("U_").number(number(learner)).text(",C_").number(catalogue.numbers[course]);
             rows.text(",").number(completed).text("\n");
         }
         block.rows = rows.bytes;
-        lines_of(learner, entries, plan, &mut out, &mut block);
-        block.courses.append(&mut walk.courses);
+        lines_of(learner, entries, world, &mut out, &mut block);
         if let Some(number) = idle(learner) {
-            let mut draws = Draws::new(plan.seed, USER, learner as u64 | 1 << 31);
+            let mut draws = Draws::new(world.recipe.seed, USER, learner as u64 | 1 << 31);
             line(number, &[], &mut draws, &mut out, &mut block);
             *block.planted.entry("learners_without_enrolment").or_default() += 1;
         }
@@ -139,8 +135,8 @@ fn make(plan: &Plan, catalogue: &Catalogue, learners: Range<usize>) -> (Lines, B
 }
 
 /// The line of a learner, now and then with a course twice, out of time order, or as two lines.
-fn lines_of(learner: usize, mut entries: Vec<(u64, u64)>, plan: &Plan, out: &mut Lines, block: &mut Block) {
-    let mut draws = Draws::new(plan.seed, USER, learner as u64);
+fn lines_of(learner: usize, mut entries: Vec<(u64, u64)>, world: &World, out: &mut Lines, block: &mut Block) {
+    let mut draws = Draws::new(world.recipe.seed, USER, learner as u64);
     let [again, order, split, _] = draws.bits();
     if again % 50 == 0 {
         let (course, time) = entries[draws.below(entries.len())];

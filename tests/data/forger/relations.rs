@@ -1,11 +1,12 @@
 //! What connects courses with fields, schools, teachers, concepts and problems, concepts with concepts, and the names of
 //! those.
 
+use base::Result;
+use waata_data::synth::Draws;
+
 use super::lines::Lines;
 use super::words::field as field_name;
-use super::{Catalogue, Folder};
-use crate::synth::{Draws, Plan};
-use base::Result;
+use super::{Catalogue, Folder, World};
 
 const ENTITY: u64 = 10;
 
@@ -42,18 +43,18 @@ fn strange_courses(courses: usize) -> std::ops::Range<u64> {
 }
 
 /// Writes course.json and all files of relations. `taken` says which courses have an enrolment.
-pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, taken: &[bool]) -> Result<()> {
+pub(super) fn write(folder: &mut Folder, world: &World, catalogue: &Catalogue, taken: &[bool]) -> Result<()> {
     let known: Vec<bool> =
         catalogue.listed.iter().zip(taken).map(|(listed, taken)| *listed | taken).collect();
     let added = taken.iter().zip(&catalogue.listed).filter(|&(&taken, &listed)| taken && !listed).count();
     folder.expected.quirk("courses_only_in_enrolments", added as u64);
     folder.expected.counts.courses = known.iter().filter(|&&k| k).count() as u64;
     folder.expected.counts.entities = folder.expected.counts.courses;
-    fields(folder, plan, catalogue, &known)?;
-    schools(folder, plan, catalogue, &known)?;
-    teachers(folder, plan, catalogue, &known)?;
-    let linked = concepts(folder, plan, catalogue, &known)?;
-    prerequisites(folder, plan, &linked)?;
+    fields(folder, world, catalogue, &known)?;
+    schools(folder, world, catalogue, &known)?;
+    teachers(folder, world, catalogue, &known)?;
+    let linked = concepts(folder, world, catalogue, &known)?;
+    prerequisites(folder, world, &linked)?;
     exercises(folder, catalogue)
 }
 
@@ -72,18 +73,18 @@ fn relate(folder: &mut Folder, relation: &'static str, mut pairs: Vec<(u32, u32)
     counts.triples_by_relation.insert(relation, triples);
 }
 
-fn fields(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
-    let (world, mut out) = (&plan.world, Lines::default());
-    let mut pairs = Pairs { known, pairs: catalogue.write(folder, plan)?, unknown: 0 };
-    let mut draws = Draws::new(plan.seed, ENTITY, 0);
+fn fields(folder: &mut Folder, world: &World, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let mut out = Lines::default();
+    let mut pairs = Pairs { known, pairs: catalogue.write(folder, world)?, unknown: 0 };
+    let mut draws = Draws::new(world.recipe.seed, ENTITY, 0);
     let broken = r#"{"course_id":"C_584313","field":[]}"#;
     let mut line = |number: u64, field: u32| {
         out.text(r#"{"course_id":"#).number(number).text(r#","course_name":""#).letters(5, &mut draws);
         out.text(r#"","field":[""#).text(&field_name(field as usize)).text(r#""]}"#).end(broken);
     };
-    for course in (0..known.len()).filter(|&c| world.shows_field[c]) {
-        line(catalogue.numbers[course], world.field[course]);
-        pairs.add(course, world.field[course]);
+    for (course, field) in world.field.iter().enumerate().filter_map(|(c, field)| Some((c, (*field)?))) {
+        line(catalogue.numbers[course], field);
+        pairs.add(course, field);
     }
     for number in strange_courses(known.len()) {
         line(number, 0);
@@ -97,15 +98,15 @@ fn fields(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool
 }
 
 /// With line ends of Windows, as one copy has them.
-fn schools(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
-    let (world, mut out) = (&plan.world, Lines::default());
+fn schools(folder: &mut Folder, world: &World, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let mut out = Lines::default();
     let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
     let mut line = |number: u64, school: u32| {
         out.text("C_").number(number).text("\tS_").number(school as u64 + 1).text("\r").end("C_584313\r")
     };
-    for course in (0..known.len()).filter(|&c| world.shows_school[c]) {
-        line(catalogue.numbers[course], world.school[course]);
-        pairs.add(course, world.school[course]);
+    for (course, school) in world.school.iter().enumerate().filter_map(|(c, school)| Some((c, (*school)?))) {
+        line(catalogue.numbers[course], school);
+        pairs.add(course, school);
     }
     for number in strange_courses(known.len()) {
         line(number, 0);
@@ -116,8 +117,8 @@ fn schools(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[boo
     folder.put("relations/course-school.txt", &out)?;
     relate(folder, "school", pairs.pairs);
     let mut out = Lines::default();
-    for school in 0..world.counts.schools {
-        let mut draws = Draws::new(plan.seed, ENTITY + 1, school as u64);
+    for school in 0..world.school_count {
+        let mut draws = Draws::new(world.recipe.seed, ENTITY + 1, school as u64);
         out.text(r#"{"id":"S_"#).number(school as u64 + 1).text(r#"","name":""#).letters(3, &mut draws);
         out.text(r#"大学","name_en":"University","sign":"","about":""#).letters(420, &mut draws);
         out.text(r#"","motto":""#).letters(8, &mut draws).text(r#""}"#).end(CUT);
@@ -127,8 +128,8 @@ fn schools(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[boo
 }
 
 /// Some lines come twice.
-fn teachers(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
-    let (world, mut out) = (&plan.world, Lines::default());
+fn teachers(folder: &mut Folder, world: &World, catalogue: &Catalogue, known: &[bool]) -> Result<()> {
+    let mut out = Lines::default();
     let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
     let mut repeated = 0;
     for (course, &number) in catalogue.numbers.iter().enumerate() {
@@ -147,8 +148,8 @@ fn teachers(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bo
     folder.put("relations/course-teacher.txt", &out)?;
     relate(folder, "teacher", pairs.pairs);
     let mut out = Lines::default();
-    for teacher in 0..world.counts.teachers {
-        let mut draws = Draws::new(plan.seed, ENTITY + 2, teacher as u64);
+    for teacher in 0..world.teacher_count {
+        let mut draws = Draws::new(world.recipe.seed, ENTITY + 2, teacher as u64);
         out.text(r#"{"id":"T_"#).number(teacher as u64 + 1).text(r#"","name":"#);
         match draws.below(50) {
             0 => out.text("null"),
@@ -179,15 +180,14 @@ fn letters(out: &mut Lines, concept: u32) {
 
 /// Links with a header, as one copy has it; every concept has a line, also those without a link. Gives the concepts of
 /// known courses.
-fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bool]) -> Result<Vec<u32>> {
-    let world = &plan.world;
-    let names: Vec<String> = (0..world.field_courses.len()).map(field_name).collect();
+fn concepts(folder: &mut Folder, world: &World, catalogue: &Catalogue, known: &[bool]) -> Result<Vec<u32>> {
+    let names: Vec<String> = (0..world.field_count).map(field_name).collect();
     let mut pairs = Pairs { known, pairs: Vec::new(), unknown: 0 };
     let mut out = Lines::default();
     out.text("concept\tcourse\n");
     out.lines += 1;
     for (course, &number) in catalogue.numbers.iter().enumerate() {
-        for k in world.concepts_of(course) {
+        for &k in &world.concepts[course] {
             concept(&mut out, k, &names[world.field_of_concept(k)]);
             out.text("\tC_").number(number).end(ONE_COLUMN);
             pairs.add(course, k);
@@ -201,12 +201,12 @@ fn concepts(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue, known: &[bo
     linked.sort_unstable();
     linked.dedup();
     relate(folder, "concept", pairs.pairs);
-    let count = world.counts.concepts;
+    let count = world.concept_count;
     let blocks: Vec<usize> = (0..count.div_ceil(BLOCK)).collect();
     let make = |block: usize| {
         let mut out = Lines::default();
         for k in block * BLOCK..count.min((block + 1) * BLOCK) {
-            let mut draws = Draws::new(plan.seed, ENTITY + 3, k as u64);
+            let mut draws = Draws::new(world.recipe.seed, ENTITY + 3, k as u64);
             out.text(r#"{"id":""#);
             let from = out.bytes.len() + 2;
             concept(&mut out, k as u32, &names[world.field_of_concept(k as u32)]);
@@ -234,15 +234,14 @@ const ANNOTATED: [(&str, &str); 3] = [
 
 /// Pairs of concepts of a discipline, each with eight others: the one that follows it builds on it, but for every fourth.
 /// Models that had nothing to say predicted NaN, and some concepts are of no course.
-fn prerequisites(folder: &mut Folder, plan: &Plan, linked: &[u32]) -> Result<()> {
+fn prerequisites(folder: &mut Folder, world: &World, linked: &[u32]) -> Result<()> {
     const PAIRED: usize = 8;
-    let world = &plan.world;
     let (mut triples, mut nan, mut unknown) = (0, 0, 0);
     for (k, (file, discipline)) in ANNOTATED.into_iter().enumerate() {
-        let fields = world.field_courses.len();
+        let fields = world.field_count;
         let field = (0..fields).find(|&field| field_name(field) == discipline).unwrap_or(k);
         let own: Vec<u32> = linked.iter().copied().filter(|&k| world.field_of_concept(k) == field).collect();
-        let mut draws = Draws::new(plan.seed, ENTITY + 4, k as u64);
+        let mut draws = Draws::new(world.recipe.seed, ENTITY + 4, k as u64);
         let mut out = Lines::default();
         let mut line = |before: u32, after: u32, true_pair: bool| {
             out.text(r#"{"c1":""#);
@@ -269,7 +268,7 @@ fn prerequisites(folder: &mut Folder, plan: &Plan, linked: &[u32]) -> Result<()>
             }
         }
         // No concept has such a number.
-        let strange = world.counts.concepts as u32;
+        let strange = world.concept_count as u32;
         for after in own.iter().take(1 + own.len() / 100) {
             line(strange, *after, true);
             unknown += 1;

@@ -1,8 +1,8 @@
 //! Splits: sizes, determinism, time order, and no leak from one part to another.
 
 use std::collections::HashSet;
-use waata::data::split::{Ratios, SplitPolicy, assign};
-use waata::data::{Dataset, Split, synth};
+use waata_data::split::{Ratios, SplitPolicy, assign};
+use waata_data::{Dataset, Split, synth};
 
 fn data() -> Dataset {
     synth::generate(500, 60, 4_003, 11).unwrap()
@@ -34,7 +34,7 @@ fn random_per_learner_leaves_everyone_a_train_row() {
     let a = split(policy, 1);
     assert_eq!(a, split(policy, 1));
     for u in 0..a.learners() {
-        let [train, rows] = [a.courses_in(u, Split::Train).count(), a.rows(u).len()];
+        let [train, rows] = [a.courses_in(u, &[Split::Train]).count(), a.rows(u).len()];
         assert!(train >= 1 && train.abs_diff(rows / 10) <= 1, "{train} of {rows}");
     }
 }
@@ -83,7 +83,7 @@ fn parts_are_disjoint_and_complete() {
         let lists = a.course_lists(&[Split::Train, Split::Valid]);
         for u in 0..a.learners() {
             assert!(lists.of(u).is_sorted());
-            assert!(a.courses_in(u, Split::Test).all(|c| lists.of(u).binary_search(&c).is_err()));
+            assert!(a.courses_in(u, &[Split::Test]).all(|c| lists.of(u).binary_search(&c).is_err()));
         }
     }
 }

@@ -3,15 +3,15 @@
 //! An enrolment is completed where its learner watched half of the course's videos or answered half of its problems.
 //! The logs are made from the label: as many items are reached as it takes, or fewer.
 
+use std::ops::Range;
+
+use base::{Philox, Result};
+use waata_data::synth::Draws;
+
 use super::expected::Tally;
 use super::learners::{BLOCK, absent, block, idle, number, times};
 use super::lines::Lines;
-use super::{Catalogue, Folder};
-use crate::synth::walk::Walk;
-use crate::synth::{Draws, Plan, STREAM};
-use base::Result;
-use base::random::Philox;
-use std::ops::Range;
+use super::{Catalogue, Folder, World};
 
 const DEED: u64 = 14;
 const WATCHED: u64 = 15;
@@ -35,25 +35,22 @@ struct Deed {
 }
 
 /// Both logs.
-pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue) -> Result<()> {
+pub(super) fn write(folder: &mut Folder, world: &World, catalogue: &Catalogue) -> Result<()> {
     type Make<'a> = fn(&mut Log<'a>, usize, &[Deed], &mut Draws);
     let files: [(&'static str, u64, Make<'_>, Make<'_>); 2] = [
         ("relations/user-video.json", WATCHED, Log::watched, Log::stranger_watched),
         ("relations/user-problem.json", ANSWERED, Log::answered, Log::stranger_answered),
     ];
-    let learners = plan.degrees.len();
+    let (learners, seed) = (world.data.learners(), world.recipe.seed);
     for (file, stream, make, stranger) in files {
         let mut blocks: Vec<usize> = (0..learners.div_ceil(BLOCK)).collect();
-        Philox::new(plan.seed, STREAM + ORDER + stream).shuffle(&mut blocks);
+        Philox::new(seed, ORDER + stream).shuffle(&mut blocks);
         let made = |at: usize| {
             let mut log = Log { catalogue, out: Lines::default(), tally: Tally::new() };
-            let mut walk = Walk::new(plan);
             for learner in block(at, learners) {
-                let mut draws = Draws::new(plan.seed, stream, learner as u64);
-                if plan.is_logged(learner) {
-                    walk.clear();
-                    walk.learner(learner);
-                    make(&mut log, learner, &deeds(plan, catalogue, learner, &walk), &mut draws);
+                let mut draws = Draws::new(seed, stream, learner as u64);
+                if world.recipe.is_logged(learner) {
+                    make(&mut log, learner, &deeds(world, catalogue, learner), &mut draws);
                 }
                 if idle(learner).or(absent(learner)).is_some() {
                     stranger(&mut log, learner, &[], &mut draws);
@@ -73,16 +70,15 @@ pub(super) fn write(folder: &mut Folder, plan: &Plan, catalogue: &Catalogue) -> 
 }
 
 /// One for each enrolment.
-fn deeds(plan: &Plan, catalogue: &Catalogue, learner: usize, walk: &Walk) -> Vec<Deed> {
-    let mut draws = Draws::new(plan.seed, DEED, learner as u64);
-    let rows = walk.courses.iter().zip(&walk.completed).zip(times(plan, learner));
-    rows.map(|((&course, &completed), time)| {
-        let course = course as usize;
+fn deeds(world: &World, catalogue: &Catalogue, learner: usize) -> Vec<Deed> {
+    let mut draws = Draws::new(world.recipe.seed, DEED, learner as u64);
+    let rows = world.enrolments(learner).zip(times(world, learner));
+    rows.map(|((course, completed), time)| {
         let [videos, problems] = catalogue.items(course).map(u64::from);
         let [way, video, problem, any] = std::array::from_fn(|_| draws.uniform());
         // 0.25 of those who complete a course do it by its videos, 0.1 by both.
-        let by_videos = completed == 1 && videos > 0 && (way < 0.35 || problems == 0);
-        let by_problems = completed == 1 && problems > 0 && (way >= 0.25 || videos == 0);
+        let by_videos = completed && videos > 0 && (way < 0.35 || problems == 0);
+        let by_problems = completed && problems > 0 && (way >= 0.25 || videos == 0);
         let reach = |all: u64, done: bool, share: f64, few: f64| {
             let half = all.div_ceil(2);
             match done {

@@ -1,10 +1,13 @@
 //! The courses as the raw files have them: ids, videos, exercises and problems, and which of them are listed.
 
-use super::lines::Lines;
-use super::{Folder, words};
-use crate::synth::{Draws, Plan};
-use base::Result;
 use std::ops::Range;
+
+use base::Result;
+use waata_data::synth::Draws;
+
+use super::expected::Tally;
+use super::lines::Lines;
+use super::{Folder, World, words};
 
 const CATALOGUE: u64 = 7;
 
@@ -26,9 +29,9 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    pub fn new(plan: &Plan) -> Catalogue {
-        let courses = plan.world.courses();
-        let mut draws = Draws::new(plan.seed, CATALOGUE, 0);
+    pub fn new(world: &World) -> Catalogue {
+        let courses = world.data.courses;
+        let mut draws = Draws::new(world.recipe.seed, CATALOGUE, 0);
         // 435 of 4,216 courses have enrolments and no line in course.json.
         let unlisted = (courses * 435 + 2_108) / 4_216;
         let mut listed: Vec<bool> = (0..courses).map(|k| k >= unlisted).collect();
@@ -89,11 +92,10 @@ impl Catalogue {
     }
 
     /// Writes course.json. Answers the fields that it names: (course, field).
-    pub fn write(&self, folder: &mut Folder, plan: &Plan) -> Result<Vec<(u32, u32)>> {
-        let (world, fields) = (&plan.world, plan.world.field_courses.len());
+    pub fn write(&self, folder: &mut Folder, world: &World) -> Result<Vec<(u32, u32)>> {
         let (mut out, mut pairs) = (Lines::default(), Vec::new());
         for course in (0..self.numbers.len()).filter(|&c| self.listed[c]) {
-            let mut draws = Draws::new(plan.seed, CATALOGUE, 1 + course as u64);
+            let mut draws = Draws::new(world.recipe.seed, CATALOGUE, 1 + course as u64);
             out.text(r#"{"id":"C_"#).number(self.numbers[course]).text(r#"","name":""#);
             // Escapes are right JSON, and a reader must understand them.
             match draws.below(20) {
@@ -102,14 +104,12 @@ impl Catalogue {
                 _ => out.letters(4, &mut draws),
             };
             out.text(r#"","field":["#);
-            let own = world.field[course];
             // course-field.json has those that are left out here; what is named besides, it has not.
-            let named = match draws.below(8) {
-                _ if !world.shows_field[course] => vec![],
-                0 | 1 => vec![],
-                2 => vec![own, (own + 1) % fields as u32],
-                3 => vec![own, own],
-                _ => vec![own],
+            let named = match (world.field[course], draws.below(8)) {
+                (None, _) | (_, 0 | 1) => vec![],
+                (Some(own), 2) => vec![own, (own + 1) % world.field_count as u32],
+                (Some(own), 3) => vec![own, own],
+                (Some(own), _) => vec![own],
             };
             for (k, &field) in named.iter().enumerate() {
                 out.text(if k > 0 { ",\"" } else { "\"" }).text(&words::field(field as usize)).text("\"");
@@ -135,9 +135,9 @@ impl Catalogue {
     }
 
     /// Videos, with exercises between them; now and then one again, one of another kind, and one without id.
-    fn resources(&self, course: usize, out: &mut Lines, draws: &mut Draws) -> super::expected::Tally {
+    fn resources(&self, course: usize, out: &mut Lines, draws: &mut Draws) -> Tally {
         let (videos, exercises) = (self.videos[course].clone(), self.exercises[course].clone());
-        let mut planted = super::expected::Tally::new();
+        let mut planted = Tally::new();
         let mut resources: Vec<(&str, u64)> = videos.map(|v| ("V_", v)).collect();
         for (k, exercise) in exercises.enumerate() {
             resources.insert((3 * k + 2).min(resources.len()), ("Ex_", exercise));
