@@ -148,7 +148,7 @@ fn sibling(dir: &Path, purpose: &str) -> Result<PathBuf> {
 }
 
 /// A hidden name next to `dir`.
-pub(crate) fn beside(dir: &Path, purpose: &str) -> Result<PathBuf> {
+fn beside(dir: &Path, purpose: &str) -> Result<PathBuf> {
     let full = absolute(dir)?;
     match (full.parent(), full.file_name()) {
         (Some(parent), Some(name)) => Ok(parent.join(format!(".{}.{purpose}", name.to_string_lossy()))),

@@ -8,7 +8,7 @@ mod file;
 mod folder;
 
 pub use file::{Array, DataFile, Sum};
-pub(crate) use folder::{beside, write_file, write_folder};
+pub(crate) use folder::{write_file, write_folder};
 pub use folder::{check_output, has_written, is_writing};
 
 use super::dataset::{Dataset, Interactions, hex};

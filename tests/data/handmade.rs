@@ -1,14 +1,12 @@
 //! The readers on small handmade sources: what each column and file becomes.
 
-use std::fs;
-use waata::data::formats::{Format, Loaded, read};
-use waata::data::{Dataset, Names, Split};
+use crate::case::Case;
+use waata_data::formats::{Loaded, read};
+use waata_data::{Dataset, Names, Split};
 
-fn load(format: Format, files: &[(&str, &str)]) -> Loaded {
-    let dir = tempfile::tempdir().unwrap();
-    files.iter().for_each(|(file, text)| fs::write(dir.path().join(file), text).unwrap());
-    let map = dir.path().join("map.toml");
-    read(dir.path(), format, map.exists().then_some(&map), &Default::default()).unwrap()
+fn load(files: &[(&str, &str)]) -> Loaded {
+    let case = Case::new(files);
+    read(&case.raw(), None, case.options().map.as_deref(), &Default::default()).unwrap()
 }
 
 /// The courses of a learner by name, with their split, in order.
@@ -28,7 +26,6 @@ fn join(names: &Names) -> String {
 #[test]
 fn interchange_with_everything() {
     let loaded = load(
-        Format::Auto,
         &[
             (
                 "interactions.csv",
@@ -55,7 +52,7 @@ fn interchange_with_everything() {
 
 #[test]
 fn interchange_with_the_least() {
-    let data = load(Format::Auto, &[("interactions.csv", "learner,course\n8,2\n3,0\n8,0\n")]).dataset;
+    let data = load(&[("interactions.csv", "learner,course\n8,2\n3,0\n8,0\n")]).dataset;
     assert_eq!((join(&data.learner_names), join(&data.entity_names)), ("3 8".into(), "0 1 2".into()));
     assert_eq!(data.courses_of(1), [2, 0]);
     assert!(!data.interactions.has_time && data.labels.is_empty());
@@ -64,7 +61,6 @@ fn interchange_with_the_least() {
 #[test]
 fn kgat_with_lists_and_names() {
     let loaded = load(
-        Format::Auto,
         &[
             ("train.txt", "1 2 0\r\n0 1\r\n"),
             ("valid.txt", "1 1\n"),
@@ -109,7 +105,6 @@ fn table_with_text_ids() {
         pattern = '^(?<code>[a-z]+)-(?<term>\d+)$'
     "#;
     let loaded = load(
-        Format::Auto,
         &[
             ("map.toml", map),
             ("a.csv", "who;what;when;part;sat;hours\nann;law-20;5;test;1;2\nbo;art;1;train;0;1\n"),
@@ -157,7 +152,7 @@ fn table_with_positions_and_integer_ids() {
         ("y.txt", "1 9 1e3\n"),
         ("names.csv", "id,title\n4,D\n5,E\n"),
     ];
-    let loaded = load(Format::Table, &files);
+    let loaded = load(&files);
     assert_eq!(loaded.report.missing, ["none.tsv"]);
     let data = loaded.dataset;
     assert_eq!((data.courses, join(&data.entity_names)), (4, "0 1 2 3 D E".into()));
