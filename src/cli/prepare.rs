@@ -146,6 +146,10 @@ const MB: u64 = 1_000_000;
 
 impl Meters {
     fn at(&mut self, file: &Path, done: u64, of: u64) {
+        // Small files are read in a moment.
+        if of < 16 * MB {
+            return;
+        }
         if self.current.as_ref().is_none_or(|(known, _)| known != file) {
             self.end();
             let name = file.file_name().unwrap_or_default().to_string_lossy();

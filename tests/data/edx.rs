@@ -53,7 +53,7 @@ fn person_course_of_both_universities() {
 fn person_course_of_harvard_as_a_single_file() {
     let file = "HXPC13_DI_v3_11-13-2019.csv";
     let case = Case::new(&[
-        (file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")),
+        (file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")[..]),
         ("other.csv", "a,b\n"),
     ]);
     for source in [case.raw(), case.raw().join(file)] {
@@ -74,7 +74,8 @@ fn nothing_personal_is_kept() {
 #[test]
 fn two_versions_in_one_folder_are_refused() {
     let text = version("incomplete_flag", "HarvardX/PH207x/2012_Fall");
-    let (.., why, remedy) = Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(ReadOptions::default());
+    let (.., why, remedy) =
+        Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(ReadOptions::default());
     assert!(why.contains("several versions") && why.contains("v2.csv, v3.csv"), "{why}");
     assert!(remedy.contains("name the file"));
 }
@@ -100,7 +101,8 @@ fn malformed_rows() {
         assert_eq!((report.counts.enrolments, report.source.malformed), (1, 1));
         assert!(report.source.malformed_first[0].starts_with("p.csv:3: "));
     }
-    let (.., why, _) = Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(ReadOptions::default());
+    let (.., why, _) =
+        Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(ReadOptions::default());
     assert_eq!(why, "the file has no rows");
 }
 

@@ -15,10 +15,7 @@ pub const FIXTURES: &[Fixture] = &[
             ("entities.csv", "entity,name\n2,\"x \"\"y\"\"\"\n"),
         ],
     ),
-    (
-        "kgat",
-        &[("train.txt", "0 0 1\n1 2\n"), ("test.txt", "0 2\n"), ("kg_final.txt", "0 0 3\n1 0 4\n")],
-    ),
+    ("kgat", &[("train.txt", "0 0 1\n1 2\n"), ("test.txt", "0 2\n"), ("kg_final.txt", "0 0 3\n1 0 4\n")]),
     (
         "table",
         &[
@@ -32,7 +29,10 @@ pub const FIXTURES: &[Fixture] = &[
     (
         "mooccubex",
         &[
-            ("user.json", r#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#),
+            (
+                "user.json",
+                r#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#,
+            ),
             (
                 "course.json",
                 r#"{"id":"C_5","name":"a","field":["f"],"resource":[{"resource_id":"V_1"},{"resource_id":"Ex_1"}]}"#,
@@ -69,5 +69,8 @@ pub const FIXTURES: &[Fixture] = &[
             "course_id,userid_DI,viewed,explored,certified,start_time_DI\nX/a/1,\"u\",1,0,0,12/19/12\n",
         )],
     ),
-    ("edx-report", &[("appendix.csv", "Institution,Course Number,Course Subject\nMITx,6.002x,\"Science\"\n")]),
+    (
+        "edx-report",
+        &[("appendix.csv", "Institution,Course Number,Course Subject\nMITx,6.002x,\"Science\"\n")],
+    ),
 ];

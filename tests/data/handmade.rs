@@ -25,19 +25,17 @@ fn join(names: &Names) -> String {
 
 #[test]
 fn interchange_with_everything() {
-    let loaded = load(
-        &[
-            (
-                "interactions.csv",
-                "done,course,split,learner,time\n1,1,test,30,2020-01-02\n0,0,train,30,2020-01-01T23:59\n0,1,train,7,2021-01-01\n",
-            ),
-            ("triples.csv", "tail,head,relation,source\n2,0,0,x\n3,1,0,y\n"),
-            ("courses.csv", "course,name\n1,Logic\n0,\"Sets, and more\"\n"),
-            ("entities.csv", "entity,kind,name\n3,teacher,B\n2,teacher,A\n"),
-            ("relations.csv", "relation,name\n0,taught by\n"),
-            ("learners.csv", "learner,name\n30,u-30\n7,u-7\n50,u-50\n"),
-        ],
-    );
+    let loaded = load(&[
+        (
+            "interactions.csv",
+            "done,course,split,learner,time\n1,1,test,30,2020-01-02\n0,0,train,30,2020-01-01T23:59\n0,1,train,7,2021-01-01\n",
+        ),
+        ("triples.csv", "tail,head,relation,source\n2,0,0,x\n3,1,0,y\n"),
+        ("courses.csv", "course,name\n1,Logic\n0,\"Sets, and more\"\n"),
+        ("entities.csv", "entity,kind,name\n3,teacher,B\n2,teacher,A\n"),
+        ("relations.csv", "relation,name\n0,taught by\n"),
+        ("learners.csv", "learner,name\n30,u-30\n7,u-7\n50,u-50\n"),
+    ]);
     assert!(
         loaded.report.format == "interchange" && loaded.report.has_split && loaded.report.missing.is_empty()
     );
@@ -60,17 +58,15 @@ fn interchange_with_the_least() {
 
 #[test]
 fn kgat_with_lists_and_names() {
-    let loaded = load(
-        &[
-            ("train.txt", "1 2 0\r\n0 1\r\n"),
-            ("valid.txt", "1 1\n"),
-            ("test.txt", "0 2\n"),
-            ("kg_final.txt", "0 0 4\n"),
-            ("user_list.txt", "org_id remap_id gender\nU_5 1 f\nU_4 0 m\n"),
-            ("item_list.txt", "org_id remap_id\nC a 0\nC_b 1\nC_c 2\n"),
-            ("entity_school_decode.tsv", "4\tS_1\tSchool of Law\t3/3\n"),
-        ],
-    );
+    let loaded = load(&[
+        ("train.txt", "1 2 0\r\n0 1\r\n"),
+        ("valid.txt", "1 1\n"),
+        ("test.txt", "0 2\n"),
+        ("kg_final.txt", "0 0 4\n"),
+        ("user_list.txt", "org_id remap_id gender\nU_5 1 f\nU_4 0 m\n"),
+        ("item_list.txt", "org_id remap_id\nC a 0\nC_b 1\nC_c 2\n"),
+        ("entity_school_decode.tsv", "4\tS_1\tSchool of Law\t3/3\n"),
+    ]);
     assert!(loaded.report.format == "kgat" && loaded.report.has_split);
     assert_eq!(loaded.report.missing, ["entity_list.txt", "relation_list.txt"]);
     let data = loaded.dataset;
@@ -104,14 +100,12 @@ fn table_with_text_ids() {
         [attributes]
         pattern = '^(?<code>[a-z]+)-(?<term>\d+)$'
     "#;
-    let loaded = load(
-        &[
-            ("map.toml", map),
-            ("a.csv", "who;what;when;part;sat;hours\nann;law-20;5;test;1;2\nbo;art;1;train;0;1\n"),
-            ("b.csv", "part;when;what;who;hours;sat\ntrain;;\"law-21\";ann;0;0\n"),
-            ("kg.txt", "law-20\tbefore\tlaw-21\nart\tby\tEve\n"),
-        ],
-    );
+    let loaded = load(&[
+        ("map.toml", map),
+        ("a.csv", "who;what;when;part;sat;hours\nann;law-20;5;test;1;2\nbo;art;1;train;0;1\n"),
+        ("b.csv", "part;when;what;who;hours;sat\ntrain;;\"law-21\";ann;0;0\n"),
+        ("kg.txt", "law-20\tbefore\tlaw-21\nart\tby\tEve\n"),
+    ]);
     assert_eq!(loaded.report.notes, ["1 courses do not match the pattern of [attributes]"]);
     assert_eq!(loaded.report.files, ["a.csv", "b.csv", "kg.txt"]);
     let data = loaded.dataset;

@@ -1,7 +1,7 @@
 //! MOOCCube as published, in small: JSON lines of entities, and tables in files that are named *.json.
 
 use crate::case::Case;
-use waata_base::Error;
+use base::Error;
 use waata_data::formats::{ReadOptions, detect};
 
 const FILES: [(&str, &str); 11] = [

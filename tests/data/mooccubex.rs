@@ -301,7 +301,7 @@ fn malformed_lines_are_counted_shown_and_refused_above_a_share() {
 #[test]
 fn no_more_than_ten_malformed_lines_are_shown() {
     let users = USERS.to_string() + &"{}\n".repeat(12);
-    let case = Case::new(&[("entities/user.json", &users), ("entities/course.json", "no JSON\n")]);
+    let case = Case::new(&[("entities/user.json", &users[..]), ("entities/course.json", "no JSON\n")]);
     let report = case.prepare(ReadOptions { malformed_share: 1.0, ..Default::default() }).unwrap();
     assert_eq!((report.source.malformed, report.source.malformed_first.len()), (13, 10));
     assert!(report.source.malformed_first[0].starts_with("entities/course.json:1: "));

@@ -1,8 +1,8 @@
 //! OULAD as published: seven csv files, of which one must be there.
 
 use crate::case::Case;
+use base::Error;
 use std::path::Path;
-use waata_base::Error;
 use waata_data::formats::{ReadOptions, detect};
 use waata_data::{Dataset, Split};
 

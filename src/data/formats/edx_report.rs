@@ -47,4 +47,3 @@ fn refuse(request: &Request) -> Error {
         Err(error) => error,
     }
 }
-

@@ -35,16 +35,15 @@ fn read(request: &Request) -> Result<Loaded> {
     let train = source.require(TRAIN)?;
     let [valid, test, triples] = [VALID, TEST, TRIPLES].map(|file| source.find(file));
     let mut list = |file: &str| source.find(file).map(|path| read_list(&path)).transpose();
-    let [users, items, entities, relations] =
-        [list(USERS)?, list(ITEMS)?, list(ENTITIES)?, list(RELATIONS)?];
-    let ids = |what, file, list: &Option<Vec<String>>| {
-        IntegerIds::new(what, file, list.as_ref().map(Vec::len))
-    };
+    let [users, items, entities, relations] = [list(USERS)?, list(ITEMS)?, list(ENTITIES)?, list(RELATIONS)?];
+    let ids =
+        |what, file, list: &Option<Vec<String>>| IntegerIds::new(what, file, list.as_ref().map(Vec::len));
 
     let (mut known_users, mut known_items) = (ids("user", USERS, &users), ids("item", ITEMS, &items));
     source.report.has_split = valid.is_some() || test.is_some();
     let mut rows = Rows { in_time_order: true, ..Default::default() };
-    for (path, split) in [(Some(&train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)]
+    for (path, split) in
+        [(Some(&train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)]
     {
         if let Some(path) = path {
             read_items(path, split, &mut known_users, &mut known_items, &mut rows)?;
@@ -108,7 +107,9 @@ fn read_triples(path: &Path, entities: &mut IntegerIds, relations: &mut IntegerI
         let words: Vec<&[u8]> = line.words().collect();
         let [head, relation, tail] = words[..] else {
             let count = words.len();
-            return Err(line.cut_off(format!("the line has {count} fields instead of head, relation and tail")));
+            return Err(
+                line.cut_off(format!("the line has {count} fields instead of head, relation and tail"))
+            );
         };
         triples.push([
             entities.number(&line, head, "head")?,
@@ -137,7 +138,10 @@ impl Header {
         let names: Vec<&[u8]> = line.words().collect();
         let place = |name: &str| {
             names.iter().position(|h| *h == name.as_bytes()).ok_or_else(|| {
-                line.fail(format!("the column '{name}' is missing"), "the first line must be: org_id remap_id")
+                line.fail(
+                    format!("the column '{name}' is missing"),
+                    "the first line must be: org_id remap_id",
+                )
             })
         };
         Ok(Header { columns: names.len(), original: place("org_id")?, new: place("remap_id")? })
@@ -160,7 +164,9 @@ fn read_list(path: &Path) -> Result<Vec<String>> {
             [ref name @ .., id] if columns == 2 && original == 0 && name.len() > 1 => (id, name.join(&b' ')),
             _ if words.len() == columns => (words[new], words[original].to_vec()),
             _ => {
-                return Err(line.cut_off(format!("the line has {} fields, the header {columns}", words.len())));
+                return Err(
+                    line.cut_off(format!("the line has {} fields, the header {columns}", words.len()))
+                );
             }
         };
         let id = line.id(id, "new")?;
@@ -196,7 +202,9 @@ fn read_decodings(source: &mut Source, names: &mut [String]) -> Result<()> {
             let fields: Vec<&[u8]> = line.text.split(|&b| b == b'\t').collect();
             let [id, _, name, ..] = fields[..] else {
                 let count = fields.len();
-                return Err(line.cut_off(format!("the line has {count} fields instead of id, original id and name")));
+                return Err(
+                    line.cut_off(format!("the line has {count} fields instead of id, original id and name"))
+                );
             };
             let id = known.number(&line, id.trim_ascii(), "entity")?;
             names[id as usize] = line.utf8(name.trim_ascii(), "the line")?.to_string();

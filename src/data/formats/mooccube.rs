@@ -30,7 +30,6 @@ const TABLES: [Table; 3] = [
         file: "relations/school-course.json",
         course: 1,
         prefix: "S_",
-        entities: "entities/school.json",
         published: None,
     },
     Table {
@@ -38,7 +37,6 @@ const TABLES: [Table; 3] = [
         file: "relations/teacher-course.json",
         course: 1,
         prefix: "T_",
-        entities: "entities/teacher.json",
         published: None,
     },
     Table {
@@ -46,7 +44,6 @@ const TABLES: [Table; 3] = [
         file: "relations/course-concept.json",
         course: 0,
         prefix: "K_",
-        entities: "entities/concept.json",
         published: None,
     },
 ];

@@ -34,7 +34,6 @@ const TABLES: [Table; 2] = [
         file: "relations/course-school.txt",
         course: 0,
         prefix: "S_",
-        entities: "entities/school.json",
         published: Some([3_748, 428]),
     },
     Table {
@@ -42,7 +41,6 @@ const TABLES: [Table; 2] = [
         file: "relations/course-teacher.txt",
         course: 0,
         prefix: "T_",
-        entities: "entities/teacher.json",
         published: Some([13_312, 17_018]),
     },
 ];
@@ -52,7 +50,6 @@ const CONCEPTS: Table = Table {
     file: "relations/concept-course.txt",
     course: 1,
     prefix: "K_",
-    entities: "entities/concept.json",
     published: Some([406_777, 637_572]),
 };
 
@@ -121,13 +118,17 @@ fn read_fields(source: &mut Source, courses: &Courses<u64>, graph: &mut Graph) -
     courses.fields.iter().for_each(|(course, field)| add(*course, field));
     if let Some(path) = source.find(FIELDS) {
         let mut unknown = 0;
-        let lines = source.lines(&path, |line| json(line), |_, line: FieldLine| {
-            match courses.get(&line.course_id) {
-                Some(course) => line.field.iter().for_each(|field| add(course, field)),
-                None => unknown += 1,
-            }
-            Ok(())
-        })?;
+        let lines = source.lines(
+            &path,
+            |line| json(line),
+            |_, line: FieldLine| {
+                match courses.get(&line.course_id) {
+                    Some(course) => line.field.iter().for_each(|field| add(course, field)),
+                    None => unknown += 1,
+                }
+                Ok(())
+            },
+        )?;
         source.count("courses in course-field.json", lines, 632);
         note_unknown(source, FIELDS, unknown);
     }

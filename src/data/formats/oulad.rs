@@ -96,7 +96,8 @@ fn read(request: &Request) -> Result<Loaded> {
 impl Tables {
     /// The course of a module's presentation, such as AAA and 2013J. Err: why it is none.
     fn course(&mut self, module: &str, presentation: &str) -> Result<u32, String> {
-        let (module, presentation) = (require_text(module, MODULE)?, require_text(presentation, PRESENTATION)?);
+        let (module, presentation) =
+            (require_text(module, MODULE)?, require_text(presentation, PRESENTATION)?);
         let name = format!("{module}_{presentation}");
         if let Some(course) = self.courses.get(&name) {
             return Ok(course);
@@ -110,7 +111,9 @@ impl Tables {
         };
         let Some(start) = date(&format!("{year}-{month}-01")) else {
             let shown = lossy(presentation);
-            return Err(format!("{PRESENTATION} '{shown}' is not a year and B or J, for February or October"));
+            return Err(format!(
+                "{PRESENTATION} '{shown}' is not a year and B or J, for February or October"
+            ));
         };
         let course = self.courses.of(&name);
         self.starts.push(start);
@@ -173,9 +176,10 @@ impl Tables {
             require_number(student, "")?;
             let days = match date {
                 "" => None,
-                text => Some(text.parse::<i32>().map_err(|_| {
-                    format!("date_registration '{}' is no number", lossy(text))
-                })?),
+                text => Some(
+                    text.parse::<i32>()
+                        .map_err(|_| format!("date_registration '{}' is no number", lossy(text)))?,
+                ),
             };
             let course = self.courses.get(&format!("{module}_{presentation}"));
             match (self.row(student, course), course, days) {

@@ -87,9 +87,10 @@ fn read_rows(source: &mut Source, path: &Path) -> Result<(TextIds, TextIds, Rows
         }
         let time = match start {
             "" => None,
-            text => Some(parse_date(text).ok_or_else(|| {
-                format!("{TIME} '{}' is neither 2012-12-19 nor 12/19/12", lossy(text))
-            })?),
+            text => Some(
+                parse_date(text)
+                    .ok_or_else(|| format!("{TIME} '{}' is neither 2012-12-19 nor 12/19/12", lossy(text)))?,
+            ),
         };
         out.learner.push(learners.of(learner));
         out.course.push(courses.of(course));

@@ -9,7 +9,8 @@ use map::{IdKind, InteractionsMap, MissingTime, NamesMap, TriplesMap};
 use super::shared::csv_table::CsvTable;
 use super::shared::graph::Graph;
 use super::shared::ids::{
-    Ids, IntegerIds, NameList, TextIds, check_dense, decimal, dense, number_learners, read_names, read_triples,
+    Ids, IntegerIds, NameList, TextIds, check_dense, decimal, dense, number_learners, read_names,
+    read_triples,
 };
 use super::shared::source::Source;
 use super::{Format, Loaded, Request};

@@ -8,8 +8,8 @@ mod file;
 mod folder;
 
 pub use file::{Array, DataFile, Sum};
-pub(crate) use folder::{write_file, write_folder};
 pub use folder::{check_output, has_written, is_writing};
+pub(crate) use folder::{write_file, write_folder};
 
 use super::dataset::{Dataset, Interactions, hex};
 use super::names::Names;

@@ -41,11 +41,7 @@ impl Graph {
 
     /// Adds for each of `groups` a relation between the courses and what `values` finds of it in their names: entities
     /// "group:value". Returns how many courses have no values.
-    pub fn relate_names(
-        &mut self,
-        groups: &[&str],
-        values: impl Fn(&str) -> Option<Vec<String>>,
-    ) -> u64 {
+    pub fn relate_names(&mut self, groups: &[&str], values: impl Fn(&str) -> Option<Vec<String>>) -> u64 {
         let first = self.relation_names.len() as u32;
         self.relation_names.extend(groups.iter().map(|group| group.to_string()));
         let (mut known, mut unmatched) = (HashMap::new(), 0);

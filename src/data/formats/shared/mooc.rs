@@ -230,7 +230,8 @@ impl<K: Hash + Ord + Clone + Send> Learners<K> {
     }
 }
 
-/// A table of two ids, one of them a course's, and the JSON lines that name what stands beside the courses.
+/// A table of two ids, one of them a course's, whose relation is also the name of the JSON lines in `entities/` that name
+/// what stands beside the courses.
 pub struct Table {
     pub relation: &'static str,
     pub file: &'static str,
@@ -238,8 +239,6 @@ pub struct Table {
     pub course: usize,
     /// What the ids of the other column begin with.
     pub prefix: &'static str,
-    /// The file of the entities.
-    pub entities: &'static str,
     /// Lines of the two files, where they are published.
     pub published: Option<[u64; 2]>,
 }
@@ -283,7 +282,10 @@ impl Table {
                 let mut ids = ["C_", self.prefix];
                 ids.rotate_left(self.course);
                 let [first, second] = ids;
-                return Err(format!("'{}' is not an id {first}..., a tab and {second}...", lossy(columns.join("\t"))));
+                return Err(format!(
+                    "'{}' is not an id {first}..., a tab and {second}...",
+                    lossy(columns.join("\t"))
+                ));
             };
             match courses.get(&course) {
                 Some(course) => pairs.push((course, graph.entity(&mut known, other, || other.clone()))),
@@ -292,7 +294,8 @@ impl Table {
             Ok(())
         })?;
         if let Some([published, _]) = self.published {
-            source.count(format!("lines of {}", file_name(self.file)), lines - header, published);
+            let name = self.file.rsplit('/').next().unwrap_or(self.file);
+            source.count(format!("lines of {name}"), lines - header, published);
         }
         source.note_if(header, format!("{}: the first line is a header and was passed over", self.file));
         note_unknown(source, self.file, unknown);
@@ -302,7 +305,7 @@ impl Table {
 
     /// Adds names to the ids, unless an id has its name in it as those of concepts do.
     fn read_names(&self, source: &mut Source, known: &HashMap<String, u32>, graph: &mut Graph) -> Result<()> {
-        let Some(path) = source.find(self.entities) else { return Ok(()) };
+        let Some(path) = source.find(&format!("entities/{}.json", self.relation)) else { return Ok(()) };
         let parse = |line: &[u8]| {
             let EntityLine { id, name } = json(line)?;
             require_prefix(&id, self.prefix)?;
@@ -316,7 +319,7 @@ impl Table {
             Ok(())
         })?;
         if let Some([_, published]) = self.published {
-            source.count(format!("entities in {}", file_name(self.entities)), lines, published);
+            source.count(format!("entities in {}.json", self.relation), lines, published);
         }
         Ok(())
     }
@@ -329,8 +332,4 @@ pub fn note_unknown(source: &mut Source, file: &str, lines: u64) {
             "{file}: {lines} lines name a course that neither course.json nor an enrolment has, and are left out"
         ),
     );
-}
-
-fn file_name(file: &str) -> &str {
-    file.rsplit('/').next().unwrap_or(file)
 }

@@ -31,9 +31,10 @@ impl Progress {
                 self.memory_limit = Some(bytes);
                 return Ok(self);
             }
-            Some(now) => {
-                (format!("the program has {} before it reads anything", size(now)), "allow more, such as 2GiB")
-            }
+            Some(now) => (
+                format!("the program has {} before it reads anything", size(now)),
+                "allow more, such as 2GiB",
+            ),
             None => (
                 "this system does not say how much memory a process has".into(),
                 "leave it out, and limit the process by the system's means",

@@ -68,7 +68,10 @@ impl<'a> Source<'a> {
     /// Takes note of the files that are not there.
     pub fn note_missing(&mut self) {
         let missing = &self.report.missing;
-        self.note_if(missing.len() as u64, format!("optional files that are not there: {}", missing.join(", ")));
+        self.note_if(
+            missing.len() as u64,
+            format!("optional files that are not there: {}", missing.join(", ")),
+        );
     }
 
     /// Gives what `parse` makes of every line that is not blank to `keep`, with the number of the line, in the order of the
@@ -103,8 +106,9 @@ impl<'a> Source<'a> {
         match first {
             Some((number, why)) if malformed as f64 > share * lines as f64 => {
                 let share = percent(share);
-                let why =
-                    format!("{malformed} of {lines} lines are malformed, more than {share}; the first: {why}");
+                let why = format!(
+                    "{malformed} of {lines} lines are malformed, more than {share}; the first: {why}"
+                );
                 let remedy =
                     "copy the file again, repair it, check --format, or allow more with --malformed-share";
                 Err(Error::data(path, Some(number), why, remedy))
@@ -136,7 +140,8 @@ impl<'a> Source<'a> {
             if row.len() != header.len() {
                 return Err(format!("the row has {} fields, the header {}", row.len(), header.len()));
             }
-            let mut take = |place: Option<usize>| place.map(|at| std::mem::take(&mut row[at])).unwrap_or_default();
+            let mut take =
+                |place: Option<usize>| place.map(|at| std::mem::take(&mut row[at])).unwrap_or_default();
             Ok((places.0.map(&mut take), places.1.map(&mut take)))
         };
         let mut is_header = true;

@@ -53,7 +53,8 @@ fn parse_iso(text: &str) -> Option<f64> {
         5 => numbers(clock, ':', [2, 2]).map(|[h, m]| [h, m, 0])?,
         _ => numbers(clock, ':', [2, 2, 2])?,
     };
-    (h < 24 && min < 60 && s <= 60).then(|| midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset as f64)
+    (h < 24 && min < 60 && s <= 60)
+        .then(|| midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset as f64)
 }
 
 /// N numbers of exactly the given widths.

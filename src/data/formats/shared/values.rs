@@ -7,8 +7,7 @@ use serde::Deserialize;
 /// The largest id: 2^32 - 1 itself stays free as a mark.
 pub const MAX_ID: u32 = u32::MAX - 1;
 
-pub const TRUNCATED: &str =
-    "the file may have been cut off: copy it again, or complete or delete this line";
+pub const TRUNCATED: &str = "the file may have been cut off: copy it again, or complete or delete this line";
 
 /// A line or row of a file, for complaints about what it holds.
 pub trait Place {

@@ -142,7 +142,11 @@ impl Map {
     /// neither, `Error::Data` with the line for anything that is not as documented, unknown keys among it.
     pub fn load(map: &Path) -> Result<Map> {
         if map.is_file() {
-            let text = std::fs::read_to_string(map).map_err(Error::io(map, "reading"))?;
+            let bytes = std::fs::read(map).map_err(Error::io(map, "reading"))?;
+            let text = String::from_utf8(bytes).map_err(|e| {
+                let line = e.as_bytes()[..e.utf8_error().valid_up_to()].split(|&b| b == b'\n').count();
+                Error::data(map, Some(line as u64), "the line is not valid UTF-8", "save the map as UTF-8")
+            })?;
             return Map::parse(&text, map.into());
         }
         match maps().find(|shipped| Path::new(shipped.name) == map) {
@@ -178,7 +182,8 @@ impl Map {
             return Err(Error::data(map.path, None, why, "leave out one of them"));
         }
         let labels = &map.interactions.labels;
-        if let Some(label) = labels.iter().enumerate().find_map(|(i, l)| labels[..i].iter().find(|o| o.name == l.name))
+        if let Some(label) =
+            labels.iter().enumerate().find_map(|(i, l)| labels[..i].iter().find(|o| o.name == l.name))
         {
             let why = format!("two labels have the name '{}'", label.name);
             return Err(Error::data(map.path, None, why, "give every label its own name"));
@@ -194,8 +199,11 @@ impl InteractionsMap {
             Files::One(file) => vec![(file, None)],
             Files::Several(files) => files.iter().map(|f| (f.as_str(), None)).collect(),
             Files::PerSplit(PerSplit { train, valid, test }) => {
-                let all =
-                    [(Some(train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)];
+                let all = [
+                    (Some(train), Split::Train),
+                    (valid.as_ref(), Split::Valid),
+                    (test.as_ref(), Split::Test),
+                ];
                 all.into_iter().filter_map(|(file, split)| Some((file?.as_str(), Some(split)))).collect()
             }
         }
