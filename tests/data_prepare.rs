@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use waata::data::Dataset;
-use waata::data::formats::{Progress, ReadOptions};
+use waata::data::formats::{FORMATS, Progress, ReadOptions, maps};
 use waata::data::prepare::{PrepareOptions, prepare};
 use waata::data::synth::{Preset, Recipe};
 use waata::engine::Philox;
@@ -61,6 +61,25 @@ fn a_limit_keeps_the_first_learners_whole() {
     let none =
         options(&source, dir.path().join("none"), ReadOptions { limit: Some(0), ..Default::default() });
     assert_eq!(prepare(&none).unwrap_err().exit_code(), 2);
+}
+
+/// The command knows every format of the table, with its line, and every map that ships.
+#[test]
+fn formats_and_maps_are_those_of_the_table() {
+    let waata = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_waata")).arg("prepare").args(args).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let help = waata(&["--help"]).0.split_whitespace().collect::<Vec<_>>().join(" ");
+    for format in FORMATS {
+        assert!(help.contains(&format!("- {}: {}", format.name, format.about)), "{}: {help}", format.name);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().to_str().unwrap(), dir.path().join("out"));
+    for map in maps() {
+        let said = waata(&[source, "--map", map.name, "-o", out.to_str().unwrap()]).1;
+        assert!(said.contains("the file is missing") && said.contains(source), "{said}");
+    }
 }
 
 #[test]

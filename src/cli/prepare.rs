@@ -15,7 +15,7 @@ use waata::data::split::{Ratios, SplitPolicy};
 use waata::data::store;
 use waata::engine::system::parse_size;
 use waata::train::checkpoint;
-use waata::{Error, Result};
+use waata::Result;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -2,7 +2,7 @@
 
 use super::shared::graph::Graph;
 use super::shared::ids::{Ids, IntegerIds, decimal};
-use super::shared::lines::{self, Line};
+use super::shared::lines;
 use super::shared::source::Source;
 use super::shared::values::Place;
 use super::{Format, Loaded, Request};
@@ -106,10 +106,8 @@ fn read_triples(path: &Path, entities: &mut IntegerIds, relations: &mut IntegerI
     let lines = lines::each(path, |line| {
         let words: Vec<&[u8]> = line.words().collect();
         let [head, relation, tail] = words[..] else {
-            let count = words.len();
-            return Err(
-                line.cut_off(format!("the line has {count} fields instead of head, relation and tail"))
-            );
+            let why = format!("the line has {} fields instead of head, relation and tail", words.len());
+            return Err(line.cut_off(why));
         };
         triples.push([
             entities.number(&line, head, "head")?,
@@ -126,47 +124,31 @@ fn require_lines(lines: u64, path: &Path, remedy: &str) -> Result<()> {
     if lines == 0 { Err(Error::data(path, None, "the file is empty", remedy)) } else { Ok(()) }
 }
 
-/// The header of a list: how many columns it has, and which of them hold the original and the new id.
-struct Header {
-    columns: usize,
-    original: usize,
-    new: usize,
-}
-
-impl Header {
-    fn read(line: &Line) -> Result<Header> {
-        let names: Vec<&[u8]> = line.words().collect();
-        let place = |name: &str| {
-            names.iter().position(|h| *h == name.as_bytes()).ok_or_else(|| {
-                line.fail(
-                    format!("the column '{name}' is missing"),
-                    "the first line must be: org_id remap_id",
-                )
-            })
-        };
-        Ok(Header { columns: names.len(), original: place("org_id")?, new: place("remap_id")? })
-    }
-}
-
 /// The original ids of a list file in the order of their new ids. The header names the columns: org_id and
 /// remap_id are used; anything else (such as a column of the learners' properties) is not kept.
 fn read_list(path: &Path) -> Result<Vec<String>> {
+    // How many columns there are, and which of them hold the original and the new id.
     let mut header = None;
     let mut list: Vec<(u32, String, u64)> = Vec::new();
     let lines = lines::each(path, |line| {
-        let Some(Header { columns, original, new }) = header else {
-            header = Some(Header::read(&line)?);
+        let words: Vec<&[u8]> = line.words().collect();
+        let Some((columns, original, new)) = header else {
+            let place = |name: &str| {
+                words.iter().position(|h| *h == name.as_bytes()).ok_or_else(|| {
+                    let remedy = "the first line must be: org_id remap_id";
+                    line.fail(format!("the column '{name}' is missing"), remedy)
+                })
+            };
+            header = Some((words.len(), place("org_id")?, place("remap_id")?));
             return Ok(());
         };
-        let words: Vec<&[u8]> = line.words().collect();
         let (id, name) = match words[..] {
             // With two columns an original id may contain blanks.
             [ref name @ .., id] if columns == 2 && original == 0 && name.len() > 1 => (id, name.join(&b' ')),
             _ if words.len() == columns => (words[new], words[original].to_vec()),
             _ => {
-                return Err(
-                    line.cut_off(format!("the line has {} fields, the header {columns}", words.len()))
-                );
+                let count = words.len();
+                return Err(line.cut_off(format!("the line has {count} fields, the header {columns}")));
             }
         };
         let id = line.id(id, "new")?;
@@ -201,10 +183,8 @@ fn read_decodings(source: &mut Source, names: &mut [String]) -> Result<()> {
         lines::each(&folder.join(&file), |line| {
             let fields: Vec<&[u8]> = line.text.split(|&b| b == b'\t').collect();
             let [id, _, name, ..] = fields[..] else {
-                let count = fields.len();
-                return Err(
-                    line.cut_off(format!("the line has {count} fields instead of id, original id and name"))
-                );
+                let why = format!("the line has {} fields instead of id, original id and name", fields.len());
+                return Err(line.cut_off(why));
             };
             let id = known.number(&line, id.trim_ascii(), "entity")?;
             names[id as usize] = line.utf8(name.trim_ascii(), "the line")?.to_string();

@@ -15,7 +15,7 @@ pub use interchange::write;
 pub use shared::progress::Progress;
 #[cfg(test)]
 pub(crate) use shared::time;
-pub use table::maps;
+pub use table::{ShippedMap, maps};
 
 use super::Dataset;
 use base::{Error, Result};

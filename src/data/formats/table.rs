@@ -2,9 +2,9 @@
 
 mod map;
 
-pub use map::maps;
 pub(super) use map::{Condition, Label, Map};
 use map::{IdKind, InteractionsMap, MissingTime, NamesMap, TriplesMap};
+pub use map::{ShippedMap, maps};
 
 use super::shared::csv_table::CsvTable;
 use super::shared::graph::Graph;
