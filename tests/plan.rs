@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use waata::config::{Base, Config};
-use waata::data::formats::{self, Format};
+use waata::data::formats;
 use waata::data::split::{self, Ratios, SplitPolicy};
 use waata::data::{Dataset, Split};
 use waata::engine::Device;
@@ -16,7 +16,7 @@ use waata::train::{MemoryPlan, Observer, Run};
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
 
 fn sample() -> Dataset {
-    let mut data = formats::read(Path::new(SAMPLE), Format::Auto, None, &Default::default()).unwrap().dataset;
+    let mut data = formats::read(Path::new(SAMPLE), None, None, &Default::default()).unwrap().dataset;
     let policy = SplitPolicy::Random { ratios: Ratios::default(), per_learner: false };
     split::assign(&mut data, policy, false, 1).unwrap();
     data

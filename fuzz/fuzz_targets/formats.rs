@@ -3,8 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use waata::data::formats::raw::RawOptions;
-use waata::data::formats::{Format, read};
+use waata::data::formats::{ReadOptions, read};
 use waata::data::store::{self, Provenance};
 use waata_fuzz::{folder, unpack, walk};
 
@@ -13,9 +12,9 @@ fuzz_target!(|input: &[u8]| {
     let source = folder.join("source");
     unpack(input, &source);
     let map = source.join("map.toml");
-    let options = RawOptions { malformed_share: 1.0, ..Default::default() };
+    let options = ReadOptions { malformed_share: 1.0, ..Default::default() };
     let map = map.is_file().then_some(map.as_path());
-    let Ok(read) = read(&source, Format::Auto, map, &options) else { return };
+    let Ok(read) = read(&source, None, map, &options) else { return };
     read.dataset.validate().expect("what a reader returns is sound");
     let out = folder.join("store");
     let provenance = Provenance {

@@ -2,20 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use base::files;
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::print_json;
 use super::show::{self, Meter};
+use waata::Result;
 use waata::config::preset;
-use waata::data::formats::raw::{MALFORMED_SHARE, RawOptions, SourceCount};
-use waata::data::formats::{Control, Format};
+use waata::data::formats::{self, FORMATS, MALFORMED_SHARE, Progress, ReadOptions, SourceCount};
 use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
 use waata::data::split::{Ratios, SplitPolicy};
 use waata::engine::system::parse_size;
-use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,10 +24,10 @@ pub struct Args {
     #[arg(short, long)]
     out: PathBuf,
     /// What the source files are; auto recognizes all but table by the files
-    #[arg(long, value_enum, default_value = "auto")]
-    format: FormatName,
-    /// Which column is what, for --format table (data/maps/ has examples)
-    #[arg(long)]
+    #[arg(long, value_parser = format_names(), default_value = "auto")]
+    format: String,
+    /// Which column is what, for --format table: a map file, or the name of one in data/maps/
+    #[arg(long, value_name = "FILE|NAME")]
     map: Option<PathBuf>,
     /// Share of a course's videos watched, or of its problems answered, from which an enrolment has the label
     /// `completed` (mooccubex and mooccube; 0.5 where absent)
@@ -46,10 +45,6 @@ pub struct Args {
     /// Stop where reading takes more memory than this (K, M and G are understood); no data set is written then
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
-    /// Seconds after which it is saved again how far a long log has been read: after an interrupt the same command goes
-    /// on from there (0: never)
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
-    save_every: f64,
     /// As the source says where this is absent, else random
     #[arg(long, value_enum)]
     split: Option<SplitName>,
@@ -72,27 +67,6 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum FormatName {
-    Auto,
-    /// csv files of this program's own format
-    Interchange,
-    /// train.txt, kg_final.txt and so on, as published with KGAT
-    Kgat,
-    /// Any tables, described by --map
-    Table,
-    /// entities/ and relations/ of MOOCCubeX
-    Mooccubex,
-    /// entities/ and relations/ of MOOCCube
-    Mooccube,
-    /// studentInfo.csv and the other tables of OULAD
-    Oulad,
-    /// HMXPC13_DI_v2 or HXPC13_DI_v3 of HarvardX and MITx
-    PersonCourse,
-    /// appendix.csv of HarvardX and MITx: has no learners, so it is refused
-    EdxReport,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
     Given,
     Random,
@@ -100,46 +74,34 @@ enum SplitName {
     Last,
 }
 
+fn format_names() -> PossibleValuesParser {
+    let auto = PossibleValue::new("auto");
+    let named = FORMATS.iter().map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new([auto].into_iter().chain(named))
+}
+
 pub fn run(args: Args) -> Result<()> {
     let ratios: Ratios = args.ratios.parse()?;
     let meters = Arc::new(Mutex::new(Meters::default()));
     let told = meters.clone();
-    let mut control = Control::default().telling(move |file, done, of| {
+    let mut progress = Progress::default().on_read(move |file, done, of| {
         // A meter that another thread broke is no reason to stop reading.
         told.lock().unwrap_or_else(PoisonError::into_inner).at(file, done, of);
     });
     if let Some(bytes) = args.memory_limit {
-        control = control.within(bytes)?;
+        progress = progress.memory_limit(bytes)?;
     }
-    let save_every = match Duration::try_from_secs_f64(args.save_every) {
-        Ok(Duration::ZERO) => None,
-        Ok(every) => Some(every),
-        Err(_) => {
-            let why = format!("{} is no number of seconds", args.save_every);
-            return Err(Error::config("--save-every", why, "30 is usual, and 0 never saves"));
-        }
-    };
     catch_interrupts();
     let report = prepare(&PrepareOptions {
         source: args.source,
-        format: match args.format {
-            FormatName::Auto => Format::Auto,
-            FormatName::Interchange => Format::Interchange,
-            FormatName::Kgat => Format::Kgat,
-            FormatName::Table => Format::Table,
-            FormatName::Mooccubex => Format::MoocCubeX,
-            FormatName::Mooccube => Format::MoocCube,
-            FormatName::Oulad => Format::Oulad,
-            FormatName::PersonCourse => Format::PersonCourse,
-            FormatName::EdxReport => Format::EdxReport,
-        },
+        format: formats::named(&args.format)?,
         map: args.map,
-        raw: RawOptions {
+        read: ReadOptions {
             completed_share: args.completed_share,
             malformed_share: args.malformed_share,
             strict: args.strict,
             limit: args.limit,
-            control,
+            progress,
         },
         out: args.out,
         split: args.split.map(|name| match name {
@@ -151,7 +113,6 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         name: args.name,
         force: args.force,
-        save_every,
     });
     meters.lock().unwrap_or_else(PoisonError::into_inner).end();
     let report = report?;
@@ -184,6 +145,10 @@ const MB: u64 = 1_000_000;
 
 impl Meters {
     fn at(&mut self, file: &Path, done: u64, of: u64) {
+        // Small files are read in a moment.
+        if of < 16 * MB {
+            return;
+        }
         if self.current.as_ref().is_none_or(|(known, _)| known != file) {
             self.end();
             let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -207,10 +172,7 @@ fn catch_interrupts() {
         if !files::is_writing() {
             match files::has_written() {
                 true => eprintln!("\nwaata: interrupted: the data set is there"),
-                false => {
-                    let next = "the same command begins anew, but for what was saved of long logs";
-                    eprintln!("\nwaata: interrupted: nothing was written\n  {next}");
-                }
+                false => eprintln!("\nwaata: interrupted: nothing was written"),
             }
             std::process::exit(130);
         }

@@ -1,24 +1,23 @@
 //! From the files of a source to a prepared data set in one call, and what a prepared data set consists of.
 
-use super::formats::raw::RawOptions;
-use super::formats::{self, Format, SourceReport};
+use super::formats::{self, Format, ReadOptions, SourceReport};
 use super::split::{self, Ratios, SplitPolicy};
 use super::stats::Counts;
 use super::store::{self, Provenance};
 use base::{Error, Result, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// What `waata prepare` is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct PrepareOptions {
     /// The folder of the source files.
     pub source: PathBuf,
-    pub format: Format,
-    /// The map file of [`Format::Table`].
+    /// None: recognized by the files.
+    pub format: Option<&'static Format>,
+    /// A map file or the name of a shipped map, for the format `table`.
     pub map: Option<PathBuf>,
-    pub raw: RawOptions,
+    pub read: ReadOptions,
     /// The folder to write.
     pub out: PathBuf,
     /// None: as the source says, and random 60/20/20 where it says nothing.
@@ -28,9 +27,6 @@ pub struct PrepareOptions {
     pub name: Option<String>,
     /// Replace an existing data set at `out`.
     pub force: bool,
-    /// How often to save how far long logs have been read, in a hidden folder beside `out`. The same call on the same
-    /// files goes on from there. None: never.
-    pub save_every: Option<Duration>,
 }
 
 /// Serializes to the document of `prepare --json`.
@@ -82,26 +78,13 @@ impl PrepareReport {
     }
 }
 
-/// Reads the source, splits it and writes the prepared data set; nothing is written unless all of it
-/// can be, but for how far logs have been read (`save_every`).
+/// Reads the source, splits it and writes the prepared data set; nothing is written unless all of it can be.
 /// Errors: `Error::Data` for bad input and for an output folder that exists, `Error::Config` for options that do
 /// not fit the source, `Error::Io` for files that cannot be read or written.
 pub fn prepare(options: &PrepareOptions) -> Result<PrepareReport> {
     files::check_output(&options.out, options.force, store::MANIFEST)?;
     refuse_source_as_output(&options.source, &options.out)?;
-    let saved = files::beside(&options.out, "reading")?;
-    let mut raw = options.raw.clone();
-    if let Some(every) = options.save_every {
-        raw.control = raw.control.saving(saved.clone(), every);
-    }
-    // After an error it stays: a disk that was full, or too little memory, is no reason to read all again.
-    let report = write_prepared(options, &raw)?;
-    formats::clear_saved(&saved);
-    Ok(report)
-}
-
-fn write_prepared(options: &PrepareOptions, raw: &RawOptions) -> Result<PrepareReport> {
-    let loaded = formats::read(&options.source, options.format, options.map.as_deref(), raw)?;
+    let loaded = formats::read(&options.source, options.format, options.map.as_deref(), &options.read)?;
     let (mut dataset, source) = (loaded.dataset, loaded.report);
     if let Some(name) = &options.name {
         dataset.name = name.clone();
@@ -111,7 +94,7 @@ fn write_prepared(options: &PrepareOptions, raw: &RawOptions) -> Result<PrepareR
         false => SplitPolicy::Random { ratios: Ratios::default(), per_learner: false },
     });
     split::assign(&mut dataset, policy, source.has_split, options.seed)?;
-    raw.control.memory()?;
+    options.read.progress.check_memory()?;
     let provenance = Provenance {
         format: source.format.clone(),
         split: policy.to_string(),

@@ -1,36 +1,108 @@
-//! One file per format that a data set can be read from; docs/data.md documents them.
+//! The formats that a data set can be read from: a file and an entry in [`FORMATS`] each. docs/data.md documents them;
+//! docs/adding-a-format.md says how to add one.
 
-mod completed;
-mod control;
-mod coverage;
-mod edx;
+mod edx_report;
 pub mod interchange;
-pub mod kgat;
-mod lists;
-mod map;
+mod kgat;
 mod mooccube;
 mod mooccubex;
 mod oulad;
-pub mod raw;
-mod raw_lines;
-mod raw_rows;
-mod relations;
-mod resume;
-pub mod table;
-pub(crate) mod text;
-pub(crate) mod time;
-mod write;
+mod person_course;
+mod shared;
+mod table;
 
-pub use control::Control;
-pub(super) use resume::clear as clear_saved;
-pub use write::write;
+pub use interchange::write;
+pub use shared::progress::Progress;
+#[cfg(test)]
+pub(crate) use shared::time;
+pub use table::{ShippedMap, maps};
 
 use super::Dataset;
-use super::assemble::{Rows, assemble};
 use base::{Error, Result};
-use raw::{RawOptions, SourceCount};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Every format, in the order in which a source is tried.
+pub static FORMATS: &[Format] = &[
+    interchange::FORMAT,
+    kgat::FORMAT,
+    mooccube::FORMAT,
+    mooccubex::FORMAT,
+    oulad::FORMAT,
+    person_course::FORMAT,
+    edx_report::FORMAT,
+    table::FORMAT,
+];
+
+/// A format of source files.
+#[derive(Debug)]
+pub struct Format {
+    /// As `--format` and docs/data.md name it.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    /// Options that only some formats have a use for, and this one has.
+    pub options: &'static [&'static str],
+    /// Whether a source is of this format, by the names or the headers of its files.
+    detect: fn(&Path) -> Result<bool>,
+    read: fn(&Request) -> Result<Loaded>,
+}
+
+/// What a reader is asked for.
+struct Request<'a> {
+    source: &'a Path,
+    map: Option<&'a Path>,
+    options: &'a ReadOptions,
+}
+
+/// What may be chosen about the reading of a source.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// The share of a course's videos or problems, above 0 and at most 1, from which an enrolment is `completed`.
+    /// None: [`COMPLETED_SHARE`].
+    pub completed_share: Option<f64>,
+    /// A published file with a larger share of malformed lines, from 0 to 1, is refused.
+    pub malformed_share: f64,
+    /// Refuse a published file at its first malformed line.
+    pub strict: bool,
+    /// Keep so many learners, the first of the source, and what belongs to them.
+    pub limit: Option<usize>,
+    pub progress: Progress,
+}
+
+/// Half of a course: what `explored` asks for in the person-course data of edX, and `audited` in its reports.
+pub const COMPLETED_SHARE: f64 = 0.5;
+
+/// A line in a thousand: damage of a copy stays below, a misunderstood format does not.
+pub const MALFORMED_SHARE: f64 = 0.001;
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions {
+            completed_share: None,
+            malformed_share: MALFORMED_SHARE,
+            strict: false,
+            limit: None,
+            progress: Progress::default(),
+        }
+    }
+}
+
+impl ReadOptions {
+    /// Errors: `Error::Config` for a share out of range.
+    fn check(&self) -> Result<()> {
+        let (key, why, remedy) = if self.completed_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+            ("--completed-share", "must be above 0 and at most 1", "0.5 is half of the course")
+        } else if !(0.0..=1.0).contains(&self.malformed_share) {
+            ("--malformed-share", "must be from 0 to 1", "0.001 is a line in 1,000")
+        } else if self.limit == Some(0) {
+            ("--limit", "must be at least 1", "1000 learners are a taste")
+        } else {
+            return Ok(());
+        };
+        Err(Error::config(key, why, remedy))
+    }
+}
 
 /// What a reader found besides the data: for the user, and for the manifest of the store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -42,16 +114,31 @@ pub struct SourceReport {
     pub missing: Vec<String>,
     /// Rows that named a (learner, course) pair again and were merged into the first.
     pub duplicates: u64,
-    /// Malformed lines of raw files, which were passed over.
+    /// Malformed lines of published files, which were passed over.
     pub malformed: u64,
     /// The first of them: file, line and reason.
     pub malformed_first: Vec<String>,
-    /// What raw files consist of, beside what their publishers say.
+    /// What published files consist of, beside what their publishers say.
     pub counts: Vec<SourceCount>,
     /// Anything else worth a line.
     pub notes: Vec<String>,
     /// Whether the source says which rows are train, valid and test.
     pub has_split: bool,
+}
+
+/// How often something was found, and how often its publishers say that it is there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceCount {
+    pub what: String,
+    pub found: u64,
+    pub published: u64,
+}
+
+impl SourceCount {
+    /// Found minus published.
+    pub fn difference(&self) -> i64 {
+        self.found as i64 - self.published as i64
+    }
 }
 
 /// A data set as its source has it, and the report. Without `report.has_split` every row is in train.
@@ -61,143 +148,88 @@ pub struct Loaded {
     pub report: SourceReport,
 }
 
-/// Which reader to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Whichever the files of the folder belong to.
-    #[default]
-    Auto,
-    Interchange,
-    Kgat,
-    /// MOOCCubeX as published.
-    MoocCubeX,
-    /// MOOCCube as published.
-    MoocCube,
-    /// OULAD as published.
-    Oulad,
-    /// The learners of HarvardX and MITx, HMXPC13_DI_v2 and HXPC13_DI_v3.
-    PersonCourse,
-    /// The courses of HarvardX and MITx, which have no learners: recognized so that the refusal can say so.
-    EdxReport,
-    /// Any tables, described by a map file.
-    Table,
+/// The format of this name; None for `auto`. Errors: `Error::Config` for any other name.
+pub fn named(name: &str) -> Result<Option<&'static Format>> {
+    match FORMATS.iter().find(|format| format.name == name) {
+        None if name != "auto" => {
+            let remedy = format!("name one of auto, {}", names(|_| true));
+            Err(Error::config("--format", format!("'{name}' is unknown"), remedy))
+        }
+        found => Ok(found),
+    }
 }
 
-/// Reads a folder. `map` is the map file of [`Format::Table`]. Errors: `Error::Data` for content that cannot be
-/// used, with file and line; `Error::Config` for a format and options that do not belong together.
-pub fn read(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
+fn names(which: impl Fn(&Format) -> bool) -> String {
+    let names: Vec<_> = FORMATS.iter().filter(|format| which(format)).map(|format| format.name).collect();
+    names.join(", ")
+}
+
+/// Reads a source: a folder, or the one file of a format that has only one. Without a format it is the one of `map`, if
+/// there is a map, else the one that the source is recognized by. `map` is a map file, or the name of a shipped map
+/// ([`maps`]). Errors: `Error::Data` for content that cannot be used, with file and line; `Error::Config` for a format and
+/// options that do not belong together; `Error::Io` for files that cannot be read.
+pub fn read(
+    source: &Path,
+    format: Option<&'static Format>,
+    map: Option<&Path>,
+    options: &ReadOptions,
+) -> Result<Loaded> {
     options.check()?;
     let format = match (format, map) {
-        (Format::Auto, Some(_)) => Format::Table,
-        (Format::Auto, None) => detect(folder)?,
-        (chosen, _) => chosen,
+        (Some(format), _) => format,
+        (None, Some(_)) => &table::FORMAT,
+        (None, None) => detect(source)?,
     };
-    if options.completed_share.is_some() && !matches!(format, Format::MoocCubeX | Format::MoocCube) {
-        let why =
-            "belongs to --format mooccubex and mooccube: other sources say themselves what was completed";
-        return Err(Error::config("--completed-share", why, "leave it out"));
+    for (key, given) in [("--map", map.is_some()), ("--completed-share", options.completed_share.is_some())] {
+        if given && !format.options.contains(&key) {
+            let takers = names(|format| format.options.contains(&key));
+            let why = format!("belongs to --format {takers}, and the source is read as {}", format.name);
+            return Err(Error::config(key, why, format!("leave out {key}, or set the format")));
+        }
     }
-    let mut loaded = read_format(folder, format, map, options)?;
-    options.control.memory()?;
+    let mut loaded = (format.read)(&Request { source, map, options })?;
+    options.progress.check_memory()?;
     if let Some(limit) = options.limit
         && let Some(left_out) = loaded.dataset.keep_learners(limit)
     {
         let all = left_out + limit as u64;
-        loaded
-            .report
-            .notes
-            .push(format!("--limit: the first {limit} of {all} learners; the rest is left out"));
+        let note = format!("--limit: the first {limit} of {all} learners; the rest is left out");
+        loaded.report.notes.push(note);
     }
     Ok(loaded)
 }
 
-fn read_format(folder: &Path, format: Format, map: Option<&Path>, options: &RawOptions) -> Result<Loaded> {
-    match (format, map) {
-        (Format::Table, Some(map)) => table::read(folder, map),
-        (Format::Table, None) => Err(Error::config(
-            "--format table",
-            "needs a map file that says which column is what",
-            "add --map FILE.toml (data/maps/ has examples, docs/data.md describes them)",
-        )),
-        (_, Some(_)) => {
-            Err(Error::config("--map", "belongs to --format table", "leave out --map, or set the format"))
-        }
-        (Format::Kgat, None) => kgat::read(folder),
-        (Format::MoocCubeX, None) => mooccubex::read(folder, options),
-        (Format::MoocCube, None) => mooccube::read(folder, options),
-        (Format::Oulad, None) => oulad::read(folder, options),
-        (Format::PersonCourse, None) => edx::person_course::read(folder, options),
-        (Format::EdxReport, None) => Err(edx::report::refuse(folder)),
-        (Format::Interchange | Format::Auto, None) => interchange::read(folder),
-    }
-}
-
-/// Recognizes the format of a folder by its files.
-pub fn detect(folder: &Path) -> Result<Format> {
+/// Recognizes the format of a source by its files. Errors: `Error::Data` where no format does, with the command to read it
+/// by a shipped map if there is one for its files.
+pub fn detect(source: &Path) -> Result<&'static Format> {
     // A single csv file is enough where its header tells what it is.
-    if !folder.is_file() {
-        require_folder(folder)?;
+    if !source.is_file() {
+        require_folder(source)?;
     }
-    if folder.join(interchange::INTERACTIONS).is_file() {
-        Ok(Format::Interchange)
-    } else if folder.join(kgat::TRAIN).is_file() {
-        Ok(Format::Kgat)
-    } else if raw::locate(folder, mooccube::MARK).is_some() {
-        Ok(Format::MoocCube)
-    } else if raw::locate(folder, mooccubex::USERS).is_some() {
-        Ok(Format::MoocCubeX)
-    } else if raw::locate(folder, oulad::STUDENTS).is_some() {
-        Ok(Format::Oulad)
-    } else if edx::person_course::find(folder)?.is_some() {
-        Ok(Format::PersonCourse)
-    } else if edx::report::find(folder)?.is_some() {
-        Ok(Format::EdxReport)
-    } else {
-        require_folder(folder)?;
-        Err(Error::data(
-            folder,
-            None,
-            format!(
-                "has neither {} (interchange) nor {} (KGAT) nor the files of a published data set",
-                interchange::INTERACTIONS,
-                kgat::TRAIN
-            ),
-            "name the folder that has one of them, or describe its tables: --format table --map FILE.toml",
-        ))
-    }
-}
-
-/// The ids of one kind of thing that no file lists: 0 to the largest one seen.
-#[derive(Default)]
-pub(crate) struct ImpliedIds {
-    pub count: usize,
-    /// Rows that named an id: far fewer than ids means that the ids are not numbered from 0.
-    seen: usize,
-}
-
-impl ImpliedIds {
-    pub fn see(&mut self, id: u32) {
-        self.count = self.count.max(id as usize + 1);
-        self.seen += 1;
-    }
-
-    /// The number of ids. Errors: `Error::Data` when they are so sparse that a table of them would be mostly
-    /// empty (and could exhaust the memory because of one wrong digit).
-    pub fn dense(&self, path: &Path, what: &str) -> Result<usize> {
-        if self.count > 1_000_000 && self.count / 64 > self.seen {
-            return Err(Error::data(
-                path,
-                None,
-                format!("the largest {what} id is {}, but only {} rows name one", self.count - 1, self.seen),
-                format!("number {what} ids from 0 without gaps"),
-            ));
+    for format in FORMATS {
+        if (format.detect)(source)? {
+            return Ok(format);
         }
-        Ok(self.count)
     }
+    require_folder(source)?;
+    let why = format!("has the files of no format ({})", names(|_| true));
+    let remedy = match maps().find(|map| map.fits(source)) {
+        Some(map) => {
+            format!(
+                "a shipped map describes these files: waata prepare {} --map {}",
+                source.display(),
+                map.name
+            )
+        }
+        None => {
+            "name the folder that has them (docs/data.md), or describe its tables: --map FILE.toml".into()
+        }
+    };
+    Err(Error::data(source, None, why, remedy))
 }
 
 /// Checks that the source is a folder.
-pub(crate) fn require_folder(folder: &Path) -> Result<()> {
+fn require_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -205,27 +237,30 @@ pub(crate) fn require_folder(folder: &Path) -> Result<()> {
     Err(Error::data(folder, None, why, "name the folder that holds the source files"))
 }
 
-/// The data set's name when none is given: that of its folder.
-pub(crate) fn folder_name(folder: &Path) -> String {
-    let full = folder.canonicalize().unwrap_or_else(|_| folder.into());
-    full.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "data".into())
+/// `folder/file`, such as "entities/user.json", or the file without its own folders directly in `folder`, since downloads
+/// of single files lie flat; None where neither is there.
+fn locate(folder: &Path, file: &str) -> Option<PathBuf> {
+    let nested = folder.join(file);
+    let flat = folder.join(nested.file_name()?);
+    [nested, flat].into_iter().find(|path| path.is_file())
 }
 
-/// The last step of every reader: rows become interactions, and the whole is checked once.
-pub(crate) fn finish(
-    folder: &Path,
-    mut dataset: Dataset,
-    rows: Rows,
-    mut report: SourceReport,
-) -> Result<Loaded> {
-    let (interactions, duplicates) = assemble(rows, dataset.learners(), dataset.courses);
-    dataset.interactions = interactions;
-    report.duplicates = duplicates;
-    checked(folder, dataset, report)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn checked(folder: &Path, dataset: Dataset, report: SourceReport) -> Result<Loaded> {
-    // The readers check every id where they can name the line; what this finds would be their mistake.
-    dataset.validate().map_err(|why| Error::data(folder, None, why, "check the ids of the source files"))?;
-    Ok(Loaded { dataset, report })
+    #[test]
+    fn shares_out_of_range_are_refused() {
+        let share = |completed_share, malformed_share| ReadOptions {
+            completed_share,
+            malformed_share,
+            ..Default::default()
+        };
+        assert!(share(Some(1.0), 1.0).check().is_ok() && share(None, 0.0).check().is_ok());
+        for bad in
+            [share(Some(0.0), 0.1), share(Some(1.1), 0.1), share(Some(f64::NAN), 0.1), share(None, -0.1)]
+        {
+            assert_eq!(bad.check().unwrap_err().exit_code(), 2);
+        }
+    }
 }

@@ -2,21 +2,18 @@
 //! of module presentations, which are the courses, and of students. Gender, region, education, deprivation, age and
 //! disability stand in the rows of students and are never kept.
 
-use super::raw::{RawFolder, RawOptions, require_number};
-use super::raw_rows::id;
-use super::relations::Graph;
-use super::table::Numbering;
-use super::text::lossy;
-use super::time::parse_time;
-use super::{Loaded, finish, folder_name};
-use crate::Dataset;
+use super::shared::graph::Graph;
+use super::shared::ids::TextIds;
+use super::shared::source::Source;
+use super::shared::values::{date, lossy, require_number, require_text};
+use super::{Format, Loaded, Request, locate};
 use crate::assemble::Rows;
 use base::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The enrolments, with what became of them.
-pub const STUDENTS: &str = "studentInfo.csv";
+const STUDENTS: &str = "studentInfo.csv";
 const REGISTRATIONS: &str = "studentRegistration.csv";
 const COURSES: &str = "courses.csv";
 const ASSESSMENTS: &str = "assessments.csv";
@@ -33,270 +30,247 @@ const DAY: f64 = 86_400.0;
 /// Days that a presentation's length is rounded down to.
 const LENGTH_STEP: u32 = 10;
 
+pub(super) const FORMAT: Format = Format {
+    name: "oulad",
+    about: "studentInfo.csv and the other tables of OULAD",
+    options: &[],
+    detect: |source| Ok(locate(source, STUDENTS).is_some()),
+    read,
+};
+
+/// Relations to attributes of a course, in the order of their numbers, and what the names of their entities begin with.
+const RELATIONS: [(&str, &str); 6] = [
+    ("module", "module"),
+    ("year", "year"),
+    ("start_month", "start"),
+    ("assessment_type", "assessment"),
+    ("activity_type", "activity"),
+    ("length", "length"),
+];
+
 #[derive(Default)]
-struct Source {
-    learners: Numbering,
-    courses: Numbering,
+struct Tables {
+    learners: TextIds,
+    courses: TextIds,
     /// When each course starts, in seconds since 1970.
     starts: Vec<f64>,
     rows: Rows,
     /// The row of a (learner, course).
     row_of: HashMap<(u32, u32), usize>,
     completed: Vec<u8>,
-    /// Pairs of a course and an attribute, by relation.
-    attributes: BTreeMap<Relation, Vec<(u32, String)>>,
-}
-
-/// In the order of their numbers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Relation {
-    Module,
-    Year,
-    Start,
-    Assessment,
-    Activity,
-    Length,
-}
-
-impl Relation {
-    /// The name of the relation, and what its entities' names begin with.
-    fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Relation::Module => ("module", "module"),
-            Relation::Year => ("year", "year"),
-            Relation::Start => ("start_month", "start"),
-            Relation::Assessment => ("assessment_type", "assessment"),
-            Relation::Activity => ("activity_type", "activity"),
-            Relation::Length => ("length", "length"),
-        }
-    }
+    /// Pairs of a course and an attribute, by the names of [`RELATIONS`].
+    attributes: HashMap<&'static str, Vec<(u32, String)>>,
 }
 
 /// Reads a folder of OULAD; only studentInfo.csv must be there. Errors: `Error::Data` with file and line for too many
 /// malformed lines, `Error::Io` for files that cannot be read.
-pub fn read(folder: &Path, options: &RawOptions) -> Result<Loaded> {
-    let mut raw = RawFolder::open(folder, options, "oulad")?;
-    let students = raw.require(STUDENTS)?;
-    let mut out = Source::default();
-    read_courses(&mut raw, &mut out)?;
-    read_students(&mut raw, &students, &mut out)?;
-    if out.completed.is_empty() {
+fn read(request: &Request) -> Result<Loaded> {
+    let mut source = Source::open(request, FORMAT.name)?;
+    let students = source.require(STUDENTS)?;
+    let mut tables = Tables::default();
+    tables.read_courses(&mut source)?;
+    tables.read_students(&mut source, &students)?;
+    if tables.completed.is_empty() {
         let remedy = "copy it again: it may have been cut off";
         return Err(Error::data(students, None, "the file has no rows", remedy));
     }
-    read_registrations(&mut raw, &mut out)?;
-    let engaged = read_assessments(&mut raw, &mut out)?;
-    read_sites(&mut raw, &mut out)?;
-    raw.count("enrolments", out.completed.len() as u64, 32_593);
-    raw.count("learners", out.learners.names.len() as u64, 28_785);
-    raw.count("courses", out.courses.names.len() as u64, 22);
-    let mut rows = out.rows;
-    let mut labels = vec![];
-    if let Some(engaged) = engaged {
-        labels.push("engaged".to_string());
-        rows.labels.push(engaged);
+    tables.read_registrations(&mut source)?;
+    let engaged = tables.read_assessments(&mut source)?;
+    tables.read_sites(&mut source)?;
+    source.count("enrolments", tables.completed.len() as u64, 32_593);
+    source.count("learners", tables.learners.names.len() as u64, 28_785);
+    source.count("courses", tables.courses.names.len() as u64, 22);
+    let graph = graph(tables.courses.names, &tables.starts, &tables.attributes);
+    let mut dataset = graph.dataset(source.name(), tables.learners.names);
+    let mut rows = tables.rows;
+    for (label, values) in [("engaged", engaged), ("completed", Some(tables.completed))] {
+        if let Some(values) = values {
+            dataset.labels.push(label.into());
+            rows.labels.push(values);
+        }
     }
-    labels.push("completed".into());
-    rows.labels.push(out.completed);
-    let courses = out.courses.names.len();
-    let graph = graph(out.courses.names, &out.starts, out.attributes);
-    let dataset = Dataset {
-        name: folder_name(folder),
-        learner_names: out.learners.names.into(),
-        courses,
-        entity_names: graph.entity_names.into(),
-        relation_names: graph.relation_names.into(),
-        triples: graph.triples.into(),
-        labels,
-        ..Default::default()
-    };
-    finish(folder, dataset, rows, raw.finish())
+    source.note_missing();
+    source.finish_rows(dataset, rows)
 }
 
-impl Source {
+impl Tables {
     /// The course of a module's presentation, such as AAA and 2013J. Err: why it is none.
     fn course(&mut self, module: &str, presentation: &str) -> Result<u32, String> {
-        let (module, presentation) = (id(module, MODULE)?, id(presentation, PRESENTATION)?);
+        let (module, presentation) =
+            (require_text(module, MODULE)?, require_text(presentation, PRESENTATION)?);
         let name = format!("{module}_{presentation}");
         if let Some(course) = self.courses.get(&name) {
             return Ok(course);
         }
-        let (year, month) = presentation.split_at(presentation.len().saturating_sub(1));
-        let date = match month {
-            "B" => format!("{year}-02-01"),
-            "J" => format!("{year}-10-01"),
-            _ => String::new(),
+        let letter = presentation.char_indices().next_back().map_or(0, |(at, _)| at);
+        let (year, letter) = presentation.split_at(letter);
+        let month = match letter {
+            "B" => "02",
+            "J" => "10",
+            _ => "",
         };
-        let Some((start, _)) = parse_time(&date) else {
-            let shown = lossy(presentation.as_bytes());
+        let Some(start) = date(&format!("{year}-{month}-01")) else {
+            let shown = lossy(presentation);
             return Err(format!(
                 "{PRESENTATION} '{shown}' is not a year and B or J, for February or October"
             ));
         };
         let course = self.courses.of(&name);
         self.starts.push(start);
-        for (relation, value) in
-            [(Relation::Module, module), (Relation::Year, year), (Relation::Start, month)]
-        {
-            self.attributes.entry(relation).or_default().push((course, value.to_string()));
-        }
+        self.add("module", course, module);
+        self.add("year", course, year);
+        self.add("start_month", course, letter);
         Ok(course)
     }
 
-    /// A course that is known already.
-    fn known_course(&self, module: &str, presentation: &str) -> Option<u32> {
-        self.courses.get(&format!("{module}_{presentation}"))
+    fn add(&mut self, relation: &'static str, course: u32, value: &str) {
+        self.attributes.entry(relation).or_default().push((course, value.into()));
     }
-}
 
-fn read_courses(raw: &mut RawFolder, out: &mut Source) -> Result<()> {
-    let Some(path) = raw.find(COURSES) else { return Ok(()) };
-    let columns = [MODULE, PRESENTATION, "module_presentation_length"];
-    raw.rows(&path, columns, [], |[module, presentation, length], []| {
-        let days: u32 = length
-            .parse()
-            .map_err(|_| format!("the length '{}' is no number of days", lossy(length.as_bytes())))?;
-        let course = out.course(module, presentation)?;
-        let length = days / LENGTH_STEP * LENGTH_STEP;
-        out.attributes.entry(Relation::Length).or_default().push((course, length.to_string()));
+    /// The row of an enrolment. None where there is none.
+    fn row(&self, student: &str, course: Option<u32>) -> Option<usize> {
+        self.row_of.get(&(self.learners.get(student)?, course?)).copied()
+    }
+
+    fn read_courses(&mut self, source: &mut Source) -> Result<()> {
+        let Some(path) = source.find(COURSES) else { return Ok(()) };
+        let columns = [MODULE, PRESENTATION, "module_presentation_length"];
+        source.rows(&path, columns, [], |[module, presentation, length], []| {
+            let days: u32 =
+                length.parse().map_err(|_| format!("the length '{}' is no number of days", lossy(length)))?;
+            let course = self.course(module, presentation)?;
+            self.add("length", course, &(days / LENGTH_STEP * LENGTH_STEP).to_string());
+            Ok(())
+        })?;
         Ok(())
-    })?;
-    Ok(())
-}
+    }
 
-fn read_students(raw: &mut RawFolder, path: &Path, out: &mut Source) -> Result<()> {
-    let columns = [MODULE, PRESENTATION, STUDENT, "final_result"];
-    raw.rows(path, columns, [], |[module, presentation, student, result], []| {
-        require_number(student, "")?;
-        let completed = match result {
-            "ForwardCtx" | "Distinction" => 1,
-            "Fail" | "Withdrawn" => 0,
-            other => return Err(format!("there is no final_result '{}'", lossy(other.as_bytes()))),
-        };
-        let course = out.course(module, presentation)?;
-        let learner = out.learners.of(student);
-        out.row_of.entry((learner, course)).or_insert(out.completed.len());
-        out.rows.learner.push(learner);
-        out.rows.course.push(course);
-        out.completed.push(completed);
+    fn read_students(&mut self, source: &mut Source, path: &Path) -> Result<()> {
+        let columns = [MODULE, PRESENTATION, STUDENT, "final_result"];
+        source.rows(path, columns, [], |[module, presentation, student, result], []| {
+            require_number(student, "")?;
+            let completed = match result {
+                "Pass" | "Distinction" => 1,
+                "Fail" | "Withdrawn" => 0,
+                other => return Err(format!("there is no final_result '{}'", lossy(other))),
+            };
+            let course = self.course(module, presentation)?;
+            let learner = self.learners.of(student);
+            self.row_of.entry((learner, course)).or_insert(self.completed.len());
+            self.rows.learner.push(learner);
+            self.rows.course.push(course);
+            self.completed.push(completed);
+            Ok(())
+        })?;
         Ok(())
-    })?;
-    Ok(())
-}
+    }
 
-/// When each enrolment was made: the start of its presentation and the days before or after it.
-fn read_registrations(raw: &mut RawFolder, out: &mut Source) -> Result<()> {
-    let Some(path) = raw.find(REGISTRATIONS) else { return Ok(()) };
-    // Without a date an enrolment comes before the learner's others.
-    let mut time = vec![f64::NEG_INFINITY; out.completed.len()];
-    let mut unknown = 0u64;
-    let columns = [MODULE, PRESENTATION, STUDENT, "date_registration"];
-    let rows = raw.rows(&path, columns, [], |[module, presentation, student, date], []| {
-        require_number(student, "")?;
-        let days = match date {
-            "" => None,
-            text => match text.parse::<i32>() {
-                Ok(days) => Some(days as f64),
-                Err(_) => {
-                    return Err(format!("date_registration '{}' is no number", lossy(text.as_bytes())));
+    /// When each enrolment was made: the start of its presentation and the days before or after it.
+    fn read_registrations(&mut self, source: &mut Source) -> Result<()> {
+        let Some(path) = source.find(REGISTRATIONS) else { return Ok(()) };
+        // Without a date an enrolment comes before the learner's others.
+        let mut time = vec![f64::NEG_INFINITY; self.completed.len()];
+        let mut unknown = 0;
+        let columns = [MODULE, PRESENTATION, STUDENT, "date_registration"];
+        let rows = source.rows(&path, columns, [], |[module, presentation, student, date], []| {
+            require_number(student, "")?;
+            let days = match date {
+                "" => None,
+                text => Some(
+                    text.parse::<i32>()
+                        .map_err(|_| format!("date_registration '{}' is no number", lossy(text)))?,
+                ),
+            };
+            let course = self.courses.get(&format!("{module}_{presentation}"));
+            match (self.row(student, course), course, days) {
+                (Some(row), Some(course), Some(days)) => {
+                    time[row] = self.starts[course as usize] + days as f64 * DAY;
                 }
-            },
-        };
-        let enrolment = out.learners.get(student).zip(out.known_course(module, presentation));
-        match enrolment.and_then(|pair| Some((out.row_of.get(&pair)?, pair.1))) {
-            Some((&row, course)) => {
-                if let Some(days) = days {
-                    time[row] = out.starts[course as usize] + days * DAY;
-                }
+                (Some(_), ..) => {}
+                (None, ..) => unknown += 1,
             }
-            None => unknown += 1,
-        }
+            Ok(())
+        })?;
+        source.count("registrations", rows, 32_593);
+        note_unknown(source, REGISTRATIONS, unknown);
+        let undated = time.iter().filter(|t| !t.is_finite()).count();
+        source.note_if(
+            undated as u64,
+            format!("{undated} of {} enrolments have no date of registration and come first", time.len()),
+        );
+        self.rows.time = time;
         Ok(())
-    })?;
-    raw.count("registrations", rows, 32_593);
-    if unknown > 0 {
-        raw.note(format!(
-            "{REGISTRATIONS}: {unknown} rows name no enrolment of {STUDENTS}; they are left out"
-        ));
     }
-    let undated = time.iter().filter(|t| !t.is_finite()).count();
-    if undated > 0 {
-        raw.note(format!(
-            "{undated} of {} enrolments have no date of registration and come first",
-            time.len()
-        ));
+
+    /// Types of assessments as attributes, and whether each enrolment has a submission. None where a file is missing.
+    fn read_assessments(&mut self, source: &mut Source) -> Result<Option<Vec<u8>>> {
+        let (assessments, submissions) = (source.find(ASSESSMENTS), source.find(SUBMISSIONS));
+        let Some(path) = assessments else { return Ok(None) };
+        let mut course_of: HashMap<u64, u32> = HashMap::new();
+        let columns = [MODULE, PRESENTATION, "id_assessment", "assessment_type"];
+        let rows = source.rows(&path, columns, [], |[module, presentation, assessment, kind], []| {
+            let assessment = require_number(assessment, "")?;
+            let kind = require_text(kind, "assessment_type")?;
+            let course = self.course(module, presentation)?;
+            course_of.insert(assessment, course);
+            self.add("assessment_type", course, kind);
+            Ok(())
+        })?;
+        source.count("assessments", rows, 206);
+        let Some(path) = submissions else { return Ok(None) };
+        let mut engaged = vec![0; self.completed.len()];
+        let mut unknown = 0;
+        let rows = source.rows(&path, ["id_assessment", STUDENT], [], |[assessment, student], []| {
+            require_number(student, "")?;
+            let course = course_of.get(&require_number(assessment, "")?);
+            match self.row(student, course.copied()) {
+                Some(row) => engaged[row] = 1,
+                None => unknown += 1,
+            }
+            Ok(())
+        })?;
+        source.count("submissions", rows, 173_912);
+        note_unknown(source, SUBMISSIONS, unknown);
+        Ok(Some(engaged))
     }
-    out.rows.time = time;
-    Ok(())
+
+    /// Types of activities of the virtual learning environment.
+    fn read_sites(&mut self, source: &mut Source) -> Result<()> {
+        let Some(path) = source.find(SITES) else { return Ok(()) };
+        let columns = [MODULE, PRESENTATION, "activity_type"];
+        let rows = source.rows(&path, columns, [], |[module, presentation, activity], []| {
+            let activity = require_text(activity, "activity_type")?;
+            let course = self.course(module, presentation)?;
+            self.add("activity_type", course, activity);
+            Ok(())
+        })?;
+        source.count("sites", rows, 6_364);
+        Ok(())
+    }
 }
 
-/// Types of assessments as attributes, and whether each enrolment has a submission. None where a file is missing.
-fn read_assessments(raw: &mut RawFolder, out: &mut Source) -> Result<Option<Vec<u8>>> {
-    let (assessments, submissions) = (raw.find(ASSESSMENTS), raw.find(SUBMISSIONS));
-    let Some(path) = assessments else { return Ok(None) };
-    let mut course_of: HashMap<u64, u32> = HashMap::new();
-    let columns = [MODULE, PRESENTATION, "id_assessment", "assessment_type"];
-    let rows = raw.rows(&path, columns, [], |[module, presentation, assessment, kind], []| {
-        let (assessment, kind) = (require_number(assessment, "")?, id(kind, "assessment_type")?);
-        let course = out.course(module, presentation)?;
-        course_of.insert(assessment, course);
-        out.attributes.entry(Relation::Assessment).or_default().push((course, kind.to_string()));
-        Ok(())
-    })?;
-    raw.count("assessments", rows, 206);
-    let Some(path) = submissions else { return Ok(None) };
-    let mut engaged = vec![0; out.completed.len()];
-    let mut unknown = 0u64;
-    let rows = raw.rows(&path, ["id_assessment", STUDENT], [], |[assessment, student], []| {
-        require_number(student, "")?;
-        let course = course_of.get(&require_number(assessment, "")?);
-        let enrolment = out.learners.get(student).zip(course.copied());
-        match enrolment.and_then(|pair| out.row_of.get(&pair)) {
-            Some(&row) => engaged[row] = 1,
-            None => unknown += 1,
-        }
-        Ok(())
-    })?;
-    raw.count("submissions", rows, 173_912);
-    if unknown > 0 {
-        raw.note(format!("{SUBMISSIONS}: {unknown} rows name no enrolment of {STUDENTS}; they are left out"));
-    }
-    Ok(Some(engaged))
-}
-
-/// Types of activities of the virtual learning environment.
-fn read_sites(raw: &mut RawFolder, out: &mut Source) -> Result<()> {
-    let Some(path) = raw.find(SITES) else { return Ok(()) };
-    let columns = [MODULE, PRESENTATION, "activity_type"];
-    let rows = raw.rows(&path, columns, [], |[module, presentation, activity], []| {
-        let activity = id(activity, "activity_type")?;
-        let course = out.course(module, presentation)?;
-        out.attributes.entry(Relation::Activity).or_default().push((course, activity.to_string()));
-        Ok(())
-    })?;
-    raw.count("sites", rows, 6_364);
-    Ok(())
+fn note_unknown(source: &mut Source, file: &str, rows: u64) {
+    source.note_if(rows, format!("{file}: {rows} rows name no enrolment of {STUDENTS}; they are left out"));
 }
 
 /// Courses and their attributes, and the presentation of the same module before each.
 fn graph(
     course_names: Vec<String>,
     starts: &[f64],
-    attributes: BTreeMap<Relation, Vec<(u32, String)>>,
+    attributes: &HashMap<&'static str, Vec<(u32, String)>>,
 ) -> Graph {
-    let mut modules: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    for (course, module) in attributes.get(&Relation::Module).into_iter().flatten() {
-        modules.entry(module.clone()).or_default().push(*course);
-    }
     let mut graph = Graph::new(course_names);
-    for (relation, values) in attributes {
-        let (name, prefix) = relation.names();
+    for (relation, prefix) in RELATIONS {
         let mut known = HashMap::new();
-        let pairs = values.iter().map(|(course, value)| {
-            (*course, graph.entity(&mut known, value, |value| format!("{prefix}:{value}")))
-        });
-        let pairs = pairs.collect();
-        graph.relate(name, pairs);
+        let mut pairs = vec![];
+        for (course, value) in attributes.get(relation).into_iter().flatten() {
+            pairs.push((*course, graph.entity(&mut known, value, || format!("{prefix}:{value}"))));
+        }
+        graph.relate(relation, pairs);
+    }
+    let mut modules: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for (course, module) in attributes.get("module").into_iter().flatten() {
+        modules.entry(module).or_default().push(*course);
     }
     let mut previous = vec![];
     for mut courses in modules.into_values() {

@@ -1,301 +1,194 @@
 //! Any folder of tables, read as a map file describes it.
 
-use super::lists::{
-    Column, Known, NameList, dense, number_learners, numbers, read_names, read_split, read_time, read_triples,
+mod map;
+
+pub(super) use map::{Condition, Label, Map};
+use map::{IdKind, InteractionsMap, MissingTime, NamesMap, TriplesMap};
+pub use map::{ShippedMap, maps};
+
+use super::shared::csv_table::CsvTable;
+use super::shared::graph::Graph;
+use super::shared::ids::{
+    Ids, IntegerIds, NameList, TextIds, check_dense, decimal, dense, number_learners, read_names,
+    read_triples,
 };
-use super::map::{Condition, Ids, InteractionsMap, Map, MissingTime, NamesMap, TriplesMap};
-use super::text::{Table, lossy};
-use super::{ImpliedIds, Loaded, SourceReport, finish, folder_name, require_folder};
-use crate::Dataset;
+use super::shared::source::Source;
+use super::{Format, Loaded, Request};
 use crate::assemble::Rows;
 use base::{Error, Result};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+pub(super) const FORMAT: Format = Format {
+    name: "table",
+    about: "Any tables, described by --map",
+    options: &["--map"],
+    // What --map stands for cannot be seen in the files.
+    detect: |_| Ok(false),
+    read,
+};
 
 /// Reads a folder of tables (docs/data.md, "Maps"). Errors: `Error::Data` with file and line, of the map or of a
 /// table; `Error::Io` for files that cannot be read.
-pub fn read(folder: &Path, map_path: &Path) -> Result<Loaded> {
-    let map = Map::read(map_path)?;
-    require_folder(folder)?;
-    let mut reader = Reader {
-        folder,
-        map_path,
-        report: SourceReport {
-            format: "table".into(),
-            has_split: map.interactions.has_split(),
-            ..Default::default()
-        },
+fn read(request: &Request) -> Result<Loaded> {
+    let Some(map) = request.map else {
+        return Err(Error::config(
+            "--format table",
+            "needs a map that says which column is what",
+            "add --map FILE.toml, or the name of a shipped one (data/maps/ has them, docs/data.md describes them)",
+        ));
     };
-    let mut dataset = Dataset {
-        name: map.name.clone().unwrap_or_else(|| folder_name(folder)),
-        labels: map.interactions.labels.iter().map(|l| l.name().to_string()).collect(),
-        ..Default::default()
-    };
-    if let Some((i, name)) = dataset.labels.iter().enumerate().find(|(i, l)| dataset.labels[..*i].contains(l))
-    {
-        let why = format!("label {i} has the name '{name}' of an earlier one");
-        return Err(Error::data(map_path, None, why, "give every label its own name"));
-    }
-    let rows = match map.interactions.ids {
-        Ids::Integer => reader.integer_ids(&map, &mut dataset)?,
-        Ids::Text => reader.text_ids(&map, &mut dataset)?,
+    let map = Map::load(map)?;
+    read_mapped(Source::open(request, FORMAT.name)?, &map)
+}
+
+/// Reads the tables of a source.
+pub(super) fn read_mapped(mut source: Source, map: &Map) -> Result<Loaded> {
+    let interactions = &map.interactions;
+    let (learner_names, mut graph, rows) = match interactions.ids {
+        IdKind::Integer => integer_ids(&mut source, map)?,
+        IdKind::Text => text_ids(&mut source, map)?,
     };
     if let Some(attributes) = &map.attributes {
-        let (pattern, groups) = attributes.pattern(map_path)?;
-        let unmatched = add_attributes(&mut dataset, &pattern, &groups);
-        if unmatched > 0 {
-            reader.report.notes.push(format!("{unmatched} courses do not match the pattern of [attributes]"));
-        }
+        let pattern = &attributes.pattern;
+        let unmatched = graph.relate_names(&pattern.groups(), |name| pattern.values(name));
+        source.note_if(unmatched, format!("{unmatched} courses do not match the pattern of [attributes]"));
     }
-    finish(folder, dataset, rows, reader.report)
+    let name = map.name.clone().unwrap_or_else(|| source.name());
+    let mut dataset = graph.dataset(name, learner_names);
+    dataset.labels = interactions.labels.iter().map(|label| label.name.clone()).collect();
+    source.report.has_split = interactions.has_split();
+    source.finish_rows(dataset, rows)
 }
 
-struct Reader<'a> {
-    folder: &'a Path,
-    map_path: &'a Path,
-    report: SourceReport,
+type Parts = (Vec<String>, Graph, Rows);
+
+fn integer_ids(source: &mut Source, map: &Map) -> Result<Parts> {
+    let file = |names: &Option<NamesMap>| names.as_ref().map_or(String::new(), |names| names.file.clone());
+    let learner_list = list(source, &map.learners, "learner")?.map(|(_, list)| list);
+    let course_list = list(source, &map.courses, "course")?;
+    let course_names = course_list.map(|(path, list)| dense(&path, list, 0, "course")).transpose()?;
+    let (count, listed_in) = match &course_names {
+        Some(names) => (Some(names.len()), file(&map.courses)),
+        None => (map.interactions.courses, "the map (courses)".into()),
+    };
+    let mut learners = IntegerIds::of("learner", file(&map.learners), learner_list.as_ref());
+    let mut courses = IntegerIds::new("course", listed_in, count);
+    let mut rows = read_rows(source, &map.interactions, &mut learners, &mut courses)?;
+    let learner_names = number_learners(&mut rows, learner_list);
+    if let (Some(stated), None) = (map.interactions.courses, &course_names) {
+        check_dense(&map.path, "course", stated, rows.len())?;
+    }
+    let (first_file, _) = map.interactions.files().into_iter().next().unwrap_or_default();
+    let courses = courses.count(&source.folder.join(first_file))?;
+
+    let courses_named = course_names.is_some();
+    let mut entity_names = course_names.unwrap_or_else(|| decimal(0..courses));
+    let mut listed = None;
+    if let Some((path, list)) = list(source, &map.entities, "entity")? {
+        // The list names all entities, or those after the courses.
+        let all = !courses_named && list.iter().any(|(id, _)| *id == 0);
+        let first = if all { 0 } else { courses };
+        entity_names.truncate(first);
+        entity_names.extend(dense(&path, list, first, "entity")?);
+        if entity_names.len() < courses {
+            let why = format!("names {} entities, but there are {courses} courses", entity_names.len());
+            return Err(Error::data(path, None, why, "name the courses too: they are the first entities"));
+        }
+        listed = Some(entity_names.len());
+    }
+    let relation_names = list(source, &map.relations, "relation")?
+        .map(|(path, list)| dense(&path, list, 0, "relation"))
+        .transpose()?;
+    let mut entities = IntegerIds::new("entity", file(&map.entities), listed);
+    let mut relations =
+        IntegerIds::new("relation", file(&map.relations), relation_names.as_ref().map(Vec::len));
+    let (path, triples) = triples(source, &map.triples, &mut entities, &mut relations)?;
+    let named = entity_names.len();
+    entity_names.extend(decimal(named..entities.count(&path)?.max(named)));
+    let relations = relations.count(&path)?;
+    let relation_names = relation_names.unwrap_or_else(|| decimal(0..relations));
+    Ok((learner_names, Graph { entity_names, relation_names, triples, courses }, rows))
 }
 
-impl Reader<'_> {
-    /// The path of an optional file, or None and a note in the report where it is missing.
-    fn optional(&mut self, file: &Path) -> Option<PathBuf> {
-        let path = self.folder.join(file);
-        let there = path.is_file();
-        let list = if there { &mut self.report.files } else { &mut self.report.missing };
-        list.push(file.display().to_string());
-        there.then_some(path)
-    }
+fn text_ids(source: &mut Source, map: &Map) -> Result<Parts> {
+    let (mut learners, mut entities) = (TextIds::default(), TextIds::default());
+    let rows = read_rows(source, &map.interactions, &mut learners, &mut entities)?;
+    let courses = entities.names.len();
+    let mut relations = TextIds::default();
+    let (_, triples) = triples(source, &map.triples, &mut entities, &mut relations)?;
+    let (entity_names, relation_names) = (entities.names, relations.names);
+    Ok((learners.names, Graph { entity_names, relation_names, triples, courses }, rows))
+}
 
-    fn names(&mut self, map: &Option<NamesMap>, what: &str) -> Result<Option<(PathBuf, NameList)>> {
-        let Some(map) = map else { return Ok(None) };
-        let Some(path) = self.optional(&map.file) else { return Ok(None) };
-        let list = read_names(&path, map.dialect(self.map_path)?, [&map.id, &map.name], what)?;
-        Ok(Some((path, list)))
-    }
+/// The ids and names of a file, and its path. None where the map has no such section or the folder no such file.
+fn list(source: &mut Source, map: &Option<NamesMap>, what: &str) -> Result<Option<(PathBuf, NameList)>> {
+    let Some(map) = map else { return Ok(None) };
+    let Some(path) = source.find(&map.file) else { return Ok(None) };
+    let list = read_names(&path, map.dialect(), [&map.id, &map.name], what)?;
+    Ok(Some((path, list)))
+}
 
-    fn integer_ids(&mut self, map: &Map, dataset: &mut Dataset) -> Result<Rows> {
-        let mut courses =
-            Known::new("course", "the map (courses)", map.interactions.courses.map(|c| c as usize));
-        let mut rows = self.rows(&map.interactions, |table, learner, course| {
-            let ids = (table.id(learner, "learner")?, table.id(course, "course")?);
-            courses.see(ids.1).map_err(|(why, remedy)| table.fail(why, remedy))?;
-            Ok(ids)
+/// The triples, and the path of their file; none where the map has no such section or the folder no such file.
+fn triples(
+    source: &mut Source,
+    map: &Option<TriplesMap>,
+    entities: &mut impl Ids,
+    relations: &mut impl Ids,
+) -> Result<(PathBuf, Vec<[u32; 3]>)> {
+    let Some(map) = map else { return Ok(Default::default()) };
+    let Some(path) = source.find(&map.file) else { return Ok(Default::default()) };
+    let columns = [&map.head, &map.relation, &map.tail];
+    let triples = read_triples(&path, map.dialect(), columns, entities, relations)?;
+    Ok((path, triples))
+}
+
+/// Every row of every file of interactions.
+fn read_rows(
+    source: &mut Source,
+    map: &InteractionsMap,
+    learners: &mut impl Ids,
+    courses: &mut impl Ids,
+) -> Result<Rows> {
+    let mut rows = Rows { labels: vec![Vec::new(); map.labels.len()], ..Default::default() };
+    let mut time_kind = None;
+    for (file, split) in map.files() {
+        let path = source.find(file).ok_or_else(|| {
+            let remedy = "correct files in [interactions] of the map";
+            Error::data(source.folder.join(file), None, "the file is missing", remedy)
         })?;
-        dataset.learner_names = number_learners(&mut rows, None).into();
-        if let Some(stated) = map.interactions.courses {
-            ImpliedIds { count: stated as usize, seen: rows.len() }.dense(self.map_path, "course")?;
-        }
-        dataset.courses = courses.total(self.folder)?;
-
-        let mut entity_names = numbers(0, dataset.courses);
-        let listed = self.names(&map.entities, "entity")?;
-        let mut known = None;
-        if let Some((path, list)) = listed {
-            // The list names all entities, or those after the courses.
-            let first = if list.iter().any(|(id, _)| *id == 0) { 0 } else { dataset.courses };
-            entity_names.truncate(first);
-            entity_names.extend(dense(&path, list, first as u32, "entity")?);
-            if entity_names.len() < dataset.courses {
-                let why = format!(
-                    "names {} entities, but there are {} courses",
-                    entity_names.len(),
-                    dataset.courses
-                );
-                return Err(Error::data(
-                    path,
-                    None,
-                    why,
-                    "name the courses too: they are the first entities",
-                ));
-            }
-            known = Some(entity_names.len());
-        }
-        let relations = self.names(&map.relations, "relation")?;
-        let relation_names = relations.map(|(path, list)| dense(&path, list, 0, "relation")).transpose()?;
-        let mut entities = Known::new("entity", "the file of [entities]", known);
-        let mut relations =
-            Known::new("relation", "the file of [relations]", relation_names.as_ref().map(Vec::len));
-        if let Some(triples) = &map.triples
-            && let Some(path) = self.optional(&triples.file)
-        {
-            let columns = [&triples.head, &triples.relation, &triples.tail];
-            let dialect = triples.dialect(self.map_path)?;
-            dataset.triples = read_triples(&path, dialect, columns, &mut entities, &mut relations)?.into();
-        }
-        let named = entity_names.len();
-        entity_names.extend(numbers(named, entities.total(self.folder)?.max(named)));
-        dataset.entity_names = entity_names.into();
-        let count = relations.total(self.folder)?;
-        dataset.relation_names = relation_names.unwrap_or_else(|| numbers(0, count)).into();
-        Ok(rows)
-    }
-
-    fn text_ids(&mut self, map: &Map, dataset: &mut Dataset) -> Result<Rows> {
-        let (mut learners, mut entities) = (Numbering::default(), Numbering::default());
-        let rows = self.rows(&map.interactions, |table, learner, course| {
-            Ok((learners.number(table, learner, "learner")?, entities.number(table, course, "course")?))
-        })?;
-        dataset.learner_names = learners.names.into();
-        dataset.courses = entities.names.len();
-        let mut relations = Numbering::default();
-        if let Some(triples) = &map.triples
-            && let Some(path) = self.optional(&triples.file)
-        {
-            dataset.triples = self.text_triples(triples, &path, &mut entities, &mut relations)?.into();
-        }
-        dataset.entity_names = entities.names.into();
-        dataset.relation_names = relations.names.into();
-        Ok(rows)
-    }
-
-    fn text_triples(
-        &self,
-        map: &TriplesMap,
-        path: &Path,
-        entities: &mut Numbering,
-        relations: &mut Numbering,
-    ) -> Result<Vec<[u32; 3]>> {
-        let mut table = Table::open(path, map.dialect(self.map_path)?)?;
-        let (head, relation, tail) =
-            (map.head.find(&table)?, map.relation.find(&table)?, map.tail.find(&table)?);
-        let mut triples = Vec::new();
+        let mut table = CsvTable::open(&path, map.dialect(file))?;
+        let (learner, course) = (table.find(&map.learner)?, table.find(&map.course)?);
+        let time = map.time.as_ref().map(|column| table.find(column)).transpose()?;
+        let split_column = map.split.as_ref().map(|column| table.find(column)).transpose()?;
+        let only = map.only.as_ref().map(|only| Ok((only.find(&table)?, only))).transpose()?;
+        let labels = (map.labels.iter())
+            .map(|Label { name, when }| Ok((format!("label '{name}'"), when.find(&table)?, when)))
+            .collect::<Result<Vec<_>>>()?;
+        let before = rows.len();
         while table.advance()? {
-            triples.push([
-                entities.number(&table, head, "head")?,
-                relations.number(&table, relation, "relation")?,
-                entities.number(&table, tail, "tail")?,
-            ]);
-        }
-        Ok(triples)
-    }
-
-    /// Every row of every file of interactions. `ids` turns the learner and course columns into numbers.
-    fn rows(
-        &mut self,
-        map: &InteractionsMap,
-        mut ids: impl FnMut(&Table, usize, usize) -> Result<(u32, u32)>,
-    ) -> Result<Rows> {
-        let mut rows = Rows { labels: vec![Vec::new(); map.labels.len()], ..Default::default() };
-        let mut time_kind = None;
-        for (file, split) in map.files() {
-            let path = self.folder.join(file);
-            if !path.is_file() {
-                let why = "the file is missing";
-                return Err(Error::data(path, None, why, "correct files in [interactions] of the map"));
+            if let Some((place, only)) = only
+                && only.holds(&table, place, "where")? == 0
+            {
+                continue;
             }
-            self.report.files.push(file.display().to_string());
-            let dialect = map.dialect(self.map_path, file)?;
-            let mut table = Table::open(&path, dialect)?;
-            let find = |column: &Option<Column>| column.as_ref().map(|c| c.find(&table)).transpose();
-            let (learner, course) = (map.learner.find(&table)?, map.course.find(&table)?);
-            let (time, split_column) = (find(&map.time)?, find(&map.split)?);
-            let conditions = (map.labels.iter())
-                .map(|label| {
-                    let condition = label.condition(self.map_path, dialect.header)?;
-                    let what = format!("label '{}'", label.name());
-                    Ok((what, condition.column.find(&table)?, condition))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            let only = match map.only(self.map_path, dialect.header)? {
-                Some(condition) => Some((condition.column.find(&table)?, condition)),
-                None => None,
-            };
-            let before = rows.len();
-            while table.advance()? {
-                if let Some((column, condition)) = &only
-                    && evaluate(&table, "where", *column, condition)? == 0
-                {
-                    continue;
-                }
-                let (u, c) = ids(&table, learner, course)?;
-                rows.learner.push(u);
-                rows.course.push(c);
-                if let Some(column) = time {
-                    let missing = table.field(column).is_empty() && map.time_missing == MissingTime::First;
-                    rows.time.push(match missing {
-                        true => f64::NEG_INFINITY,
-                        false => read_time(&table, column, &mut time_kind)?,
-                    });
-                }
-                if let Some(split) = split.map(Ok).or(split_column.map(|c| read_split(&table, c))) {
-                    rows.split.push(split?);
-                }
-                for ((what, column, condition), values) in conditions.iter().zip(&mut rows.labels) {
-                    values.push(evaluate(&table, what, *column, condition)?);
-                }
+            rows.learner.push(learners.number(&table, table.field(learner), "learner")?);
+            rows.course.push(courses.number(&table, table.field(course), "course")?);
+            if let Some(column) = time {
+                let missing = table.field(column).is_empty() && map.time_missing == MissingTime::First;
+                let time = if missing { f64::NEG_INFINITY } else { table.time(column, &mut time_kind)? };
+                rows.time.push(time);
             }
-            if rows.len() == before {
-                let why = if only.is_some() { "no row is as `where` says" } else { "the file has no rows" };
-                return Err(table.fail_file(why, "write one row per enrolment"));
+            if let Some(split) = split.map(Ok).or(split_column.map(|column| table.split(column))) {
+                rows.split.push(split?);
+            }
+            for ((what, place, when), values) in labels.iter().zip(&mut rows.labels) {
+                values.push(when.holds(&table, *place, what)?);
             }
         }
-        Ok(rows)
-    }
-}
-
-/// Whether the current row is as the condition of `what` says.
-fn evaluate(table: &Table, what: &str, column: usize, condition: &Condition) -> Result<u8> {
-    let Some((comparison, limit)) = condition.test else { return table.label(column, what) };
-    match table.text(column)?.parse::<f64>() {
-        Ok(value) if !value.is_nan() => Ok(comparison.holds(value, limit) as u8),
-        _ => {
-            let why = format!("{what} compares '{}', which is not a number", lossy(table.field(column)));
-            Err(table.fail(why, "correct the value, or choose another column in the map"))
+        if rows.len() == before {
+            let why = if only.is_some() { "no row is as `where` says" } else { "the file has no rows" };
+            return Err(table.fail_file(why, "write one row per enrolment"));
         }
     }
-}
-
-/// Numbers for texts, in the order of first appearance.
-#[derive(Default)]
-pub(super) struct Numbering {
-    numbers: HashMap<String, u32>,
-    pub names: Vec<String>,
-}
-
-impl Numbering {
-    fn number(&mut self, table: &Table, column: usize, what: &str) -> Result<u32> {
-        match table.text(column)? {
-            "" => Err(table.fail(format!("the {what} is missing"), "complete or delete this line")),
-            text => Ok(self.of(text)),
-        }
-    }
-
-    pub fn get(&self, text: &str) -> Option<u32> {
-        self.numbers.get(text).copied()
-    }
-
-    pub fn of(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = self.names.len() as u32;
-        self.numbers.insert(text.into(), number);
-        self.names.push(text.into());
-        number
-    }
-}
-
-/// Adds one relation per group of the pattern, and for every course that matches a triple to the entity
-/// "group:value". Returns how many courses do not match.
-pub(super) fn add_attributes(dataset: &mut Dataset, pattern: &regex::Regex, groups: &[String]) -> usize {
-    let first_relation = dataset.relation_names.len() as u32;
-    dataset.relation_names.extend(groups);
-    let mut values = Numbering::default();
-    let triples = dataset.triples.to_mut();
-    let first_entity = dataset.entity_names.len() as u32;
-    let mut unmatched = 0;
-    for course in 0..dataset.courses {
-        let Some(found) = pattern.captures(&dataset.entity_names[course]) else {
-            unmatched += 1;
-            continue;
-        };
-        for (relation, group) in (first_relation..).zip(groups) {
-            if let Some(value) = found.name(group).filter(|v| !v.is_empty()) {
-                let entity = first_entity + values.of(&format!("{group}:{}", value.as_str()));
-                triples.push([course as u32, relation, entity]);
-            }
-        }
-    }
-    dataset.entity_names.extend(values.names);
-    unmatched
+    Ok(rows)
 }

@@ -1,68 +1,20 @@
 //! Bad input of every kind: the complaint names file and line, the exit code is 3, and nothing is written.
 
-#[path = "common/damage.rs"]
-mod damage;
-
-use damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
+use crate::case::{Case, format};
+use crate::damage::{TELLING, damaged, every_value, nothing_large_was_asked_for, put};
+use crate::fixtures::FIXTURES;
 use std::fs;
-use std::path::{Path, PathBuf};
-use waata::Error;
-use waata::data::formats::raw::RawOptions;
-use waata::data::formats::{Format, read};
-use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
-use waata::data::split::{Ratios, SplitPolicy};
+use waata_data::formats::{ReadOptions, read};
+use waata_data::prepare::{PrepareOptions, prepare};
+use waata_data::split::{Ratios, SplitPolicy};
 
 const MAP: &str =
     "[interactions]\nfiles = \"log.tsv\"\nids = \"text\"\nlearner = \"who\"\ncourse = \"what\"\n";
 
-/// A folder with the given files, and a place for the output next to it.
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new(files: &[(&str, &[u8])]) -> Case {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("raw")).unwrap();
-        for (file, content) in files {
-            fs::write(dir.path().join("raw").join(file), content).unwrap();
-        }
-        Case { dir }
-    }
-
-    fn options(&self) -> PrepareOptions {
-        let map = self.dir.path().join("raw/map.toml");
-        PrepareOptions {
-            source: self.dir.path().join("raw"),
-            out: self.dir.path().join("out/store"),
-            map: map.exists().then_some(map),
-            ..Default::default()
-        }
-    }
-
-    fn prepare(&self) -> PrepareReport {
-        prepare(&self.options()).unwrap()
-    }
-
-    fn refused(&self) -> (PathBuf, Option<u64>, String) {
-        let result = prepare(&self.options());
-        assert!(!self.dir.path().join("out").exists(), "something was written");
-        match result {
-            Err(e @ Error::Data { .. }) => {
-                assert_eq!(e.exit_code(), 3);
-                let Error::Data { path, line, why, remedy } = e else { unreachable!() };
-                assert!(!remedy.is_empty());
-                (path, line, why)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 /// The files are refused, for `file` at `line`, with `words` in the reason.
 #[track_caller]
 fn refuse(files: &[(&str, &[u8])], file: &str, line: impl Into<Option<u64>>, words: &str) {
-    let (path, at, why) = Case::new(files).refused();
+    let (path, at, why, _) = Case::new(files).refused(ReadOptions::default());
     assert_eq!(path.file_name().unwrap(), file, "{why}");
     assert_eq!(at, line.into(), "{why}");
     assert!(why.contains(words), "'{why}' does not say '{words}'");
@@ -169,11 +121,11 @@ fn maps() {
     map("[interactions\n", Some(1), "");
     map(&format!("{MAP}colour = 1\n"), Some(6), "colour");
     map(&format!("{MAP}[graph]\n"), Some(6), "graph");
-    map(&format!("{MAP}delimiter = \"ab\"\n"), None, "delimiter");
-    map(&format!("{MAP}labels = [{{ name = \"x\", when = \"hours >= lots\" }}]\n"), None, "'lots'");
+    map(&format!("{MAP}delimiter = \"ab\"\n"), Some(6), "delimiter");
+    map(&format!("{MAP}labels = [{{ name = \"x\", when = \"hours >= lots\" }}]\n"), Some(6), "'lots'");
     map(&format!("{MAP}labels = [\"hours\", \"hours\"]\n"), None, "'hours'");
-    map(&format!("{MAP}[attributes]\npattern = \"(\"\n"), None, "pattern");
-    map(&format!("{MAP}[attributes]\npattern = \"(a)\"\n"), None, "no group");
+    map(&format!("{MAP}[attributes]\npattern = \"(\"\n"), Some(7), "pattern");
+    map(&format!("{MAP}[attributes]\npattern = \"(a)\"\n"), Some(7), "no group");
     map(&format!("{MAP}[entities]\nfile = \"e\"\nid = 0\nname = 1\n"), None, "[entities]");
     let table = |map: &str, text: &[u8], line: Option<u64>, words: &str| {
         refuse(&[("map.toml", map.as_bytes()), ("log.tsv", text)], "log.tsv", line, words);
@@ -193,39 +145,79 @@ fn maps() {
 
 #[test]
 fn folders() {
-    let case = Case::new(&[]);
-    assert!(case.refused().2.contains("has neither"));
+    let case = Case::new::<&str>(&[]);
+    let (.., why, remedy) = case.refused(ReadOptions::default());
+    assert!(
+        why.contains("no format (interchange, kgat, ") && remedy.contains("--map FILE.toml"),
+        "{why} {remedy}"
+    );
+    case.write("file", b"x");
     for (source, words) in [("nowhere", "does not exist"), ("raw/file", "is not a folder")] {
-        fs::write(case.dir.path().join("raw/file"), "x").unwrap();
-        let options = PrepareOptions { source: case.dir.path().join(source), ..case.options() };
+        let options = PrepareOptions { source: case.dir().join(source), ..case.options() };
         let error = prepare(&options).unwrap_err();
         assert!(error.exit_code() == 3 && error.to_string().contains(words), "{error}");
     }
-    for format in [Format::Interchange, Format::Kgat] {
-        assert_eq!(prepare(&PrepareOptions { format, ..case.options() }).unwrap_err().exit_code(), 3);
+    for (name, code) in [("interchange", 3), ("kgat", 3), ("table", 2)] {
+        let error = prepare(&PrepareOptions { format: format(name), ..case.options() }).unwrap_err();
+        assert_eq!(error.exit_code(), code, "{error}");
     }
-    assert_eq!(
-        prepare(&PrepareOptions { format: Format::Table, ..case.options() }).unwrap_err().exit_code(),
-        2
+}
+
+/// Options that a format has no use for are refused with the formats that have one.
+#[test]
+fn options_of_other_formats() {
+    let case = Case::new(&[("train.txt", "0 1\n")]);
+    let read = ReadOptions { completed_share: Some(0.5), ..Default::default() };
+    let map = Some("xuetangx-activity".into());
+    for (options, words) in [
+        (
+            PrepareOptions { read, ..case.options() },
+            "--format mooccube, mooccubex, and the source is read as kgat",
+        ),
+        (PrepareOptions { map, format: format("kgat"), ..case.options() }, "belongs to --format table"),
+    ] {
+        let error = prepare(&options).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(words), "{error}");
+    }
+}
+
+/// Where the files are those of a shipped map, the refusal has the command that reads them.
+#[test]
+fn shipped_maps_are_suggested() {
+    let row = "user_idx,course_id,interaction_strength\n1,course-v1:A+b+1,2.5\n";
+    let case = Case::new(&[("train.csv", row), ("val.csv", row), ("test.csv", row)]);
+    let (.., remedy) = case.refused(ReadOptions::default());
+    let command = format!("waata prepare {} --map xuetangx-activity", case.raw().display());
+    assert!(remedy.contains(&command), "{remedy}");
+    let map = Some("xuetangx-activity".into());
+    let report = prepare(&PrepareOptions { map, ..case.options() }).unwrap();
+    assert_eq!((report.counts.triples, report.counts.labels[0].positives), (3, 1));
+    let missing = prepare(&PrepareOptions { map: Some("xuetangx".into()), ..case.options() }).unwrap_err();
+    assert!(
+        missing.exit_code() == 2 && missing.to_string().contains("oulad-derived, xuetangx-activity"),
+        "{missing}"
     );
+    case.write("val.csv", b"a,b\n1,2\n");
+    fs::remove_dir_all(case.out()).unwrap();
+    assert!(!case.refused(ReadOptions::default()).3.contains("xuetangx"));
 }
 
 #[test]
 fn output_folders_are_not_overwritten() {
     let case = Case::new(&[("interactions.csv", b"learner,course\n0,0\n0,1\n")]);
-    case.prepare();
-    let again = prepare(&case.options()).unwrap_err();
+    case.prepare(ReadOptions::default()).unwrap();
+    let again = prepare(&PrepareOptions { force: false, ..case.options() }).unwrap_err();
     assert!(again.exit_code() == 3 && again.to_string().contains("already exists"), "{again}");
     prepare(&PrepareOptions { force: true, ..case.options() }).unwrap();
 
     // The source itself, and what contains it, stay whatever --force says.
-    for out in [case.options().source, case.dir.path().to_path_buf()] {
-        fs::write(case.dir.path().join("manifest.json"), "{}").unwrap();
-        fs::write(case.dir.path().join("raw/manifest.json"), "{}").unwrap();
+    for out in [case.options().source, case.dir().to_path_buf()] {
+        fs::write(case.dir().join("manifest.json"), "{}").unwrap();
+        fs::write(case.dir().join("raw/manifest.json"), "{}").unwrap();
         let error = prepare(&PrepareOptions { force: true, out, ..case.options() }).unwrap_err();
         assert!(error.exit_code() == 3 && error.to_string().contains("contains the source"), "{error}");
     }
-    assert!(Path::new(&case.options().source).join("interactions.csv").exists());
+    assert!(case.raw().join("interactions.csv").exists());
 }
 
 #[test]
@@ -245,7 +237,7 @@ fn what_is_tolerated_is_reported() {
         "interactions.csv",
         b"\xEF\xBB\xBFlearner,course,done\r\n5,0,0\r\n\r\n5,0,1\r\n900,1,0",
     )]);
-    let report = case.prepare();
+    let report = case.prepare(ReadOptions::default()).unwrap();
     assert_eq!((report.counts.learners, report.counts.enrolments, report.source.duplicates), (2, 2, 1));
     assert_eq!(report.counts.labels[0].positives, 1);
     assert_eq!(report.source.missing.len(), 5);
@@ -267,66 +259,25 @@ fn damaged_files_never_panic_at_every_value() {
 
 /// Every truncation and every changed byte of a small valid source is read or refused.
 fn read_damaged(values: &[u8]) {
-    let kg: (&str, &[u8]) = ("kg_final.txt", b"0 0 3\n1 0 4\n");
-    let sources: [Vec<(&str, &[u8])>; 6] = [
-        vec![
-            (
-                "interactions.csv",
-                b"learner,course,time,split,done\n0,0,2020-01-01,train,1\n1,1,2020-01-02,test,0\n",
-            ),
-            ("triples.csv", b"head,relation,tail\n0,0,2\n1,0,2\n"),
-            ("entities.csv", b"entity,name\n2,\"x \"\"y\"\"\"\n"),
-        ],
-        vec![("train.txt", b"0 0 1\n1 2\n"), ("test.txt", b"0 2\n"), kg],
-        vec![("log.tsv", b"who\twhat\na\tb\nc\td\n"), ("map.toml", MAP.as_bytes())],
-        vec![
-            ("user.json", br#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#),
-            (
-                "course.json",
-                br#"{"id":"C_5","name":"a","field":["f"],"resource":[{"resource_id":"V_1"},{"resource_id":"Ex_1"}]}"#,
-            ),
-            ("course-field.json", br#"{"course_id":5,"field":["g"]}"#),
-            ("course-school.txt", b"C_5\tS_1\n"),
-            ("school.json", br#"{"id":"S_1","name":"s"}"#),
-            (
-                "user-video.json",
-                br#"{"user_id":"U_1","seq":[{"video_id":"V_1","segment":[{"start_point":1,"end_point":2.5}]}]}"#,
-            ),
-            ("concept-course.txt", b"K_a_m\tC_5\nK_b_m\tC_5\n"),
-            ("cs.json", br#"{"c1":"a","c2":"b","ground_truth":1}"#),
-            ("exercise-problem.txt", b"Ex_1\tPm_1\n"),
-            ("user-problem.json", br#"{"log_id":"1_1","problem_id":"Pm_1","user_id":"U_1"}"#),
-        ],
-        vec![
-            ("user-course.json", b"U_1\tC_a\n"),
-            ("user.json", br#"{"id":"U_1","course_order":["C_a"],"enroll_time":["2020-01-01 00:00:00"]}"#),
-            ("course.json", br#"{"id":"C_a","name":"a","video_order":["V_a"]}"#),
-            ("school-course.json", b"S_1\tC_a\n"),
-            ("user-video.json", b"U_1\tV_a\n"),
-            ("user_video_act.json", br#"{"id":"U_1","activity":[{"video_id":"V_a"}]}"#),
-        ],
-        vec![(
-            "person.csv",
-            b"course_id,userid_DI,viewed,explored,certified,start_time_DI\nX/a/1,\"u\",1,0,0,12/19/12\n",
-        )],
-    ];
-    let tolerant = RawOptions { malformed_share: 1.0, ..Default::default() };
-    for files in sources {
-        let case = Case::new(&files);
+    let tolerant = ReadOptions { malformed_share: 1.0, ..Default::default() };
+    for (name, files) in FIXTURES {
+        let case = Case::new(files);
+        let map = case.options().map;
         let read = || {
-            let map = case.options().map;
-            let source = case.options().source;
-            _ = read(&source, Format::Auto, map.as_deref(), &RawOptions::default());
-            read(&source, Format::Auto, map.as_deref(), &tolerant)
+            _ = read(&case.raw(), None, map.as_deref(), &ReadOptions::default());
+            read(&case.raw(), None, map.as_deref(), &tolerant)
         };
-        read().unwrap();
-        for (file, good) in &files {
-            let path = case.dir.path().join("raw").join(file);
-            for bad in damaged(good, values) {
+        assert_eq!(read().is_ok(), *name != "edx-report", "{name}");
+        for (file, good) in *files {
+            let path = case.raw().join(file);
+            for bad in damaged(good.as_bytes(), values) {
                 put(&path, &bad);
-                let _ = read();
+                match read() {
+                    Ok(loaded) => loaded.dataset.validate().unwrap(),
+                    Err(error) => assert_eq!(error.exit_code(), 3, "{name}: {error}"),
+                }
             }
-            fs::write(&path, good).unwrap();
+            case.write(file, good.as_bytes());
         }
     }
     nothing_large_was_asked_for();

@@ -1,16 +1,18 @@
 //! Published data sets, where the sample data lies next to the project; skipped elsewhere.
 
 use std::path::{Path, PathBuf};
-use waata::data::formats::Format;
-use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
-use waata::data::{Counts, Dataset, Split};
+
+use waata_data::prepare::{PrepareOptions, PrepareReport, prepare};
+use waata_data::{Counts, Dataset, Split};
+
+use crate::case::format;
 
 /// `../shared/data/NAME`, seen from the project or from a working tree below it.
 fn sample(name: &str) -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = project
         .ancestors()
-        .skip(1)
+        .skip(3)
         .take(2)
         .map(|dir| dir.join("shared/data").join(name))
         .find(|d| d.is_dir());
@@ -23,8 +25,7 @@ fn sample(name: &str) -> Option<PathBuf> {
 fn prepared(name: &str, map: Option<&str>, dir: &Path) -> Option<PrepareReport> {
     let options = PrepareOptions {
         source: sample(name)?,
-        format: if map.is_some() { Format::Table } else { Format::Auto },
-        map: map.map(|m| Path::new(env!("CARGO_MANIFEST_DIR")).join("data/maps").join(m)),
+        map: map.map(PathBuf::from),
         out: dir.join("store"),
         ..Default::default()
     };
@@ -55,7 +56,7 @@ fn mooccubex_5core() {
 #[test]
 fn oulad_derived() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(report) = prepared("oulad-derived", Some("oulad-derived.toml"), dir.path()) else { return };
+    let Some(report) = prepared("oulad-derived", Some("oulad-derived"), dir.path()) else { return };
     let counts = &report.counts;
     assert_eq!((counts.learners, counts.courses, counts.enrolments), (28_785, 22, 32_593));
     assert_eq!((counts.triples, counts.relations, counts.entities), (392, 7, 59));
@@ -86,7 +87,7 @@ fn oulad() {
 #[test]
 fn lastfm_hetrec_kgcn() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(report) = prepared("lastfm-hetrec-kgcn", Some("lastfm-hetrec-kgcn.toml"), dir.path()) else {
+    let Some(report) = prepared("lastfm-hetrec-kgcn", Some("lastfm-hetrec-kgcn"), dir.path()) else {
         return;
     };
     let counts = &report.counts;
@@ -97,7 +98,7 @@ fn lastfm_hetrec_kgcn() {
 #[test]
 fn xuetangx_activity() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(report) = prepared("xuetangx-activity", Some("xuetangx-activity.toml"), dir.path()) else {
+    let Some(report) = prepared("xuetangx-activity", Some("xuetangx-activity"), dir.path()) else {
         return;
     };
     let counts = &report.counts;
@@ -149,7 +150,7 @@ fn mooccube_records() {
     }
     let options = PrepareOptions {
         source: dir.path().into(),
-        format: Format::MoocCube,
+        format: format("mooccube"),
         out: dir.path().join("store"),
         ..Default::default()
     };

@@ -1,12 +1,9 @@
 //! MOOCCubeX as published, in small: every quirk of its files, what becomes of them, and what is never kept.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use waata::data::formats::raw::RawOptions;
-use waata::data::formats::{Format, SourceReport};
-use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
-use waata::data::{Dataset, Split};
-use waata::{Error, Result};
+use crate::case::{Case, format, says};
+use waata_data::formats::ReadOptions;
+use waata_data::prepare::{PrepareOptions, prepare};
+use waata_data::{Dataset, Split};
 
 /// Learners: 24 with two courses out of time order, 7 with a course twice and one that course.json does not have,
 /// 9 without any, and 30. The names are what must not be found in the result.
@@ -71,58 +68,16 @@ const RELATIONS: [(&str, &str); 10] = [
     ("prerequisites/cs.json", ""),
 ];
 
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new(files: &[(&str, &str)]) -> Case {
-        let dir = tempfile::tempdir().unwrap();
-        for (file, text) in files {
-            let path = dir.path().join("raw").join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        Case { dir }
-    }
-
-    fn whole() -> Case {
-        let mut files = vec![
-            ("entities/user.json", USERS),
-            ("entities/course.json", COURSES),
-            ("relations/user-video.json", WATCHED),
-            ("relations/exercise-problem.txt", PROBLEMS),
-            ("relations/user-problem.json", ANSWERED),
-        ];
-        files.extend(RELATIONS);
-        Case::new(&files)
-    }
-
-    fn out(&self) -> PathBuf {
-        self.dir.path().join("out")
-    }
-
-    fn prepare(&self, raw: RawOptions) -> Result<PrepareReport> {
-        let source = self.dir.path().join("raw");
-        prepare(&PrepareOptions { source, out: self.out(), raw, force: true, ..Default::default() })
-    }
-
-    /// The data set, and what was said about its source.
-    fn read(&self, raw: RawOptions) -> (Dataset, SourceReport) {
-        let report = self.prepare(raw).unwrap();
-        (Dataset::open(&self.out()).unwrap(), report.source)
-    }
-
-    #[track_caller]
-    fn refused(&self, raw: RawOptions) -> (PathBuf, Option<u64>, String, String) {
-        let error = self.prepare(raw).unwrap_err();
-        assert_eq!(error.exit_code(), 3);
-        assert!(!self.out().exists());
-        match error {
-            Error::Data { path, line, why, remedy } => (path, line, why, remedy),
-            other => panic!("{other}"),
-        }
-    }
+fn whole() -> Case {
+    let mut files = vec![
+        ("entities/user.json", USERS),
+        ("entities/course.json", COURSES),
+        ("relations/user-video.json", WATCHED),
+        ("relations/exercise-problem.txt", PROBLEMS),
+        ("relations/user-problem.json", ANSWERED),
+    ];
+    files.extend(RELATIONS);
+    Case::new(&files)
 }
 
 /// (course, completed) of a learner's rows, in time order.
@@ -132,13 +87,8 @@ fn rows(data: &Dataset, learner: usize) -> Vec<(&str, u8)> {
     data.rows(learner).map(|row| (name(row), i.label_values[0][row])).collect()
 }
 
-#[track_caller]
-fn says(report: &SourceReport, words: &str) {
-    assert!(report.notes.iter().any(|note| note.contains(words)), "{words}: {:#?}", report.notes);
-}
-
-fn share(completed_share: f64) -> RawOptions {
-    RawOptions { completed_share: Some(completed_share), ..Default::default() }
+fn share(completed_share: f64) -> ReadOptions {
+    ReadOptions { completed_share: Some(completed_share), ..Default::default() }
 }
 
 const A: &str = "C_584313 《资治通鉴》导读";
@@ -146,7 +96,7 @@ const B: &str = "C_597214 线性代数";
 
 #[test]
 fn enrolments_are_in_time_order_and_merged() {
-    let (data, report) = Case::whole().read(RawOptions::default());
+    let (data, report) = whole().read(ReadOptions::default());
     assert_eq!((report.format.as_str(), report.duplicates, report.malformed), ("mooccubex", 1, 0));
     assert!(report.missing.is_empty(), "{:?}", report.missing);
     assert_eq!(data.learner_names, ["U_24", "U_7", "U_30"]);
@@ -164,9 +114,9 @@ fn completed_is_a_share_of_videos_or_of_problems() {
     // U_24: one of two videos of A, the only one of B, two of three problems of B. U_7: one of two problems of A.
     // U_30: both videos of A, in two lines of the log.
     let expected = [(0.5, [1, 1, 1, 0, 1]), (0.51, [0, 1, 0, 0, 1]), (1.0, [0, 1, 0, 0, 1])];
-    let whole = Case::whole();
+    let case = whole();
     for (threshold, labels) in expected {
-        let (data, report) = whole.read(share(threshold));
+        let (data, report) = case.read(share(threshold));
         assert_eq!(data.labels, ["completed"]);
         assert_eq!(data.interactions.label_values[0], labels, "{threshold}");
         says(&report, "3 of 11 segments end before they start or after 50000 s");
@@ -177,9 +127,9 @@ fn completed_is_a_share_of_videos_or_of_problems() {
             "user-problem.json: of 5 answers, 1 belong to courses that the learner is not enrolled in",
         );
     }
-    assert_eq!(whole.read(RawOptions::default()).0, whole.read(share(0.5)).0);
+    assert_eq!(case.read(ReadOptions::default()).0, case.read(share(0.5)).0);
     says(
-        &whole.read(share(0.5)).1,
+        &case.read(share(0.5)).1,
         "2 of 5 enrolments reach 50 % of the course's problems (2 courses have any)",
     );
 }
@@ -204,7 +154,7 @@ fn either_log_is_enough() {
 
 #[test]
 fn the_knowledge_graph() {
-    let (data, report) = Case::whole().read(RawOptions::default());
+    let (data, report) = whole().read(ReadOptions::default());
     assert_eq!(data.relation_names, ["field", "school", "teacher", "concept"]);
     let name = |entity: u32| &data.entity_names[entity as usize];
     let triples: Vec<_> = (data.triples.iter())
@@ -252,7 +202,7 @@ fn prerequisites_are_between_concepts_of_one_field() {
         ("prerequisites/cs.json", cs),
         ("math.json", math),
     ];
-    let (data, report) = Case::new(&files).read(RawOptions::default());
+    let (data, report) = Case::new(&files).read(ReadOptions::default());
     let name = |entity: u32| &data.entity_names[entity as usize];
     let relation = data.relation_names.find("prerequisite").unwrap();
     let mut found: Vec<_> =
@@ -272,7 +222,7 @@ fn prerequisites_are_between_concepts_of_one_field() {
 
 #[test]
 fn counts_stand_beside_the_published_ones() {
-    let (_, report) = Case::whole().read(RawOptions::default());
+    let (_, report) = whole().read(ReadOptions::default());
     let count = |what: &str| {
         let found = report.counts.iter().find(|c| c.what == what).unwrap();
         (found.found, found.published, found.difference())
@@ -286,41 +236,27 @@ fn counts_stand_beside_the_published_ones() {
 
 #[test]
 fn only_user_json_must_be_there() {
-    let (data, report) = Case::new(&[("entities/user.json", USERS)]).read(RawOptions::default());
+    let (data, report) = Case::new(&[("entities/user.json", USERS)]).read(ReadOptions::default());
     assert_eq!(data.entity_names, ["C_597214", "C_584313", "C_777"]);
     assert!(data.labels.is_empty() && data.triples.is_empty());
     assert_eq!(report.files, ["entities/user.json"]);
     assert_eq!(report.missing.len(), 14, "{:?}", report.missing);
     says(&report, "optional files that are not there: entities/course.json, relations/course-field.json");
     let case = Case::new(&[("entities/course.json", COURSES)]);
-    let source = case.dir.path().join("raw");
-    let options = PrepareOptions { source, out: case.out(), format: Format::MoocCubeX, ..Default::default() };
-    let error = prepare(&options).unwrap_err();
+    let error = prepare(&PrepareOptions { format: format("mooccubex"), ..case.options() }).unwrap_err();
     assert!(error.to_string().contains("entities/user.json: the file is missing"), "{error}");
 }
 
 #[test]
 fn files_may_lie_flat() {
     let files = [("user.json", USERS), ("course.json", COURSES), ("user-video.json", WATCHED)];
-    let (data, _) = Case::new(&files).read(RawOptions::default());
+    let (data, _) = Case::new(&files).read(ReadOptions::default());
     assert_eq!(data.interactions.label_values, [[1, 1, 0, 0, 1]]);
 }
 
 #[test]
 fn nothing_personal_is_kept() {
-    let case = Case::whole();
-    let report = case.prepare(RawOptions::default()).unwrap();
-    let said = serde_json::to_string(&report).unwrap();
-    assert!(!said.contains("SECRET") && !said.contains("1987"));
-    let mut files = 0;
-    for entry in fs::read_dir(case.out()).unwrap() {
-        let bytes = fs::read(entry.unwrap().path()).unwrap();
-        for personal in ["SECRET", "gender", "year_of_birth", "1987"] {
-            assert!(!bytes.windows(personal.len()).any(|w| w == personal.as_bytes()), "{personal}");
-        }
-        files += 1;
-    }
-    assert_eq!(files, 3);
+    whole().keeps_none_of(&["SECRET", "gender", "year_of_birth", "1987"]);
 }
 
 /// Every line here is malformed, in its own way.
@@ -343,16 +279,16 @@ const MALFORMED: [(&str, &str); 9] = [
 fn malformed_lines_are_counted_shown_and_refused_above_a_share() {
     for (line, words) in MALFORMED {
         let case = Case::new(&[("entities/user.json", &format!("{USERS}{line}\n"))]);
-        let (path, at, why, remedy) = case.refused(RawOptions::default());
+        let (path, at, why, remedy) = case.refused(ReadOptions::default());
         assert!(path.ends_with("raw/entities/user.json") && at == Some(6), "{why}");
         assert!(why.starts_with("1 of 5 lines are malformed, more than 0.1 %; the first: "), "{why}");
         assert!(why.contains(words), "'{why}' does not say '{words}'");
         assert!(remedy.contains("--malformed-share"));
-        let strict = RawOptions { strict: true, malformed_share: 1.0, ..Default::default() };
+        let strict = ReadOptions { strict: true, malformed_share: 1.0, ..Default::default() };
         let (_, at, why, remedy) = case.refused(strict);
         assert!(at == Some(6) && why.contains(words) && !why.contains("more than"), "{why}");
         assert!(remedy.contains("--strict"));
-        let (data, report) = case.read(RawOptions { malformed_share: 0.2, ..Default::default() });
+        let (data, report) = case.read(ReadOptions { malformed_share: 0.2, ..Default::default() });
         assert_eq!((data.learners(), report.malformed), (3, 1));
         assert!(
             report.malformed_first[0].starts_with("entities/user.json:6: "),
@@ -365,8 +301,8 @@ fn malformed_lines_are_counted_shown_and_refused_above_a_share() {
 #[test]
 fn no_more_than_ten_malformed_lines_are_shown() {
     let users = USERS.to_string() + &"{}\n".repeat(12);
-    let case = Case::new(&[("entities/user.json", &users), ("entities/course.json", "no JSON\n")]);
-    let report = case.prepare(RawOptions { malformed_share: 1.0, ..Default::default() }).unwrap();
+    let case = Case::new(&[("entities/user.json", &users[..]), ("entities/course.json", "no JSON\n")]);
+    let report = case.prepare(ReadOptions { malformed_share: 1.0, ..Default::default() }).unwrap();
     assert_eq!((report.source.malformed, report.source.malformed_first.len()), (13, 10));
     assert!(report.source.malformed_first[0].starts_with("entities/course.json:1: "));
     let warnings = report.warnings();
@@ -378,7 +314,7 @@ fn no_more_than_ten_malformed_lines_are_shown() {
         })
         .collect();
     let case = Case::new(&[("entities/user.json", &(many + "{}\n"))]);
-    assert_eq!(case.read(RawOptions::default()).0.learners(), 1000);
+    assert_eq!(case.read(ReadOptions::default()).0.learners(), 1000);
 }
 
 #[test]
@@ -414,9 +350,9 @@ fn malformed_lines_of_every_other_file() {
         ("prerequisites/psy.json", "{\"c1\":\"x\",\"c2\":\"y\",\"ground_truth\":\"1\"}", "expected f64"),
     ];
     for (file, text, words) in bad {
-        let case = Case::whole();
-        fs::write(case.dir.path().join("raw").join(file), text).unwrap();
-        let (path, line, why, _) = case.refused(RawOptions::default());
+        let case = whole();
+        case.write(file, text.as_bytes());
+        let (path, line, why, _) = case.refused(ReadOptions::default());
         assert!(path.ends_with(file) && line == Some(text.lines().count() as u64), "{why}");
         assert!(why.contains(words), "'{why}' does not say '{words}'");
     }
@@ -426,27 +362,22 @@ fn malformed_lines_of_every_other_file() {
 fn learners_without_any_enrolment_are_refused() {
     let (.., why, _) =
         Case::new(&[("user.json", "{\"id\":\"U_1\",\"course_order\":[],\"enroll_time\":[]}\n")])
-            .refused(RawOptions::default());
+            .refused(ReadOptions::default());
     assert_eq!(why, "no learner has an enrolment");
 }
 
 #[test]
-fn shares_out_of_range_and_formats_without_the_label() {
-    let case = Case::whole();
+fn shares_out_of_range_are_refused() {
     for bad in [share(0.0), share(1.5), share(f64::NAN)] {
-        assert_eq!(case.prepare(bad).unwrap_err().exit_code(), 2);
+        assert_eq!(whole().prepare(bad).unwrap_err().exit_code(), 2);
     }
-    let kgat = Case::new(&[("train.txt", "0 1\n")]);
-    let error = kgat.prepare(share(0.5)).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("--format mooccubex"), "{error}");
 }
 
 #[test]
 fn any_split_can_be_asked_for() {
-    let case = Case::whole();
-    let source: &Path = &case.dir.path().join("raw");
-    let split = Some(waata::data::split::SplitPolicy::Last);
-    prepare(&PrepareOptions { source: source.into(), out: case.out(), split, ..Default::default() }).unwrap();
+    let case = whole();
+    let split = Some(waata_data::split::SplitPolicy::Last);
+    prepare(&PrepareOptions { split, ..case.options() }).unwrap();
     // Nobody here has three enrolments.
     assert!(Dataset::open(&case.out()).unwrap().interactions.split.iter().all(|&s| s == Split::Train));
 }

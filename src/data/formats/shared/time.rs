@@ -18,10 +18,10 @@ pub(crate) fn parse_time(text: &str) -> Option<(f64, TimeKind)> {
 
 fn parse_iso(text: &str) -> Option<f64> {
     let (date, rest) = text.split_at_checked(10)?;
-    let [y, m, d] = numbers::<3>(date, '-', &[4, 2, 2])?;
+    let [y, m, d] = numbers(date, '-', [4, 2, 2])?;
     let leap = y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
     let days_in_month = match m {
-        2 => 28 + leap as u32,
+        2 => 28 + leap as i64,
         4 | 6 | 9 | 11 => 30,
         1..=12 => 31,
         _ => return None,
@@ -34,13 +34,12 @@ fn parse_iso(text: &str) -> Option<f64> {
         return Some(midnight);
     }
     let clock = rest.strip_prefix(['T', ' '])?;
-    let (clock, offset) = match clock.find(['Z', '+', '-']) {
-        None => (clock, 0.0),
-        Some(at) if &clock[at..] == "Z" => (&clock[..at], 0.0),
-        Some(at) => {
-            let [h, m] = numbers::<2>(clock.get(at + 1..)?, ':', &[2, 2])?;
-            let seconds = (h * 3600 + m * 60) as f64;
-            (&clock[..at], if clock[at..].starts_with('+') { seconds } else { -seconds })
+    let (clock, offset) = clock.split_at(clock.find(['Z', '+', '-']).unwrap_or(clock.len()));
+    let offset = match offset.split_at_checked(1) {
+        None | Some(("Z", "")) => 0,
+        Some((sign, offset)) => {
+            let [h, m] = numbers(offset, ':', [2, 2])?;
+            if sign == "+" { h * 3600 + m * 60 } else { -(h * 3600 + m * 60) }
         }
     };
     let (clock, fraction) = match clock.split_once('.') {
@@ -51,35 +50,29 @@ fn parse_iso(text: &str) -> Option<f64> {
         Some(_) => return None,
     };
     let [h, min, s] = match clock.len() {
-        5 => numbers::<2>(clock, ':', &[2, 2]).map(|[h, m]| [h, m, 0])?,
-        _ => numbers::<3>(clock, ':', &[2, 2, 2])?,
+        5 => numbers(clock, ':', [2, 2]).map(|[h, m]| [h, m, 0])?,
+        _ => numbers(clock, ':', [2, 2, 2])?,
     };
-    if h > 23 || min > 59 || s > 60 {
-        return None;
-    }
-    Some(midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset)
+    (h < 24 && min < 60 && s <= 60)
+        .then(|| midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset as f64)
 }
 
 /// N numbers of exactly the given widths.
-fn numbers<const N: usize>(text: &str, separator: char, widths: &[usize; N]) -> Option<[u32; N]> {
+fn numbers<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut out = [0; N];
-    for (value, &width) in out.iter_mut().zip(widths) {
-        let part = parts.next()?;
-        if part.len() != width || !part.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
+    for (value, width) in out.iter_mut().zip(widths) {
+        let part = parts.next().filter(|p| p.len() == width && p.bytes().all(|b| b.is_ascii_digit()))?;
         *value = part.parse().ok()?;
     }
     parts.next().is_none().then_some(out)
 }
 
 /// Days of the proleptic Gregorian calendar, counted in 400-year eras of years that start in March.
-fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
-    let (y, m, d) = (year as i64 - (month <= 2) as i64, month as i64, day as i64);
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * ((m + 9) % 12) + 2) / 5 + d - 1;
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - (month <= 2) as i64;
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
@@ -96,6 +89,7 @@ mod tests {
         assert_eq!(at("2019-05-20 16:06:48"), Some(1_558_368_408.0));
         assert_eq!(at("2019-05-20T16:06:48.5Z"), Some(1_558_368_408.5));
         assert_eq!(at("2019-05-20T18:06+02:00"), Some(1_558_368_360.0));
+        assert_eq!(at("2019-05-20T14:06-02:00"), Some(1_558_368_360.0));
         for bad in [
             "",
             "NaN",
@@ -105,6 +99,9 @@ mod tests {
             "2019-05-20x",
             "20.5.2019",
             "2019-05-20T25:00",
+            "2019-05-20T12:00+",
+            "2019-05-20T12:00ZZ",
+            "2019-05-20T12:00Zé",
             "日本語のテキスト",
         ] {
             assert_eq!(at(bad), None, "{bad}");

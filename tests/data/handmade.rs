@@ -1,14 +1,12 @@
 //! The readers on small handmade sources: what each column and file becomes.
 
-use std::fs;
-use waata::data::formats::{Format, Loaded, read};
-use waata::data::{Dataset, Names, Split};
+use crate::case::Case;
+use waata_data::formats::{Loaded, read};
+use waata_data::{Dataset, Names, Split};
 
-fn load(format: Format, files: &[(&str, &str)]) -> Loaded {
-    let dir = tempfile::tempdir().unwrap();
-    files.iter().for_each(|(file, text)| fs::write(dir.path().join(file), text).unwrap());
-    let map = dir.path().join("map.toml");
-    read(dir.path(), format, map.exists().then_some(&map), &Default::default()).unwrap()
+fn load(files: &[(&str, &str)]) -> Loaded {
+    let case = Case::new(files);
+    read(&case.raw(), None, case.options().map.as_deref(), &Default::default()).unwrap()
 }
 
 /// The courses of a learner by name, with their split, in order.
@@ -27,20 +25,17 @@ fn join(names: &Names) -> String {
 
 #[test]
 fn interchange_with_everything() {
-    let loaded = load(
-        Format::Auto,
-        &[
-            (
-                "interactions.csv",
-                "done,course,split,learner,time\n1,1,test,30,2020-01-02\n0,0,train,30,2020-01-01T23:59\n0,1,train,7,2021-01-01\n",
-            ),
-            ("triples.csv", "tail,head,relation,source\n2,0,0,x\n3,1,0,y\n"),
-            ("courses.csv", "course,name\n1,Logic\n0,\"Sets, and more\"\n"),
-            ("entities.csv", "entity,kind,name\n3,teacher,B\n2,teacher,A\n"),
-            ("relations.csv", "relation,name\n0,taught by\n"),
-            ("learners.csv", "learner,name\n30,u-30\n7,u-7\n50,u-50\n"),
-        ],
-    );
+    let loaded = load(&[
+        (
+            "interactions.csv",
+            "done,course,split,learner,time\n1,1,test,30,2020-01-02\n0,0,train,30,2020-01-01T23:59\n0,1,train,7,2021-01-01\n",
+        ),
+        ("triples.csv", "tail,head,relation,source\n2,0,0,x\n3,1,0,y\n"),
+        ("courses.csv", "course,name\n1,Logic\n0,\"Sets, and more\"\n"),
+        ("entities.csv", "entity,kind,name\n3,teacher,B\n2,teacher,A\n"),
+        ("relations.csv", "relation,name\n0,taught by\n"),
+        ("learners.csv", "learner,name\n30,u-30\n7,u-7\n50,u-50\n"),
+    ]);
     assert!(
         loaded.report.format == "interchange" && loaded.report.has_split && loaded.report.missing.is_empty()
     );
@@ -55,7 +50,7 @@ fn interchange_with_everything() {
 
 #[test]
 fn interchange_with_the_least() {
-    let data = load(Format::Auto, &[("interactions.csv", "learner,course\n8,2\n3,0\n8,0\n")]).dataset;
+    let data = load(&[("interactions.csv", "learner,course\n8,2\n3,0\n8,0\n")]).dataset;
     assert_eq!((join(&data.learner_names), join(&data.entity_names)), ("3 8".into(), "0 1 2".into()));
     assert_eq!(data.courses_of(1), [2, 0]);
     assert!(!data.interactions.has_time && data.labels.is_empty());
@@ -63,18 +58,15 @@ fn interchange_with_the_least() {
 
 #[test]
 fn kgat_with_lists_and_names() {
-    let loaded = load(
-        Format::Auto,
-        &[
-            ("train.txt", "1 2 0\r\n0 1\r\n"),
-            ("valid.txt", "1 1\n"),
-            ("test.txt", "0 2\n"),
-            ("kg_final.txt", "0 0 4\n"),
-            ("user_list.txt", "org_id remap_id gender\nU_5 1 f\nU_4 0 m\n"),
-            ("item_list.txt", "org_id remap_id\nC a 0\nC_b 1\nC_c 2\n"),
-            ("entity_school_decode.tsv", "4\tS_1\tSchool of Law\t3/3\n"),
-        ],
-    );
+    let loaded = load(&[
+        ("train.txt", "1 2 0\r\n0 1\r\n"),
+        ("valid.txt", "1 1\n"),
+        ("test.txt", "0 2\n"),
+        ("kg_final.txt", "0 0 4\n"),
+        ("user_list.txt", "org_id remap_id gender\nU_5 1 f\nU_4 0 m\n"),
+        ("item_list.txt", "org_id remap_id\nC a 0\nC_b 1\nC_c 2\n"),
+        ("entity_school_decode.tsv", "4\tS_1\tSchool of Law\t3/3\n"),
+    ]);
     assert!(loaded.report.format == "kgat" && loaded.report.has_split);
     assert_eq!(loaded.report.missing, ["entity_list.txt", "relation_list.txt"]);
     let data = loaded.dataset;
@@ -108,15 +100,12 @@ fn table_with_text_ids() {
         [attributes]
         pattern = '^(?<code>[a-z]+)-(?<term>\d+)$'
     "#;
-    let loaded = load(
-        Format::Auto,
-        &[
-            ("map.toml", map),
-            ("a.csv", "who;what;when;part;sat;hours\nann;law-20;5;test;1;2\nbo;art;1;train;0;1\n"),
-            ("b.csv", "part;when;what;who;hours;sat\ntrain;;\"law-21\";ann;0;0\n"),
-            ("kg.txt", "law-20\tbefore\tlaw-21\nart\tby\tEve\n"),
-        ],
-    );
+    let loaded = load(&[
+        ("map.toml", map),
+        ("a.csv", "who;what;when;part;sat;hours\nann;law-20;5;test;1;2\nbo;art;1;train;0;1\n"),
+        ("b.csv", "part;when;what;who;hours;sat\ntrain;;\"law-21\";ann;0;0\n"),
+        ("kg.txt", "law-20\tbefore\tlaw-21\nart\tby\tEve\n"),
+    ]);
     assert_eq!(loaded.report.notes, ["1 courses do not match the pattern of [attributes]"]);
     assert_eq!(loaded.report.files, ["a.csv", "b.csv", "kg.txt"]);
     let data = loaded.dataset;
@@ -157,7 +146,7 @@ fn table_with_positions_and_integer_ids() {
         ("y.txt", "1 9 1e3\n"),
         ("names.csv", "id,title\n4,D\n5,E\n"),
     ];
-    let loaded = load(Format::Table, &files);
+    let loaded = load(&files);
     assert_eq!(loaded.report.missing, ["none.tsv"]);
     let data = loaded.dataset;
     assert_eq!((data.courses, join(&data.entity_names)), (4, "0 1 2 3 D E".into()));

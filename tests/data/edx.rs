@@ -1,12 +1,8 @@
 //! What HarvardX and MITx published: the person-course data in both versions, and the course report, which is refused.
 
-use std::fs;
-use std::path::PathBuf;
-use waata::data::Dataset;
-use waata::data::formats::raw::RawOptions;
-use waata::data::formats::{Format, detect};
-use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
-use waata::{Error, Result};
+use crate::case::{Case, format};
+use waata_data::formats::{ReadOptions, detect};
+use waata_data::prepare::{PrepareOptions, prepare};
 
 const COLUMNS: &str = "course_id,userid_DI,registered,viewed,explored,certified,final_cc_cname_DI,LoE_DI,YoB,gender,\
 grade,start_time_DI,last_event_DI,nevents,ndays_act,nplay_video,nchapters,nforum_posts,roles";
@@ -22,49 +18,12 @@ fn version(flag: &str, second: &str) -> String {
     )
 }
 
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new(files: &[(&str, &str)]) -> Case {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("raw")).unwrap();
-        files.iter().for_each(|(file, text)| fs::write(dir.path().join("raw").join(file), text).unwrap());
-        Case { dir }
-    }
-
-    fn raw(&self) -> PathBuf {
-        self.dir.path().join("raw")
-    }
-
-    fn out(&self) -> PathBuf {
-        self.dir.path().join("out")
-    }
-
-    fn prepare(&self, source: PathBuf, raw: RawOptions) -> Result<PrepareReport> {
-        prepare(&PrepareOptions { source, out: self.out(), raw, force: true, ..Default::default() })
-    }
-
-    #[track_caller]
-    fn refused(&self, raw: RawOptions) -> (PathBuf, Option<u64>, String, String) {
-        let error = self.prepare(self.raw(), raw).unwrap_err();
-        assert_eq!(error.exit_code(), 3);
-        assert!(!self.out().exists());
-        match error {
-            Error::Data { path, line, why, remedy } => (path, line, why, remedy),
-            other => panic!("{other}"),
-        }
-    }
-}
-
 #[test]
 fn person_course_of_both_universities() {
     let case =
         Case::new(&[("HMXPC13_DI_v2_5-14-14.csv", &version("inconsistent_flag", "MITx/6.002x/2012_Fall"))]);
-    let report = case.prepare(case.raw(), RawOptions::default()).unwrap();
-    let data = Dataset::open(&case.out()).unwrap();
-    assert_eq!((report.source.format.as_str(), report.source.malformed), ("person-course", 0));
+    let (data, report) = case.read(ReadOptions::default());
+    assert_eq!((report.format.as_str(), report.malformed), ("person-course", 0));
     assert_eq!(data.name, "HMXPC13_DI_v2_5-14-14");
     assert_eq!(data.learner_names, ["MHxPC130442623", "MHxPC130000002"]);
     let courses = ["HarvardX/CB22x/2013_Spring", "MITx/6.002x/2012_Fall", "HarvardX/CS50x/2012"];
@@ -78,7 +37,7 @@ fn person_course_of_both_universities() {
     assert_eq!(data.relation_names, ["institution", "code", "term"]);
     assert_eq!(data.triples.len(), 9);
     assert_eq!(names[3..6], ["institution:HarvardX", "code:CB22x", "term:2013_Spring"]);
-    let notes = report.source.notes.join("\n");
+    let notes = report.notes.join("\n");
     for words in [
         "1 of 4 rows are flagged",
         "1 of 4 rows have no start_time_DI and come first",
@@ -86,7 +45,7 @@ fn person_course_of_both_universities() {
     ] {
         assert!(notes.contains(words), "{notes}");
     }
-    let counts: Vec<_> = report.source.counts.iter().map(|c| (c.found, c.published)).collect();
+    let counts: Vec<_> = report.counts.iter().map(|c| (c.found, c.published)).collect();
     assert_eq!(counts, [(4, 641_138), (2, 476_532), (3, 16)]);
 }
 
@@ -94,12 +53,12 @@ fn person_course_of_both_universities() {
 fn person_course_of_harvard_as_a_single_file() {
     let file = "HXPC13_DI_v3_11-13-2019.csv";
     let case = Case::new(&[
-        (file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")),
+        (file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")[..]),
         ("other.csv", "a,b\n"),
     ]);
     for source in [case.raw(), case.raw().join(file)] {
-        assert_eq!(detect(&source).unwrap(), Format::PersonCourse);
-        let report = case.prepare(source, RawOptions::default()).unwrap();
+        assert_eq!(detect(&source).unwrap().name, "person-course");
+        let report = prepare(&PrepareOptions { source, ..case.options() }).unwrap();
         assert_eq!((report.counts.enrolments, report.source.files.join(" ")), (4, file.into()));
         let counts: Vec<_> = report.source.counts.iter().map(|c| (c.what.as_str(), c.published)).collect();
         assert_eq!(counts, [("courses (v3)", 5)]);
@@ -109,20 +68,14 @@ fn person_course_of_harvard_as_a_single_file() {
 #[test]
 fn nothing_personal_is_kept() {
     let case = Case::new(&[("a.csv", &version("incomplete_flag", "MITx/6.002x/2012_Fall"))]);
-    let report = case.prepare(case.raw(), RawOptions::default()).unwrap();
-    assert!(!serde_json::to_string(&report).unwrap().contains("Secretland"));
-    for entry in fs::read_dir(case.out()).unwrap() {
-        let bytes = fs::read(entry.unwrap().path()).unwrap();
-        for personal in ["Secretland", "Bachelor", "1987", "gender"] {
-            assert!(!bytes.windows(personal.len()).any(|w| w == personal.as_bytes()), "{personal}");
-        }
-    }
+    case.keeps_none_of(&["Secretland", "Bachelor", "1987", "gender"]);
 }
 
 #[test]
 fn two_versions_in_one_folder_are_refused() {
     let text = version("incomplete_flag", "HarvardX/PH207x/2012_Fall");
-    let (.., why, remedy) = Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(RawOptions::default());
+    let (.., why, remedy) =
+        Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(ReadOptions::default());
     assert!(why.contains("several versions") && why.contains("v2.csv, v3.csv"), "{why}");
     assert!(remedy.contains("name the file"));
 }
@@ -141,15 +94,15 @@ fn malformed_rows() {
         ("HarvardX/A/1,v,1,0,1,1355875200", "start_time_DI '1355875200'"),
     ] {
         let case = Case::new(&[("p.csv", &format!("{header}{row}\n"))]);
-        let (path, line, why, _) = case.refused(RawOptions::default());
+        let (path, line, why, _) = case.refused(ReadOptions::default());
         assert!(path.ends_with("raw/p.csv") && line == Some(3), "{why}");
         assert!(why.contains(words), "'{why}' does not say '{words}'");
-        let report =
-            case.prepare(case.raw(), RawOptions { malformed_share: 0.5, ..Default::default() }).unwrap();
+        let report = case.prepare(ReadOptions { malformed_share: 0.5, ..Default::default() }).unwrap();
         assert_eq!((report.counts.enrolments, report.source.malformed), (1, 1));
         assert!(report.source.malformed_first[0].starts_with("p.csv:3: "));
     }
-    let (.., why, _) = Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(RawOptions::default());
+    let (.., why, _) =
+        Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(ReadOptions::default());
     assert_eq!(why, "the file has no rows");
 }
 
@@ -160,8 +113,8 @@ fn the_course_report_has_no_learners() {
     let row = "MITx,6.002x,9/5/2012,Circuits,Khurram Afridi,\"Science, Technology\",1\n";
     for header in [header, renamed] {
         let case = Case::new(&[("appendix.csv", &format!("{header}{row}"))]);
-        assert_eq!(detect(&case.raw()).unwrap(), Format::EdxReport);
-        let (path, line, why, remedy) = case.refused(RawOptions::default());
+        assert_eq!(detect(&case.raw()).unwrap().name, "edx-report");
+        let (path, line, why, remedy) = case.refused(ReadOptions::default());
         assert!(path.ends_with("appendix.csv") && line.is_none());
         assert!(why.contains("no learners") && why.contains("good for"), "{why}");
         assert!(remedy.contains("--format person-course"), "{remedy}");
@@ -171,13 +124,12 @@ fn the_course_report_has_no_learners() {
 #[test]
 fn formats_that_are_not_there() {
     let case = Case::new(&[("x.csv", "a,b\n1,2\n")]);
-    for (format, words) in [
-        (Format::PersonCourse, "no csv file with the columns course_id"),
-        (Format::EdxReport, "no csv file with the columns Institution"),
-        (Format::MoocCubeX, "user.json"),
+    for (name, words) in [
+        ("person-course", "no csv file with the columns course_id"),
+        ("edx-report", "no csv file with the columns Institution"),
+        ("mooccubex", "user.json"),
     ] {
-        let options = PrepareOptions { source: case.raw(), out: case.out(), format, ..Default::default() };
-        let error = prepare(&options).unwrap_err();
+        let error = prepare(&PrepareOptions { format: format(name), ..case.options() }).unwrap_err();
         assert!(error.exit_code() == 3 && error.to_string().contains(words), "{error}");
     }
     assert!(detect(&case.raw().join("x.csv")).is_err());
