@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -11,13 +12,13 @@ use crate::data::Dataset;
 use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
 
-/// Places in the folder that `waata compare` leaves.
+/// Paths in the folder of a comparison.
 pub struct Folder {
     pub dir: PathBuf,
 }
 
 impl Folder {
-    pub fn asked(&self) -> PathBuf {
+    pub fn manifest(&self) -> PathBuf {
         self.dir.join("compare.toml")
     }
 
@@ -43,14 +44,14 @@ impl Folder {
 }
 
 /// In the folder of a run: its test metrics, which are written last.
-pub const TESTED: &str = "test.json";
+pub const TEST_RESULT: &str = "test.json";
 pub const LEARNERS: &str = "learners.csv";
 pub const TIMING: &str = "timing.json";
 pub const FAILED: &str = "failed.json";
 
 const LOCK: &str = "lock";
 
-/// What all runs of a folder share; others cannot be compared with them.
+/// What all runs of a folder share; runs that differ in it cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// The data set's name.
@@ -77,7 +78,7 @@ impl Protocol {
 }
 
 impl Identity {
-    /// `Error::Config` where the settings do not agree on how to evaluate.
+    /// `Error::Config` if the settings disagree on the evaluation.
     pub fn new<'a>(
         data: &Dataset,
         configs: impl IntoIterator<Item = (String, &'a Config)>,
@@ -105,7 +106,7 @@ impl Identity {
         })
     }
 
-    /// Fails where `other`, which stands in `path`, is of other data, of another split or evaluated differently.
+    /// Fails if `other`, the identity of `path`, has other data, another split or another evaluation.
     pub fn check(&self, other: &Identity, path: &Path) -> Result<()> {
         let differs = match () {
             _ if self.split_fingerprint != other.split_fingerprint => {
@@ -133,15 +134,15 @@ fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
-/// What settings are: 16 hexadecimal digits of the SHA-256 of their run.toml.
+/// Identifies settings: 16 hexadecimal digits of the SHA-256 of their run.toml.
 pub fn settings_fingerprint(config: &Config) -> String {
     Sha256::digest(config.to_toml()).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Makes `dir` and holds it against other processes until the file is dropped, also by a kill.
+/// Creates `dir` and locks it against other processes until the file is dropped, even by a kill.
 ///
-/// Only a folder that is new, empty or has `own` in it is taken. `Error::Data` for others, and where another process
-/// holds it.
+/// Only a folder that is new, empty or contains `own` is accepted. `Error::Data` for others, and if another process holds
+/// the lock.
 pub fn lock(dir: &Path, own: &str) -> Result<File> {
     if dir.is_dir() && !dir.join(own).is_file() {
         let entries = fs::read_dir(dir).map_err(Error::io(dir, "listing"))?;
@@ -149,7 +150,7 @@ pub fn lock(dir: &Path, own: &str) -> Result<File> {
         for entry in entries {
             let name = entry.map_err(Error::io(dir, "listing"))?.file_name().to_string_lossy().into_owned();
             if !ours.contains(&name) {
-                let why = format!("exists already and has no {own}: it is another kind of folder");
+                let why = format!("exists and has no {own}: it is another kind of folder");
                 return Err(Error::data(dir, None, why, "choose another --out"));
             }
         }
@@ -162,14 +163,14 @@ pub fn lock(dir: &Path, own: &str) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::data(
             dir,
             None,
-            "another process is at work in this folder",
+            "another process is working in this folder",
             "wait for it to end, or choose another --out",
         )),
         Err(TryLockError::Error(error)) => Err(Error::io(&path, "locking")(error)),
     }
 }
 
-/// Settings of a file that holds some (a run.toml, or the best.toml of a search) as `key=value`.
+/// The settings in a file (a run.toml, or the best.toml of a search) as `key=value`.
 pub fn settings_of(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
@@ -191,19 +192,24 @@ fn flatten(table: &toml::Table, prefix: &str, settings: &mut Vec<String>) {
 
 pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value)
-        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
+        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this bug"))?;
     write_atomically(path, text.as_bytes())
 }
 
-pub fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
     toml::from_str(&text).map_err(|e| {
         Error::corrupt(path, e.message().to_string(), "restore the file, or choose another --out")
     })
 }
 
+pub fn read_json<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> {
+    let text = fs::read(path).map_err(Error::io(path, "reading"))?;
+    serde_json::from_slice(&text).map_err(|e| Error::corrupt(path, e.to_string(), remedy))
+}
+
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
+        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this bug"))?;
     write_atomically(path, &text)
 }
