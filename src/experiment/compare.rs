@@ -8,7 +8,10 @@ use std::time::SystemTime;
 use report::tables::{self, CommandRecord, RunRow, SummaryRow};
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, FAILED, Folder, Identity, TEST_RESULT, settings_fingerprint};
+use super::files::{
+    self, COMMAND, FAILED, Identity, MANIFEST, RESULTS, RUNS, SLICES, SUMMARY, TEST_RESULT,
+    settings_fingerprint,
+};
 use super::job::{self, Context, Failure, TestResult};
 use super::plan::{ComparePlan, Request, RunSpec};
 use super::summary::{Resampling, summarize};
@@ -84,18 +87,18 @@ impl Compare<'_> {
     /// another process, or holds runs of other data, another split, another evaluation or other settings;
     /// `Error::Interrupted` after saving.
     pub fn run(&self, observer: &mut dyn CompareObserver) -> Result<Comparison> {
-        let folder = Folder { dir: self.out.into() };
         let configs = self.plan.runs.iter().map(|spec| (spec.name(), &spec.config));
         let identity = Identity::new(self.data, configs)?;
-        let _lock = files::lock(self.out, "compare.toml")?;
-        if folder.manifest().is_file() {
-            let before: CompareManifest = files::read_toml(&folder.manifest())?;
+        let _lock = files::lock(self.out, MANIFEST)?;
+        let manifest = self.out.join(MANIFEST);
+        if manifest.is_file() {
+            let before: CompareManifest = files::read_toml(&manifest)?;
             identity.check(&before.identity, self.out)?;
         }
-        let mut finished = self.finished(&folder, &identity)?;
+        let mut finished = self.finished(&identity)?;
         let (mut failures, mut left) = (vec![], vec![]);
         for spec in &self.plan.runs {
-            let dir = folder.run(&spec.name());
+            let dir = self.out.join(RUNS).join(spec.name());
             match failure(&dir).filter(|f| f.settings_fingerprint == settings_fingerprint(&spec.config)) {
                 Some(failure) if failure.is_permanent() => failures.push(failure),
                 // Other failures, and those of other settings, start over.
@@ -111,21 +114,21 @@ impl Compare<'_> {
                 }
             }
         }
-        files::write_toml(&folder.manifest(), &self.manifest(identity.clone()))?;
+        files::write_toml(&manifest, &self.manifest(identity.clone()))?;
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let record = CommandRecord { schema_version: 1, command: self.command.clone(), started };
-        files::write_json(&self.out.join("command.json"), &record)?;
-        write_tables(&folder, &mut finished)?;
+        files::write_json(&self.out.join(COMMAND), &record)?;
+        self.write_tables(&mut finished)?;
         observer.planned(left.len(), self.plan.runs.len());
         let context = Context { data: self.data, data_path: self.data_path, device: self.device };
         for (i, spec) in left.iter().enumerate() {
-            let (name, dir) = (spec.name(), folder.run(&spec.name()));
+            let (name, dir) = (spec.name(), self.out.join(RUNS).join(spec.name()));
             let mut progress = Progress { observer, before: i, run: &name, epochs: 1 };
             match job::run(&context, spec, &identity, &dir, &mut progress) {
                 Ok((result, seconds)) => {
                     observer.finished(&result.row, seconds);
                     finished.push(result);
-                    write_tables(&folder, &mut finished)?;
+                    self.write_tables(&mut finished)?;
                 }
                 Err(Error::Interrupted { .. }) => return Err(self.interrupted(finished.len())),
                 Err(error) if job::is_local(&error) => {
@@ -144,7 +147,7 @@ impl Compare<'_> {
         let rows: Vec<RunRow> = finished.into_iter().map(|result| result.row).collect();
         observer.testing(rows.len());
         let summary = summarize(self.out, &rows, self.resampling)?;
-        write_atomically(&folder.summary(), &tables::summary_csv(&summary)?)?;
+        write_atomically(&self.out.join(SUMMARY), &tables::summary_csv(&summary)?)?;
         Ok(Comparison { rows, summary, failures, metric: identity.eval.metric })
     }
 
@@ -183,8 +186,8 @@ impl Compare<'_> {
     }
 
     /// All finished runs of the folder, including those of earlier comparisons.
-    fn finished(&self, folder: &Folder, identity: &Identity) -> Result<Vec<TestResult>> {
-        let runs = folder.runs();
+    fn finished(&self, identity: &Identity) -> Result<Vec<TestResult>> {
+        let runs = self.out.join(RUNS);
         let mut finished = vec![];
         if !runs.is_dir() {
             return Ok(finished);
@@ -206,23 +209,23 @@ impl Compare<'_> {
         }
         Ok(finished)
     }
-}
 
-/// Writes results.csv and slices.csv, sorted by model, optimizer, weighting and seed.
-fn write_tables(folder: &Folder, finished: &mut [TestResult]) -> Result<()> {
-    let key = |r: &RunRow| (r.model.clone(), r.optimizer.clone(), r.weighting.clone(), r.seed);
-    finished.sort_by_key(|result| key(&result.row));
-    let rows: Vec<&RunRow> = finished.iter().map(|result| &result.row).collect();
-    write_atomically(&folder.results(), &tables::results_csv(&rows)?)?;
-    let slices = finished.iter().flat_map(|result| {
-        let run = result.row.run.as_str();
-        result.slices.iter().flat_map(move |s| {
-            s.metrics
-                .iter()
-                .map(move |(metric, value)| (run, &*s.kind, &*s.slice, s.learners, &**metric, *value))
-        })
-    });
-    write_atomically(&folder.slices(), &tables::slices_csv(slices)?)
+    /// Writes results.csv and slices.csv, sorted by model, optimizer, weighting and seed.
+    fn write_tables(&self, finished: &mut [TestResult]) -> Result<()> {
+        let key = |r: &RunRow| (r.model.clone(), r.optimizer.clone(), r.weighting.clone(), r.seed);
+        finished.sort_by_key(|result| key(&result.row));
+        let rows: Vec<&RunRow> = finished.iter().map(|result| &result.row).collect();
+        write_atomically(&self.out.join(RESULTS), &tables::results_csv(&rows)?)?;
+        let slices = finished.iter().flat_map(|result| {
+            let run = result.row.run.as_str();
+            result.slices.iter().flat_map(move |s| {
+                s.metrics
+                    .iter()
+                    .map(move |(metric, value)| (run, &*s.kind, &*s.slice, s.learners, &**metric, *value))
+            })
+        });
+        write_atomically(&self.out.join(SLICES), &tables::slices_csv(slices)?)
+    }
 }
 
 fn failure(dir: &Path) -> Option<Failure> {

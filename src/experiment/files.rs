@@ -1,7 +1,7 @@
 //! The folder of an experiment: its files, its lock, and what everything in it has in common.
 
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,36 +12,13 @@ use crate::data::Dataset;
 use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
 
-/// Paths in the folder of a comparison.
-pub struct Folder {
-    pub dir: PathBuf,
-}
-
-impl Folder {
-    pub fn manifest(&self) -> PathBuf {
-        self.dir.join("compare.toml")
-    }
-
-    pub fn results(&self) -> PathBuf {
-        self.dir.join("results.csv")
-    }
-
-    pub fn slices(&self) -> PathBuf {
-        self.dir.join("slices.csv")
-    }
-
-    pub fn summary(&self) -> PathBuf {
-        self.dir.join("summary.csv")
-    }
-
-    pub fn runs(&self) -> PathBuf {
-        self.dir.join("runs")
-    }
-
-    pub fn run(&self, name: &str) -> PathBuf {
-        self.runs().join(name)
-    }
-}
+/// In the folder of a comparison, with the folders of its runs.
+pub const MANIFEST: &str = "compare.toml";
+pub const COMMAND: &str = "command.json";
+pub const RESULTS: &str = "results.csv";
+pub const SLICES: &str = "slices.csv";
+pub const SUMMARY: &str = "summary.csv";
+pub const RUNS: &str = "runs";
 
 /// In the folder of a run: its test metrics, which are written last.
 pub const TEST_RESULT: &str = "test.json";

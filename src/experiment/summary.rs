@@ -5,7 +5,7 @@ use std::path::Path;
 
 use report::tables::{self, LearnerTable, RunRow, SummaryRow};
 
-use super::files::{Folder, LEARNERS};
+use super::files::{LEARNERS, RUNS};
 use super::stats::{self, Difference};
 use crate::{Error, Result};
 
@@ -44,7 +44,6 @@ impl Group<'_> {
 /// Every metric of every (model, optimizer, weighting), and each against the best baseline. `rows` are those of the
 /// folder's results.csv; the learners.csv of each is read.
 pub fn summarize(folder: &Path, rows: &[RunRow], resampling: Resampling) -> Result<Vec<SummaryRow>> {
-    let folder = Folder { dir: folder.into() };
     let mut groups: Vec<Group> = vec![];
     for row in rows {
         let name = row.variant();
@@ -54,11 +53,11 @@ pub fn summarize(folder: &Path, rows: &[RunRow], resampling: Resampling) -> Resu
         }
     }
     for group in &mut groups {
-        group.learners = averaged(&folder, &group.rows)?;
+        group.learners = averaged(folder, &group.rows)?;
     }
     if let Some(odd) = groups.iter().find(|g| g.learners.learner != groups[0].learners.learner) {
         let why = format!("{} was tested on other learners than {}", odd.name, groups[0].name);
-        return Err(Error::data(folder.dir, None, why, "repeat the runs in a new folder"));
+        return Err(Error::data(folder, None, why, "repeat the runs in a new folder"));
     }
     let tests = tests(&groups, resampling);
     let mut summary = vec![];
@@ -90,10 +89,10 @@ pub fn summarize(folder: &Path, rows: &[RunRow], resampling: Resampling) -> Resu
 }
 
 /// Each learner's metrics, averaged over runs.
-fn averaged(folder: &Folder, rows: &[&RunRow]) -> Result<LearnerTable> {
+fn averaged(folder: &Path, rows: &[&RunRow]) -> Result<LearnerTable> {
     let mut sum = LearnerTable::default();
     for (i, row) in rows.iter().enumerate() {
-        let path = folder.run(&row.run).join(LEARNERS);
+        let path = folder.join(RUNS).join(&row.run).join(LEARNERS);
         let learners = tables::read_learners(&path)?;
         if i == 0 {
             sum = learners;
