@@ -41,4 +41,4 @@ for model in ${models//,/ }; do
     found+=(--settings-for "$model=$out/search/$model/best.toml")
 done
 "$waata" compare --data "$data" --models "$models" --seeds "$seeds" "${found[@]}" --out "$out/compare" "$@"
-"$waata" report --from "$out/compare"
+"$waata" report "$out/compare"

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use report::tables::{CommandRecord, read_results, read_slices, read_summary};
 use waata::engine::Philox;
-use waata::experiment::table::{read_results, read_slices, read_summary};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
 
@@ -54,7 +54,7 @@ fn refused(output: &Output, code: i32, words: &[&str]) {
     words.iter().for_each(|word| assert!(stderr.contains(word), "`{word}` is not in: {stderr}"));
 }
 
-/// All files below a folder but times and locks, with their bytes.
+/// All files below a folder with their bytes, except those that hold times.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut left = vec![dir.to_path_buf()];
@@ -62,7 +62,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let passing = name == "timing.json" || name.ends_with(".part");
+            let passing = name == "timing.json" || name == "command.json" || name.ends_with(".part");
             match path.is_dir() {
                 true => left.push(path),
                 // A kill may leave a checkpoint that was being replaced.
@@ -163,6 +163,10 @@ fn kills_do_not_change_a_byte() {
     assert!(summary.iter().all(|r| r.seeds == 2 && r.sd.is_some() && r.baseline.is_none()));
     let slices = read_slices(&out.join("slices.csv")).unwrap();
     assert!(slices.iter().any(|s| s.slice == "5-9" && s.metric == "ndcg@10" && s.learners > 0));
+
+    let record: CommandRecord = serde_json::from_slice(&fs::read(out.join("command.json")).unwrap()).unwrap();
+    assert!(record.command.starts_with("waata compare --resamples 200 "), "{record:?}");
+    assert!(record.started.starts_with("20") && record.started.ends_with('Z'), "{record:?}");
 
     let run = Path::new("whole/runs").join(&rows[0].run);
     let said =

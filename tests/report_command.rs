@@ -19,15 +19,15 @@ fn the_command() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, stdout, stderr) = waata(&["--from", "."]);
+    let (code, stdout, stderr) = waata(&["."]);
     assert!(code == 0 && stderr.is_empty(), "{stderr}");
     assert!(stdout.starts_with("WAA-TA loses") && stdout.contains("report/report.html"), "{stdout}");
-    let (code, stdout, stderr) = waata(&["--from", "."]);
+    let (code, stdout, stderr) = waata(&["."]);
     assert!(code == 3 && stdout.is_empty() && stderr.contains("--force"), "{stderr}");
-    assert_eq!(waata(&["--from", ".", "--force"]).0, 0);
-    assert_eq!(waata(&["--from", ".", "--out", "deep/other"]).0, 0);
+    assert_eq!(waata(&[".", "--force"]).0, 0);
+    assert_eq!(waata(&[".", "--out", "deep/other"]).0, 0);
     assert!(folder.path().join("deep/other/figure-3-ndcg.svg").is_file());
-    let (code, stdout, stderr) = waata(&["--from", "nowhere"]);
+    let (code, stdout, stderr) = waata(&["nowhere"]);
     assert!(
         code == 3 && stdout.is_empty() && stderr.contains("nowhere") && stderr.contains("waata compare"),
         "{stderr}"

@@ -4,52 +4,55 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use report::tables::{RunRow, SummaryRow};
+
 use super::show::{self, Meter};
 use super::train::{INTERRUPTED, catch_interrupts};
 use super::{base, open_data};
 use waata::engine::Device;
-use waata::experiment::table::{Row, SummaryRow};
-use waata::experiment::{Compare, Failure, Plan, Report, Request, Resampling, Watcher, settings_of};
+use waata::experiment::{
+    Compare, CompareObserver, ComparePlan, Comparison, Failure, Request, Resampling, settings_of,
+};
 use waata::{Error, Result};
 
-/// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
-/// and each model is held against the best baseline.
+/// Compares models on one data set: trains and tests every combination of models, optimizers, weightings and seeds, and
+/// tests each model against the best baseline.
 ///
-/// The same command goes on where it was interrupted or killed; finished runs are not made again. docs/compare.md
-/// describes what lies in the folder afterwards.
+/// The same command resumes after an interrupt or a kill; finished runs are not repeated. docs/compare.md describes the
+/// folder.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
     #[arg(long)]
     data: PathBuf,
-    /// Models by name, separated by commas; all for all of them
+    /// Models, separated by commas, or all
     #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES")]
     models: Vec<String>,
-    /// How many seeds, counted up from the settings' seed
+    /// Number of seeds, counting up from that of the settings
     #[arg(long, default_value_t = 3)]
     seeds: usize,
-    /// sgd, adagrad, rmsprop, adam, adamw; that of the settings where absent
+    /// sgd, adagrad, rmsprop, adam, adamw; that of the settings if absent
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     optimizers: Vec<String>,
-    /// Values of weighting.combine (docs/settings.md); that of the settings where absent
+    /// Values of weighting.combine (docs/settings.md); that of the settings if absent
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     weightings: Vec<String>,
-    /// Settings of a file, for all models; the data set's own run.toml where neither this nor --preset is given
+    /// File with settings for all models; the data set's own run.toml if neither this nor --preset is given
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Settings that belong together, by name, as in waata train
+    /// Named settings, as in waata train
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
-    /// Settings of one model, such as the best.toml of a search; may be given again
+    /// Settings of one model, such as the best.toml of a search; may be repeated
     #[arg(long, value_name = "MODEL=FILE")]
     settings_for: Vec<String>,
-    /// One setting for all models, such as --set train.epochs=10; may be given again
+    /// One setting for all models, such as --set train.epochs=10; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Folder of the comparison
     #[arg(short, long)]
     out: PathBuf,
-    /// Resamples of the bootstrap
+    /// Number of bootstrap resamples
     #[arg(long, default_value_t = 10_000)]
     resamples: usize,
     /// auto, cpu, cuda or cuda:N
@@ -68,14 +71,14 @@ pub fn run(args: Args) -> Result<()> {
         settings_for: settings_for(&args.settings_for)?,
         settings: args.settings,
     };
-    let plan = Plan::new(&request)?;
+    let plan = ComparePlan::new(&request)?;
     if args.resamples == 0 {
         return Err(Error::config("--resamples", "must be at least 1", "leave it out for 10000"));
     }
     let data = open_data(&args.data)?;
     plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
     catch_interrupts();
-    let mut watcher = Screen::new(plan.runs.first().map_or(String::new(), |r| r.config.eval.metric.clone()));
+    let mut screen = Screen::new(plan.runs.first().map_or(String::new(), |r| r.config.eval.metric.clone()));
     let compare = Compare {
         data: &data,
         data_path: &args.data,
@@ -84,15 +87,18 @@ pub fn run(args: Args) -> Result<()> {
         plan: &plan,
         out: &args.out,
         resampling: Resampling { resamples: args.resamples, ..Default::default() },
+        command: command_line(),
     };
-    let report = compare.run(&mut watcher);
-    watcher.meter.end();
-    let report = report?;
-    show::line(&text(&report))?;
-    show::line(&format!("\nall metrics in {0}: results.csv, summary.csv, slices.csv", args.out.display()))?;
-    // Of all models, some have no use for this data set.
+    let comparison = compare.run(&mut screen);
+    screen.meter.end();
+    let comparison = comparison?;
+    show::line(&text(&comparison))?;
+    let out = args.out.display();
+    show::line(&format!("\nall metrics are in {out}: results.csv, summary.csv, slices.csv"))?;
+    show::line(&format!("figures and tables: waata report {}", quoted(&out.to_string())))?;
+    // Some of all models cannot use this data set.
     let all = request.models.iter().any(|name| name == "all");
-    let failed: Vec<&Failure> = report.failures.iter().filter(|f| !(all && f.does_not_apply())).collect();
+    let failed: Vec<&Failure> = comparison.failures.iter().filter(|f| !(all && f.does_not_apply())).collect();
     let Some(first) = failed.first() else { return Ok(()) };
     let names: Vec<&str> = failed.iter().map(|f| f.run.as_str()).collect();
     Err(Error::Runs {
@@ -100,6 +106,20 @@ pub fn run(args: Args) -> Result<()> {
         remedy: format!("{}: {}", first.run, first.reason),
         code: first.code,
     })
+}
+
+/// The command line, as it can be pasted into a shell.
+fn command_line() -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
+    ["waata".to_string()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    match !argument.is_empty() && argument.chars().all(plain) {
+        true => argument.into(),
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    }
 }
 
 fn settings_for(given: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
@@ -114,17 +134,18 @@ fn settings_for(given: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     Ok(settings)
 }
 
-/// The table at the end: the metric of validation, the best mean first.
-fn text(report: &Report) -> String {
-    let mut rows: Vec<&SummaryRow> = report.summary.iter().filter(|r| r.metric == report.metric).collect();
+/// The table at the end: the metric of model selection, best mean first.
+fn text(comparison: &Comparison) -> String {
+    let mut rows: Vec<&SummaryRow> =
+        comparison.summary.iter().filter(|r| r.metric == comparison.metric).collect();
     rows.sort_by(|a, b| b.mean.total_cmp(&a.mean));
     let width = |of: fn(&SummaryRow) -> &String, least: usize| {
         rows.iter().map(|r| of(r).len()).max().unwrap_or(0).max(least)
     };
     let (m, o, w) = (width(|r| &r.model, 5), width(|r| &r.optimizer, 9), width(|r| &r.weighting, 9));
     let mut text = format!(
-        "test, {}; difference to the best baseline, * where p < 0.05 after Holm's correction\n\n{:m$} {:o$} {:w$}  n    mean     sd   diff.     p",
-        report.metric, "model", "optimizer", "weighting"
+        "test, {}; difference to the best baseline, * if p < 0.05 after Holm's correction\n\n{:m$} {:o$} {:w$}  n    mean     sd   diff.     p",
+        comparison.metric, "model", "optimizer", "weighting"
     );
     for r in rows {
         let number =
@@ -145,7 +166,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// What a person sees of a comparison at work.
+/// The progress of a comparison on the terminal.
 struct Screen {
     meter: Meter,
     metric: String,
@@ -154,7 +175,7 @@ struct Screen {
     done: usize,
 }
 
-/// Parts that a run is counted in.
+/// Units of progress per run.
 const PARTS: f64 = 1000.0;
 
 impl Screen {
@@ -168,7 +189,7 @@ impl Screen {
     }
 }
 
-impl Watcher for Screen {
+impl CompareObserver for Screen {
     fn planned(&mut self, left: usize, of: usize) {
         (self.left, self.of) = (left, of);
         let done = if left < of { format!(", {} done before", of - left) } else { String::new() };
@@ -179,12 +200,12 @@ impl Watcher for Screen {
         self.meter.at((done * PARTS) as u64, (self.left as f64 * PARTS) as u64, || run.to_string());
     }
 
-    fn ended(&mut self, run: &Row, seconds: f64) {
+    fn finished(&mut self, run: &RunRow, seconds: f64) {
         let value = run.metrics.get(&self.metric).map_or("-".to_string(), |value| format!("{value:.4}"));
         let place = self.place();
-        let said =
-            format!("{place} {}: {} {value}, epoch {}, {seconds:.1} s", run.run, self.metric, run.best_epoch);
-        self.meter.note(&said);
+        let epoch = run.best_epoch.unwrap_or_default();
+        self.meter
+            .note(&format!("{place} {}: {} {value}, epoch {epoch}, {seconds:.1} s", run.run, self.metric));
     }
 
     fn failed(&mut self, failure: &Failure) {

@@ -7,33 +7,32 @@ use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folder that a waata compare wrote
-    #[arg(long)]
-    from: PathBuf,
-    /// Folder for report.html, report.md and the figures; FROM/report when absent
+    /// Folder of a comparison (waata compare) or of a run (waata train)
+    folder: PathBuf,
+    /// Folder for report.html, report.md and the figures; FOLDER/report if absent
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Write over an older report
+    /// Overwrite an older report
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let out = args.out.unwrap_or_else(|| args.from.join("report"));
+    let out = args.out.unwrap_or_else(|| args.folder.join("report"));
     if !args.force && out.join(report::PAGE).exists() {
         return Err(Error::data(
             &out,
             None,
             "has a report already",
-            "write over it with --force, or name another --out",
+            "overwrite it with --force, or name another --out",
         ));
     }
-    let written = report::write(&args.from, &out)?;
-    for line in &written.verdict {
+    let written = report::write(&args.folder, &out)?;
+    for line in &written.summary {
         show::line(line)?;
     }
     show::line(&format!(
-        "\n{} (the same as {} and {} figures beside it)",
+        "\n{} (also as {}, with {} figures)",
         written.html.display(),
         written.markdown.file_name().unwrap_or_default().display(),
         written.figures.len()

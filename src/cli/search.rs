@@ -8,14 +8,14 @@ use super::show::{self, Meter};
 use super::train::{INTERRUPTED, catch_interrupts};
 use super::{base, open_data};
 use waata::engine::Device;
-use waata::experiment::{Search, SearchWatcher, Space, Trial, model_names};
+use waata::experiment::{Search, SearchObserver, Space, Trial, model_names};
 use waata::{Error, Result};
 
-/// Searches the settings of one model by validation: random trials, the worse two thirds of which are left behind in each
-/// round. The test part is not looked at.
+/// Searches the settings of one model by validation: random trials, the worse two thirds of which are dropped in each round.
+/// The test split is not used.
 ///
-/// The same command goes on where it was interrupted or killed. The epochs spent depend on --trials, --budget and
-/// --first-rung alone, so models searched alike had the same chance.
+/// The same command resumes after an interrupt or a kill. The total of epochs depends on --trials, --budget and --first-rung
+/// alone, so models searched with the same numbers had the same chance.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
@@ -24,29 +24,29 @@ pub struct Args {
     /// Model by name
     #[arg(long)]
     model: String,
-    /// Trials to begin with, the settings as they stand among them
+    /// Number of trials at the start, including the unchanged settings
     #[arg(long)]
     trials: usize,
-    /// Epochs of the trials that stay to the end
+    /// Epochs of the trials that are kept to the end
     #[arg(long, value_name = "EPOCHS")]
     budget: u64,
-    /// Epochs that each trial is trained for before any is left behind. More than 1 where what is best in the end begins
-    /// slowly; as many as --budget is plain random search
+    /// Epochs of each trial before any is dropped: more than 1 if the best settings start slowly, as many as --budget for
+    /// plain random search
     #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
     first_rung: u64,
-    /// Ranges of settings; data/search.toml where absent
+    /// File with ranges of settings; data/search.toml if absent
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
-    /// Settings of a file; the data set's own run.toml where neither this nor --preset is given
+    /// File with settings; the data set's own run.toml if neither this nor --preset is given
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Settings that belong together, by name, as in waata train
+    /// Named settings, as in waata train
     #[arg(long, conflicts_with = "config")]
     preset: Option<String>,
-    /// One setting, which is then not searched; may be given again
+    /// One setting, which is then not searched; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Seed of the trials' settings
+    /// Seed of the samples
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Folder of the search: trials.csv, best.toml (for compare --settings-for)
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let space = space.without(&args.settings);
     if space.ranges.is_empty() {
-        eprintln!("note: no range is declared for {}: only its settings as they stand are tried", args.model);
+        eprintln!("note: no range is declared for {}: only its unchanged settings are tried", args.model);
     }
     let base = base(&args.config, &args.preset, &args.data);
     let data = open_data(&args.data)?;
@@ -91,13 +91,16 @@ pub fn run(args: Args) -> Result<()> {
         settings: &args.settings,
         out: &args.out,
     };
-    let mut watcher = Screen { meter: Meter::new("searching", 1) };
-    let found = search.run(&mut watcher);
-    watcher.meter.end();
+    let mut screen = Screen { meter: Meter::new("searching", 1) };
+    let found = search.run(&mut screen);
+    screen.meter.end();
     for trial in found? {
         show::line(&said(&trial))?;
     }
-    show::line(&format!("\nthe first is {0}/best.toml; all are in {0}/trials.csv", args.out.display()))
+    show::line(&format!(
+        "\nthe best settings are in {0}/best.toml, all trials in {0}/trials.csv",
+        args.out.display()
+    ))
 }
 
 fn said(trial: &Trial) -> String {
@@ -114,13 +117,13 @@ struct Screen {
     meter: Meter,
 }
 
-impl SearchWatcher for Screen {
+impl SearchObserver for Screen {
     fn progress(&mut self, epochs: f64, of: f64, trial: usize) {
         const PARTS: f64 = 100.0;
         self.meter.at((epochs * PARTS) as u64, (of * PARTS) as u64, || format!("trial {trial}"));
     }
 
-    fn ended(&mut self, rung: usize, trial: &Trial) {
+    fn finished(&mut self, rung: usize, trial: &Trial) {
         self.meter.note(&format!("round {}: {}", rung + 1, said(trial)));
     }
 

@@ -1,8 +1,9 @@
 //! The folder of an experiment: its files, its lock, and what everything in it has in common.
 
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -10,46 +11,23 @@ use crate::config::{Config, EvalConfig, NdcgIdcg};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
-/// Places in the folder that `waata compare` leaves.
-pub struct Folder {
-    pub dir: PathBuf,
-}
-
-impl Folder {
-    pub fn asked(&self) -> PathBuf {
-        self.dir.join("compare.toml")
-    }
-
-    pub fn results(&self) -> PathBuf {
-        self.dir.join("results.csv")
-    }
-
-    pub fn slices(&self) -> PathBuf {
-        self.dir.join("slices.csv")
-    }
-
-    pub fn summary(&self) -> PathBuf {
-        self.dir.join("summary.csv")
-    }
-
-    pub fn runs(&self) -> PathBuf {
-        self.dir.join("runs")
-    }
-
-    pub fn run(&self, name: &str) -> PathBuf {
-        self.runs().join(name)
-    }
-}
+/// In the folder of a comparison, with the folders of its runs.
+pub const MANIFEST: &str = "compare.toml";
+pub const COMMAND: &str = "command.json";
+pub const RESULTS: &str = "results.csv";
+pub const SLICES: &str = "slices.csv";
+pub const SUMMARY: &str = "summary.csv";
+pub const RUNS: &str = "runs";
 
 /// In the folder of a run: its test metrics, which are written last.
-pub const TESTED: &str = "test.json";
+pub const TEST_RESULT: &str = "test.json";
 pub const LEARNERS: &str = "learners.csv";
 pub const TIMING: &str = "timing.json";
 pub const FAILED: &str = "failed.json";
 
 const LOCK: &str = "lock";
 
-/// What all runs of a folder share; others cannot be compared with them.
+/// What all runs of a folder share; runs that differ in it cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// The data set's name.
@@ -76,7 +54,7 @@ impl Protocol {
 }
 
 impl Identity {
-    /// `Error::Config` where the settings do not agree on how to evaluate.
+    /// `Error::Config` if the settings disagree on the evaluation.
     pub fn new<'a>(
         data: &Dataset,
         configs: impl IntoIterator<Item = (String, &'a Config)>,
@@ -104,7 +82,7 @@ impl Identity {
         })
     }
 
-    /// Fails where `other`, which stands in `path`, is of other data, of another split or evaluated differently.
+    /// Fails if `other`, the identity of `path`, has other data, another split or another evaluation.
     pub fn check(&self, other: &Identity, path: &Path) -> Result<()> {
         let differs = match () {
             _ if self.split_fingerprint != other.split_fingerprint => {
@@ -132,15 +110,15 @@ fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
-/// What settings are: 16 hexadecimal digits of the SHA-256 of their run.toml.
+/// Identifies settings: 16 hexadecimal digits of the SHA-256 of their run.toml.
 pub fn settings_fingerprint(config: &Config) -> String {
     Sha256::digest(config.to_toml()).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Makes `dir` and holds it against other processes until the file is dropped, also by a kill.
+/// Creates `dir` and locks it against other processes until the file is dropped, even by a kill.
 ///
-/// Only a folder that is new, empty or has `own` in it is taken. `Error::Data` for others, and where another process
-/// holds it.
+/// Only a folder that is new, empty or contains `own` is accepted. `Error::Data` for others, and if another process holds
+/// the lock.
 pub fn lock(dir: &Path, own: &str) -> Result<File> {
     if dir.is_dir() && !dir.join(own).is_file() {
         let entries = fs::read_dir(dir).map_err(Error::io(dir, "listing"))?;
@@ -148,7 +126,7 @@ pub fn lock(dir: &Path, own: &str) -> Result<File> {
         for entry in entries {
             let name = entry.map_err(Error::io(dir, "listing"))?.file_name().to_string_lossy().into_owned();
             if !ours.contains(&name) {
-                let why = format!("exists already and has no {own}: it is another kind of folder");
+                let why = format!("exists and has no {own}: it is another kind of folder");
                 return Err(Error::data(dir, None, why, "choose another --out"));
             }
         }
@@ -161,14 +139,14 @@ pub fn lock(dir: &Path, own: &str) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::data(
             dir,
             None,
-            "another process is at work in this folder",
+            "another process is working in this folder",
             "wait for it to end, or choose another --out",
         )),
         Err(TryLockError::Error(error)) => Err(Error::io(&path, "locking")(error)),
     }
 }
 
-/// Settings of a file that holds some (a run.toml, or the best.toml of a search) as `key=value`.
+/// The settings in a file (a run.toml, or the best.toml of a search) as `key=value`.
 pub fn settings_of(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
@@ -190,19 +168,24 @@ fn flatten(table: &toml::Table, prefix: &str, settings: &mut Vec<String>) {
 
 pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value)
-        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
+        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this bug"))?;
     base::files::write(path, text.as_bytes())
 }
 
-pub fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
     toml::from_str(&text).map_err(|e| {
         Error::corrupt(path, e.message().to_string(), "restore the file, or choose another --out")
     })
 }
 
+pub fn read_json<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> {
+    let text = fs::read(path).map_err(Error::io(path, "reading"))?;
+    serde_json::from_slice(&text).map_err(|e| Error::corrupt(path, e.to_string(), remedy))
+}
+
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this"))?;
+        .map_err(|e| Error::corrupt(path, format!("cannot be written: {e}"), "report this bug"))?;
     base::files::write(path, &text)
 }

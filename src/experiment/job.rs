@@ -1,26 +1,42 @@
-//! One run of an experiment: trained, or taken up where it was left, and tested.
+//! One run of an experiment: trained or resumed, then tested.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use report::tables::{self, RunRow};
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Identity, settings_fingerprint};
-use super::plan::Spec;
-use super::table::{self, Row, Tested};
+use super::plan::RunSpec;
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::Device;
+use crate::eval::Slice;
+use crate::models::Recommender;
+use crate::train::checkpoint::write_atomically;
 use crate::train::{EpochLog, Meta, Observer, Outcome, Run, RunFiles};
 use crate::{Error, Result};
 
-/// What all runs of an experiment are made with.
+/// What all runs of an experiment share.
 pub struct Context<'a> {
     pub data: &'a Dataset,
-    /// Where the data set lies.
+    /// Path of the data set.
     pub data_path: &'a Path,
     pub device: &'a Device,
+}
+
+/// test.json: a row of results.csv and the rest of its `Evaluation`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    pub schema_version: u32,
+    #[serde(flatten)]
+    pub row: RunRow,
+    pub split: Split,
+    pub learners: usize,
+    pub learners_without_history: usize,
+    pub slices: Vec<Slice>,
 }
 
 /// failed.json: why a run has no result.
@@ -45,23 +61,23 @@ impl Failure {
         }
     }
 
-    /// Whether the model has no use for the data set or for its settings; nothing went wrong.
+    /// Whether the model cannot use the data set or the settings; nothing went wrong.
     pub fn does_not_apply(&self) -> bool {
         self.code == 2
     }
 
-    /// Whether the run would only fail again after all its steps: it diverged.
-    pub fn lasts(&self) -> bool {
+    /// Whether the run diverged and would do so again.
+    pub fn is_permanent(&self) -> bool {
         self.code == 6
     }
 }
 
-/// Whether an error is the run's own, so that other runs may go on.
-pub fn is_of_the_run(error: &Error) -> bool {
+/// Whether an error concerns this run alone, so that other runs may continue.
+pub fn is_local(error: &Error) -> bool {
     !matches!(error, Error::Interrupted { .. } | Error::Io { .. } | Error::Device { .. })
 }
 
-/// timing.json: apart from the results, which are the same each time.
+/// timing.json: apart from the results, which are reproducible.
 #[derive(Serialize, Deserialize)]
 struct Timing {
     schema_version: u32,
@@ -69,7 +85,7 @@ struct Timing {
     seconds: f64,
 }
 
-/// Counts the time of a run, including that of processes that were killed.
+/// Measures the time of a run, including that of earlier processes.
 struct Clock {
     path: PathBuf,
     before: f64,
@@ -92,24 +108,18 @@ impl Clock {
     }
 }
 
-/// Passes on what it hears, and keeps the time.
+/// Saves the time after each epoch.
 struct Timed<'a> {
     inner: &'a mut dyn Observer,
     clock: &'a Clock,
 }
 
 impl Observer for Timed<'_> {
-    fn begin(&mut self, model: &dyn crate::models::Recommender, steps_per_epoch: u64, epochs: u64) {
+    fn begin(&mut self, model: &dyn Recommender, steps_per_epoch: u64, epochs: u64) {
         self.inner.begin(model, steps_per_epoch, epochs);
     }
 
-    fn step(
-        &mut self,
-        epoch: u64,
-        step: u64,
-        of: u64,
-        values: &std::collections::BTreeMap<String, f64>,
-    ) -> bool {
+    fn step(&mut self, epoch: u64, step: u64, of: u64, values: &BTreeMap<String, f64>) -> bool {
         self.inner.step(epoch, step, of, values)
     }
 
@@ -118,13 +128,13 @@ impl Observer for Timed<'_> {
     }
 
     fn epoch(&mut self, log: &EpochLog) {
-        // A time that cannot be written is no reason to stop; the results will say so if the disk is full.
+        // Failing to write a time is no reason to stop; if the disk is full, writing the results will tell.
         let _ = self.clock.save();
         self.inner.epoch(log);
     }
 }
 
-/// Fails where the folder holds a run of other settings.
+/// Fails if the folder holds a run with other settings.
 pub fn check_settings(dir: &Path, config: &Config) -> Result<()> {
     let path = RunFiles { dir: dir.into() }.config();
     if !path.is_file() {
@@ -137,12 +147,12 @@ pub fn check_settings(dir: &Path, config: &Config) -> Result<()> {
     Err(Error::data(
         dir,
         None,
-        "was begun with other settings",
-        "choose another --out, or delete this folder to make the run again",
+        "was started with other settings",
+        "choose another --out, or delete this folder to repeat the run",
     ))
 }
 
-/// Trains `config` in `dir` until `epochs` are done, from the last checkpoint where there is one; a folder without a usable
+/// Trains `config` in `dir` until `epochs` are done, from the last checkpoint if there is one; a folder without a usable
 /// checkpoint is emptied first.
 pub fn train<'a>(
     context: &Context<'a>,
@@ -155,7 +165,7 @@ pub fn train<'a>(
     let resumed = match files.checkpoints().join("last.json").is_file() {
         true => match Run::load(context.data, config, context.device, dir, "last") {
             Ok(run) => Some(run),
-            // A damaged checkpoint costs the time of the run, which gives the same results from the start.
+            // A damaged checkpoint costs time only: from the start the run gives the same results.
             Err(Error::Corrupt { .. }) => None,
             Err(error) => return Err(error),
         },
@@ -178,14 +188,14 @@ pub fn train<'a>(
     Ok((run, outcome))
 }
 
-/// Trains and tests one run, and leaves its learners.csv and, last, its test.json.
+/// Trains and tests one run and writes its learners.csv and, last, its test.json.
 pub fn run(
     context: &Context,
-    spec: &Spec,
+    spec: &RunSpec,
     identity: &Identity,
     dir: &Path,
     observer: &mut dyn Observer,
-) -> Result<(Tested, f64)> {
+) -> Result<(TestResult, f64)> {
     let (run, outcome) = train(context, &spec.config, dir, u64::MAX, observer)?;
     let clock = Clock::new(dir);
     let parameters = run.model().params().elements() as u64;
@@ -193,7 +203,7 @@ pub fn run(
     let run = if chosen { Run::load(context.data, &spec.config, context.device, dir, "best")? } else { run };
     let (found, each) =
         run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
-    let row = Row {
+    let row = RunRow {
         run: spec.name(),
         data: identity.data.clone(),
         data_fingerprint: identity.data_fingerprint.clone(),
@@ -203,14 +213,22 @@ pub fn run(
         weighting: spec.weighting.clone(),
         seed: spec.seed,
         settings_fingerprint: settings_fingerprint(&spec.config),
-        best_epoch: outcome.best.map_or(outcome.epochs, |best| best.epoch),
-        steps: outcome.steps,
-        parameters,
-        metrics: Default::default(),
+        best_epoch: Some(outcome.best.map_or(outcome.epochs, |best| best.epoch)),
+        steps: Some(outcome.steps),
+        parameters: Some(parameters),
+        metrics: found.metrics,
     };
-    let tested = Tested::new(row, found);
-    table::write_learners(&dir.join(files::LEARNERS), &each)?;
+    let result = TestResult {
+        schema_version: 1,
+        row,
+        split: found.split,
+        learners: found.learners,
+        learners_without_history: found.learners_without_history,
+        slices: found.slices,
+    };
+    let learners = tables::learners_csv([&each.learner, &each.known, &each.wanted], &each.metrics)?;
+    write_atomically(&dir.join(files::LEARNERS), &learners)?;
     clock.save()?;
-    files::write_json(&dir.join(files::TESTED), &tested)?;
-    Ok((tested, clock.seconds()))
+    files::write_json(&dir.join(files::TEST_RESULT), &result)?;
+    Ok((result, clock.seconds()))
 }

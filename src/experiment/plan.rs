@@ -1,4 +1,4 @@
-//! Which runs a comparison consists of.
+//! The runs of a comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,52 +12,52 @@ use crate::{Error, Result};
 /// What a comparison asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Names in the registry, or `all`.
+    /// Names of models, or `all`.
     pub models: Vec<String>,
-    /// Optimizers to compare; empty for the one of each model's settings.
+    /// Optimizers to compare; empty for that of each model's settings.
     pub optimizers: Vec<String>,
-    /// Values of `weighting.combine`; empty for the one of each model's settings.
+    /// Values of `weighting.combine`; empty for that of each model's settings.
     pub weightings: Vec<String>,
-    /// How many seeds, counted up from the settings' own.
+    /// Number of seeds, counting up from that of the settings.
     pub seeds: usize,
-    /// What all settings start from.
+    /// The settings that all models start from.
     pub base: Base,
-    /// Settings of one model as `key=value`, under `settings`.
+    /// Settings of single models as `key=value`; `settings` override them.
     pub settings_for: BTreeMap<String, Vec<String>>,
     /// `--set key=value`, for all models.
     pub settings: Vec<String>,
 }
 
-/// One run to be made.
+/// One run to do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
+pub struct RunSpec {
     pub model: String,
-    /// `none` where it makes no difference to the model, as `weighting`.
+    /// `none` if it makes no difference to the model; so is `weighting`.
     pub optimizer: String,
     pub weighting: String,
     pub seed: u64,
     pub config: Config,
 }
 
-/// In the place of an optimizer or a weighting that makes no difference.
-pub const NONE: &str = "none";
+/// In place of an optimizer or a weighting that makes no difference.
+const NONE: &str = "none";
 
-impl Spec {
-    /// The run's name and that of its folder.
+impl RunSpec {
+    /// Name of the run and of its folder.
     pub fn name(&self) -> String {
         format!("{}-{}-{}-{}", self.model, self.optimizer, self.weighting, self.seed)
     }
 }
 
-/// Runs, in the order in which they are made: seed by seed, so that an early look compares all models.
+/// Runs in order: seed by seed, so that the first results compare all models.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    pub runs: Vec<Spec>,
-    /// What is left out because it would give the same run again, for the user.
+pub struct ComparePlan {
+    pub runs: Vec<RunSpec>,
+    /// For the user: what is left out because it would repeat a run.
     pub notes: Vec<String>,
 }
 
-/// What makes a difference to a model.
+/// Which choices affect a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Varies {
     pub optimizer: bool,
@@ -65,12 +65,12 @@ pub(super) struct Varies {
     pub seed: bool,
 }
 
-/// Models for which something makes none; all others are trained by an optimizer on several tasks.
+/// All models but these are trained by an optimizer on several tasks.
 pub(super) fn varies(model: &str) -> Varies {
     match model {
-        // Computed from counts, nothing is drawn or trained.
+        // Computed from counts.
         "popularity" | "itemknn" | "ease" => Varies { optimizer: false, weighting: false, seed: false },
-        // One loss, or, in waa-ta1, a weighting that is the model's definition.
+        // One loss, or, for waa-ta1, a weighting that defines the model.
         "bpr-mf" | "lightgcn" | "ctcvr" | "single-task" | "waa-ta1" => {
             Varies { optimizer: true, weighting: false, seed: true }
         }
@@ -78,14 +78,14 @@ pub(super) fn varies(model: &str) -> Varies {
     }
 }
 
-/// Every model that `--models all` means.
+/// All models, as in `--models all`.
 pub fn model_names() -> Vec<String> {
     MODELS.iter().map(|(name, ..)| name.to_string()).collect()
 }
 
-impl Plan {
-    /// Every combination. `Error::Config` for names that do not exist and settings that cannot be used.
-    pub fn new(request: &Request) -> Result<Plan> {
+impl ComparePlan {
+    /// Every combination. `Error::Config` for unknown names and invalid settings.
+    pub fn new(request: &Request) -> Result<ComparePlan> {
         let models = chosen(&request.models)?;
         if request.seeds == 0 {
             return Err(Error::config("--seeds", "must be at least 1", "try --seeds 3"));
@@ -111,7 +111,7 @@ impl Plan {
                     for i in 0..seeds as u64 {
                         let config = Config { seed: config.seed + i, ..config.clone() };
                         let name = |used: bool, name: String| if used { name } else { NONE.to_string() };
-                        let spec = Spec {
+                        let spec = RunSpec {
                             model: model.clone(),
                             optimizer: name(varies.optimizer, config.train.optimizer.clone()),
                             weighting: name(
@@ -128,13 +128,13 @@ impl Plan {
         }
         runs.sort_by_key(|(i, _)| *i);
         let mut seen = BTreeSet::new();
-        let runs: Vec<Spec> =
+        let runs: Vec<RunSpec> =
             runs.into_iter().map(|(_, run)| run).filter(|run| seen.insert(run.name())).collect();
-        Ok(Plan { runs, notes: notes(request, &models) })
+        Ok(ComparePlan { runs, notes: notes(request, &models) })
     }
 }
 
-/// The models asked for, each once.
+/// The requested models, each once.
 fn chosen(models: &[String]) -> Result<Vec<String>> {
     let known = model_names();
     let mut chosen: Vec<String> = vec![];
@@ -172,7 +172,7 @@ fn resolve(
     settings.extend(optimizer.iter().map(|name| format!("train.optimizer=\"{name}\"")));
     settings.extend(weighting.iter().map(|name| format!("weighting.combine=\"{name}\"")));
     let config = Config::resolve(request.base.clone(), &settings);
-    // An optimizer that does not exist is refused before the first run begins.
+    // An unknown optimizer is refused before the first run starts.
     let checked = config.and_then(|config| TrainStep::new(&config).map(|_| config));
     checked.map_err(|error| match error {
         Error::Config { key, why, remedy } => Error::config(key, format!("{why} (of {model})"), remedy),
@@ -180,8 +180,8 @@ fn resolve(
     })
 }
 
-/// Refuses a file for an ablation of WAA-TA that puts back what the ablation leaves out, as the settings that were
-/// found for WAA-TA itself do: its rows would be WAA-TA's under another name.
+/// Refuses settings for an ablation of WAA-TA that restore what the ablation removes, as those found for WAA-TA do: its
+/// rows would be WAA-TA's under another name.
 fn keeps_ablation(model: &str, settings: &[String]) -> Result<()> {
     let ablation = DEFINITIONS.iter().find(|d| d.name == model && model.starts_with("waa-ta"));
     for implied in ablation.iter().flat_map(|d| d.settings) {
@@ -199,7 +199,7 @@ fn keeps_ablation(model: &str, settings: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The word of a setting's value.
+/// A choice as it is written in settings.
 fn word(value: &impl Serialize) -> String {
     match toml::Value::try_from(value) {
         Ok(toml::Value::String(word)) => word,
@@ -220,7 +220,7 @@ fn notes(request: &Request, models: &[String]) -> Vec<String> {
     note(
         request.weightings.len() > 1,
         those(|v| !v.weighting),
-        "no losses to weigh, or a weighting of its own; one run for all --weightings",
+        "no losses to weight, or a weighting of its own; one run for all --weightings",
     );
     note(
         request.optimizers.len() > 1,
@@ -229,98 +229,4 @@ fn notes(request: &Request, models: &[String]) -> Vec<String> {
     );
     note(request.seeds > 1, those(|v| !v.seed), "nothing is random; one run for all --seeds");
     notes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(models: &[&str]) -> Request {
-        let words = |words: &[&str]| words.iter().map(|w| w.to_string()).collect();
-        Request { models: words(models), seeds: 1, ..Default::default() }
-    }
-
-    #[test]
-    fn every_combination_seed_by_seed() {
-        let mut request = request(&["waa-ta"]);
-        request.optimizers = vec!["sgd".into(), "adam".into()];
-        request.weightings = vec!["sum".into(), "cosine".into()];
-        request.seeds = 2;
-        request.settings = vec!["seed=5".into(), "train.lr=0.5".into()];
-        request.settings_for =
-            [("waa-ta".to_string(), vec!["train.lr=9".into(), "model.dim=7".into()])].into();
-        let plan = Plan::new(&request).unwrap();
-        let names: Vec<String> = plan.runs.iter().map(Spec::name).collect();
-        let want = |seed| {
-            ["sgd-sum", "sgd-cosine", "adam-sum", "adam-cosine"]
-                .map(|n| format!("waa-ta-{n}-{seed}"))
-                .to_vec()
-        };
-        assert_eq!(names, [want(5), want(6)].concat());
-        assert!(plan.notes.is_empty());
-        for run in &plan.runs {
-            assert_eq!((run.config.seed, run.config.model.dim), (run.seed, 7));
-            assert_eq!(run.config.train.lr, 0.5, "--set is above --settings-for");
-            assert_eq!(
-                (&run.config.train.optimizer, word(&run.config.weighting.combine)),
-                (&run.optimizer, run.weighting.clone())
-            );
-        }
-    }
-
-    #[test]
-    fn files_keep_what_an_ablation_leaves_out() {
-        let with = |model: &str, setting: &str| {
-            let settings_for = [(model.to_string(), vec![setting.to_string()])].into();
-            Plan::new(&Request { settings_for, ..request(&[model]) }).map(|plan| plan.runs.len())
-        };
-        assert_eq!(with("waa-ta", "loss.orth_weight=0.5").unwrap(), 1);
-        assert_eq!(with("waa-ta1", "loss.orth_weight=0.5").unwrap(), 1);
-        assert_eq!(with("waa-ta3", "loss.orth_weight=0.0").unwrap(), 1);
-        assert_eq!(with("waa-ta1", "weighting.combine=\"sum\"").unwrap(), 1);
-        for (model, setting) in
-            [("waa-ta3", "loss.orth_weight=0.5"), ("waa-ta1", "weighting.combine=\"pcgrad\"")]
-        {
-            let error = with(model, setting).unwrap_err().to_string();
-            assert!(error.contains(model) && error.contains("by definition"), "{error}");
-        }
-    }
-
-    #[test]
-    fn without_lists_the_settings_decide() {
-        let mut request = request(&["waa-ta", "waa-ta"]);
-        request.settings = vec!["train.optimizer=adagrad".into()];
-        let plan = Plan::new(&request).unwrap();
-        assert_eq!(plan.runs.len(), 1);
-        assert_eq!(plan.runs[0].name(), "waa-ta-adagrad-metabalance_x_cosine-1");
-    }
-
-    #[test]
-    fn what_makes_no_difference_is_noted() {
-        let models = ["ease", "lightgcn", "waa-ta"].map(String::from);
-        let many = || vec!["a".to_string(), "b".to_string()];
-        let all = Request { optimizers: many(), weightings: many(), seeds: 3, ..Default::default() };
-        let notes = notes(&all, &models);
-        assert_eq!(notes.len(), 3);
-        assert!(notes[0].starts_with("ease, lightgcn: ") && notes[0].ends_with("--weightings"), "{notes:?}");
-        assert!(notes[1].starts_with("ease: ") && notes[2].starts_with("ease: "), "{notes:?}");
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused() {
-        let refused = |change: &dyn Fn(&mut Request), part: &str| {
-            let mut request = request(&["waa-ta"]);
-            change(&mut request);
-            let error = Plan::new(&request).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(part), "{error}");
-        };
-        refused(&|r| r.models = vec!["kgat".into()], "`kgat`");
-        refused(&|r| r.models = vec![], "names no model");
-        refused(&|r| r.seeds = 0, "--seeds");
-        refused(&|r| r.optimizers = vec!["adamax".into()], "adamax");
-        refused(&|r| r.weightings = vec!["best".into()], "weighting.combine");
-        refused(&|r| r.settings = vec!["train.lrr=1".into()], "train.lr");
-        refused(&|r| r.settings_for = [("ease".to_string(), vec![])].into(), "ease");
-    }
 }

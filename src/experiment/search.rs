@@ -1,42 +1,42 @@
-//! A search for settings by validation: random trials, of which successive halving trains ever fewer for ever longer.
+//! Hyperparameter search by validation: random trials with successive halving.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use report::tables;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::files::{self, settings_fingerprint};
 use super::job::{self, Context};
 use super::space::Space;
-use super::table;
 use crate::config::{Base, Config};
 use crate::data::Dataset;
 use crate::engine::Device;
 use crate::train::{Observer, TrainStep};
 use crate::{Error, Result};
 
-/// Of the trials of a rung, one in so many goes on, for so many times the epochs.
+/// One in `ETA` trials of a rung continues, for `ETA` times the epochs.
 const ETA: usize = 3;
 
-/// Draws for a trial before its space counts as impossible.
+/// Samples refused by the settings before the space counts as invalid.
 const ATTEMPTS: u64 = 100;
 
-/// A search to be made, or to go on with.
+/// A search to start or to resume.
 pub struct Search<'a> {
     pub data: &'a Dataset,
-    /// Where the data set lies.
+    /// Path of the data set.
     pub data_path: &'a Path,
     pub device: &'a Device,
     pub model: &'a str,
-    /// Trials of the first rung: the settings as they stand, and draws.
+    /// Trials of the first rung: the unchanged settings and random samples.
     pub trials: usize,
     /// Epochs of the last rung.
     pub budget: u64,
-    /// Epochs of the first rung, at least.
+    /// Minimum number of epochs of the first rung.
     pub first_rung: u64,
-    /// Of the draws; the runs have the seed of their settings.
+    /// Seed of the samples; the runs use that of their settings.
     pub seed: u64,
     pub space: &'a Space,
     pub base: &'a Base,
@@ -45,32 +45,32 @@ pub struct Search<'a> {
     pub out: &'a Path,
 }
 
-/// Follows a search; decides whether it goes on.
-pub trait SearchWatcher {
+/// Follows a search and decides whether it continues.
+pub trait SearchObserver {
     /// `epochs` of `of` are done, over all trials and rungs.
     fn progress(&mut self, _epochs: f64, _of: f64, _trial: usize) {}
-    fn ended(&mut self, _rung: usize, _trial: &Trial) {}
+    fn finished(&mut self, _rung: usize, _trial: &Trial) {}
     fn stop(&self) -> bool {
         false
     }
 }
 
-/// One trial at the end of one rung.
+/// A trial at the end of a rung.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     pub trial: usize,
     pub rung: usize,
-    /// Epochs that it was trained for, in all.
+    /// Total number of epochs trained.
     pub epochs: u64,
     pub settings: BTreeMap<String, Value>,
-    /// Best validation metric so far; none where it failed.
+    /// Best validation metric so far; none if it failed.
     pub metric: Option<f64>,
     pub failed: Option<String>,
 }
 
-/// search.toml: another search needs another folder.
+/// search.toml: a different search needs a different folder.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Asked {
+struct SearchManifest {
     schema_version: u32,
     model: String,
     trials: usize,
@@ -83,7 +83,7 @@ struct Asked {
     metric: String,
     settings: Vec<String>,
     ranges: Vec<String>,
-    /// Of the settings that the trials start from.
+    /// Of the unchanged settings.
     settings_fingerprint: String,
 }
 
@@ -93,17 +93,17 @@ fn one() -> u64 {
 
 /// rung-R.json of a trial.
 #[derive(Serialize, Deserialize)]
-struct Ended {
+struct RungResult {
     schema_version: u32,
     epochs: u64,
     metric: Option<f64>,
     failed: Option<String>,
 }
 
-/// (trials, epochs) of each rung: a third of the trials goes on to three times the epochs, the last rung has all, and the
-/// first at least `first`.
+/// (trials, epochs) of each rung: a third of the trials continues to three times the epochs, up to `budget` in the last
+/// rung, from at least `first` in the first.
 ///
-/// All three are at least 1. The sum of epochs depends on them alone, not on the model.
+/// All arguments are at least 1. The total of epochs depends on them alone, not on the model.
 pub fn rungs(trials: usize, budget: u64, first: u64) -> Vec<(usize, u64)> {
     let mut last = 0;
     while ETA.pow(last + 1) <= trials && budget / (ETA as u64).pow(last + 1) >= first {
@@ -113,8 +113,9 @@ pub fn rungs(trials: usize, budget: u64, first: u64) -> Vec<(usize, u64)> {
 }
 
 impl Search<'_> {
-    /// Trains what is not yet trained and writes trials.csv and best.toml; the last rung's trials, the best first.
-    pub fn run(&self, watcher: &mut dyn SearchWatcher) -> Result<Vec<Trial>> {
+    /// Does the trials that are not finished and writes trials.csv and best.toml. Returns the trials of the last rung, best
+    /// first.
+    pub fn run(&self, observer: &mut dyn SearchObserver) -> Result<Vec<Trial>> {
         for (flag, value) in [("--trials", self.trials as u64), ("--budget", self.budget)] {
             if value == 0 {
                 return Err(Error::config(flag, "must be at least 1", "try --trials 9 --budget 9"));
@@ -122,7 +123,7 @@ impl Search<'_> {
         }
         if !(1..=self.budget).contains(&self.first_rung) {
             let why = format!("must be from 1 to the {} epochs of --budget", self.budget);
-            return Err(Error::config("--first-rung", why, "1 leaves trials behind as early as can be"));
+            return Err(Error::config("--first-rung", why, "1 drops trials as early as possible"));
         }
         let base = self.config(&BTreeMap::new())?;
         let trials = if self.space.ranges.is_empty() { 1 } else { self.trials };
@@ -141,17 +142,17 @@ impl Search<'_> {
             for &trial in &alive {
                 let (settings, config) = &points[trial];
                 let share = (epochs - before) as f64;
-                let mut progress = Progress { watcher, done, share, of: all, trial, before, after: epochs };
+                let mut progress = Progress { observer, done, share, of: all, trial, before, after: epochs };
                 let found = self.rung(trial, rung, epochs, config, &mut progress)?;
                 done += share;
                 let (metric, failed) = (found.metric, found.failed);
                 let line = Trial { trial, rung, epochs, settings: settings.clone(), metric, failed };
-                watcher.ended(rung, &line);
+                observer.finished(rung, &line);
                 ended.push(line.clone());
                 lines.push(line);
                 self.write_trials(&mut lines, &base.eval.metric)?;
             }
-            // The best first; of equal ones the first drawn.
+            // Best first; of equal ones the first sampled.
             ended.retain(|t| t.metric.is_some());
             ended.sort_by(|a, b| b.metric.partial_cmp(&a.metric).unwrap_or(std::cmp::Ordering::Equal));
             alive = ended.iter().map(|t| t.trial).collect();
@@ -188,7 +189,7 @@ impl Search<'_> {
         Ok(ended)
     }
 
-    /// The settings of a run with some of them searched.
+    /// The settings of a run at a point of the space.
     fn config(&self, point: &BTreeMap<String, Value>) -> Result<Config> {
         let mut settings = self.settings.to_vec();
         settings.extend(point.iter().map(|(key, value)| format!("{key}={value}")));
@@ -198,13 +199,13 @@ impl Search<'_> {
         Ok(config)
     }
 
-    /// The settings as they stand, then draws; one that the settings refuse is drawn again.
+    /// Trial 0 has the unchanged settings, the others are sampled; an invalid sample is replaced by the next.
     fn point(&self, trial: usize, base: &Config) -> Result<(BTreeMap<String, Value>, Config)> {
         if trial == 0 {
             let table: Table = base.to_toml().parse().unwrap_or_default();
             let keys = self.space.keys().into_iter();
-            let stands = keys.filter_map(|key| lookup(&table, &key).map(|value| (key, value)));
-            return Ok((stands.collect(), base.clone()));
+            let unchanged = keys.filter_map(|key| lookup(&table, &key).map(|value| (key, value)));
+            return Ok((unchanged.collect(), base.clone()));
         }
         let mut refused = None;
         for attempt in 0..ATTEMPTS {
@@ -218,7 +219,7 @@ impl Search<'_> {
     }
 
     fn claim(&self, base: &Config) -> Result<()> {
-        let asked = Asked {
+        let manifest = SearchManifest {
             schema_version: 1,
             model: self.model.into(),
             trials: self.trials,
@@ -233,22 +234,22 @@ impl Search<'_> {
             settings_fingerprint: settings_fingerprint(base),
         };
         let path = self.out.join("search.toml");
-        if path.is_file() && files::read_toml::<Asked>(&path)? != asked {
+        if path.is_file() && files::read_toml::<SearchManifest>(&path)? != manifest {
             return Err(Error::data(
                 self.out,
                 None,
-                "holds another search (search.toml says which)",
+                "holds another search (see its search.toml)",
                 "choose another --out",
             ));
         }
-        files::write_toml(&path, &asked)
+        files::write_toml(&path, &manifest)
     }
 
     fn dir(&self, trial: usize) -> PathBuf {
         self.out.join("trials").join(trial.to_string())
     }
 
-    /// What a trial reaches at the end of a rung: read where it is known, else trained, on from the rung before.
+    /// The result of a trial at the end of a rung: read if it is known, else trained from the rung before.
     fn rung(
         &self,
         trial: usize,
@@ -256,51 +257,49 @@ impl Search<'_> {
         epochs: u64,
         config: &Config,
         progress: &mut Progress,
-    ) -> Result<Ended> {
+    ) -> Result<RungResult> {
         let path = self.dir(trial).join(format!("rung-{rung}.json"));
-        if let Ok(text) = fs::read(&path) {
-            let ended: Ended = serde_json::from_slice(&text).map_err(|e| {
-                Error::corrupt(&path, e.to_string(), "delete this file: the trial is trained again")
-            })?;
-            if ended.epochs == epochs {
-                return Ok(ended);
+        if path.is_file() {
+            let result: RungResult = files::read_json(&path, "delete this file: the trial is trained again")?;
+            if result.epochs == epochs {
+                return Ok(result);
             }
         }
         let context = Context { data: self.data, data_path: self.data_path, device: self.device };
         let run = self.dir(trial).join("run");
-        let ended = |metric, failed| Ended { schema_version: 1, epochs, metric, failed };
-        let ended = match job::train(&context, config, &run, epochs, progress) {
+        let result = |metric, failed| RungResult { schema_version: 1, epochs, metric, failed };
+        let result = match job::train(&context, config, &run, epochs, progress) {
             Ok((_, outcome)) => match outcome.best {
-                Some(best) => ended(Some(best.metric), None),
+                Some(best) => result(Some(best.metric), None),
                 None => {
                     return Err(Error::config(
                         "--data",
-                        "there was no validation to search by",
-                        "prepare the data with a validation part, and leave train.include_valid off",
+                        "the search needs a validation part",
+                        "prepare the data with one, and leave train.include_valid off",
                     ));
                 }
             },
             Err(Error::Interrupted { .. }) => {
                 return Err(Error::Interrupted {
-                    why: "the trial at work is saved".into(),
-                    remedy: "the same command goes on".into(),
+                    why: "the current trial is saved".into(),
+                    remedy: "the same command resumes".into(),
                 });
             }
-            Err(error) if job::is_of_the_run(&error) => {
-                ended(None, Some(error.to_string().lines().next().unwrap_or_default().to_string()))
+            Err(error) if job::is_local(&error) => {
+                result(None, Some(error.to_string().lines().next().unwrap_or_default().to_string()))
             }
             Err(error) => return Err(error),
         };
         fs::create_dir_all(self.dir(trial)).map_err(Error::io(self.dir(trial), "creating the folder"))?;
-        files::write_json(&path, &ended)?;
-        Ok(ended)
+        files::write_json(&path, &result)?;
+        Ok(result)
     }
 
     fn write_trials(&self, lines: &mut [Trial], metric: &str) -> Result<()> {
         lines.sort_by_key(|t| (t.trial, t.rung));
         let keys = self.space.ranges.keys();
-        let header = ["trial", "rung", "epochs"].map(str::to_string).into_iter().chain(keys.clone().cloned());
-        let header = header.chain([metric.to_string(), "failed".to_string()]).collect();
+        let head = ["trial", "rung", "epochs"].into_iter().chain(keys.clone().map(String::as_str));
+        let head = head.chain([metric, "failed"]);
         let cells = |t: &Trial| {
             let mut cells = vec![t.trial.to_string(), t.rung.to_string(), t.epochs.to_string()];
             cells.extend(keys.clone().map(|key| t.settings.get(key).map_or(String::new(), plain)));
@@ -308,11 +307,11 @@ impl Search<'_> {
             cells.push(t.failed.clone().unwrap_or_default());
             cells
         };
-        table::write(&self.out.join("trials.csv"), header, lines.iter().map(cells))
+        write_atomically(&self.out.join("trials.csv"), &tables::encode(head, lines.iter().map(cells))?)
     }
 }
 
-/// Epochs that rungs cost, each going on where the one before ended.
+/// Total epochs of the rungs, each continuing the one before.
 fn spent(rungs: &[(usize, u64)]) -> f64 {
     let before = std::iter::once(0).chain(rungs.iter().map(|(_, epochs)| *epochs));
     rungs.iter().zip(before).map(|((trials, epochs), before)| *trials as f64 * (epochs - before) as f64).sum()
@@ -342,10 +341,10 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// What a trial tells, as progress of the whole.
+/// Turns the progress of a trial into that of the search.
 struct Progress<'a> {
-    watcher: &'a mut dyn SearchWatcher,
-    /// Epochs done by others, those of this trial in this rung, and of all.
+    observer: &'a mut dyn SearchObserver,
+    /// Epochs done before, those of this trial in this rung, and of the whole search.
     done: f64,
     share: f64,
     of: f64,
@@ -358,40 +357,7 @@ impl Observer for Progress<'_> {
     fn step(&mut self, epoch: u64, step: u64, of: u64, _: &BTreeMap<String, f64>) -> bool {
         let here = epoch.saturating_sub(self.before) as f64 + step as f64 / of.max(1) as f64;
         let share = here / (self.after - self.before).max(1) as f64;
-        self.watcher.progress(self.done + share.min(1.0) * self.share, self.of, self.trial);
-        self.watcher.stop()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rungs_triple_the_epochs_of_a_third() {
-        assert_eq!(rungs(9, 9, 1), [(9, 1), (3, 3), (1, 9)]);
-        assert_eq!(rungs(20, 10, 1), [(20, 1), (6, 3), (2, 10)]);
-        assert_eq!(rungs(1, 30, 1), [(1, 30)]);
-        assert_eq!(rungs(2, 30, 1), [(2, 30)]);
-        assert_eq!(rungs(100, 2, 1), [(100, 2)]);
-        assert_eq!(rungs(3, 8, 1), [(3, 2), (1, 8)]);
-        // None is left behind before it had so many epochs.
-        assert_eq!(rungs(9, 9, 2), [(9, 3), (3, 9)]);
-        assert_eq!(rungs(9, 9, 3), [(9, 3), (3, 9)]);
-        assert_eq!(rungs(9, 9, 9), [(9, 9)]);
-        // Nine trials of one epoch, three that go on for two more, one for six more.
-        assert_eq!(spent(&rungs(9, 9, 1)), 21.0);
-    }
-
-    #[test]
-    fn keys_lead_into_tables() {
-        let mut table = Table::new();
-        insert(&mut table, "train.lr", Value::Float(0.5));
-        insert(&mut table, "train.epochs", Value::Integer(3));
-        insert(&mut table, "seed", Value::Integer(1));
-        assert_eq!(lookup(&table, "train.lr"), Some(Value::Float(0.5)));
-        assert_eq!(lookup(&table, "train.x"), None);
-        assert_eq!(table["train"].as_table().unwrap().len(), 2);
-        assert_eq!(plain(&Value::String("a".into())), "a");
+        self.observer.progress(self.done + share.min(1.0) * self.share, self.of, self.trial);
+        self.observer.stop()
     }
 }

@@ -1,29 +1,29 @@
-//! What can be said of differences between models: spread over seeds, and a paired bootstrap over learners.
+//! Statistics of differences between models: deviation over seeds, and a paired bootstrap over learners.
 //! docs/compare.md has the formulas.
 
 use rayon::prelude::*;
 
 use crate::engine::Philox;
 
-/// Stream of the resampled learners; xor-ed with the resample's number in the upper half.
+/// Random stream of the resampled learners, xor-ed with the number of the resample in the upper half.
 const STREAM: u64 = 0x626F_6F74;
 
-/// Resamples whose counts are held at once: each row of differences is read once for all of them.
+/// Resamples per block: each row of differences is read once for all of them.
 const TOGETHER: usize = 16;
 
-/// Mean; `None` of nothing.
+/// Mean; `None` if empty.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Standard deviation of a sample, with n - 1 below; `None` of fewer than two.
+/// Sample standard deviation (n - 1); `None` for fewer than two values.
 pub fn sd(values: &[f64]) -> Option<f64> {
     let center = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|v| (v - center) * (v - center)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// What the bootstrap says of a mean difference.
+/// A mean difference and its bootstrap statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     pub mean: f64,
@@ -34,20 +34,20 @@ pub struct Difference {
     pub p: f64,
 }
 
-/// Paired bootstrap: learners are drawn with replacement, and with each learner its differences in all columns.
+/// Paired bootstrap: learners are drawn with replacement, each with its differences in all columns.
 ///
-/// `columns`: one list of differences per comparison, all of the same length, one value a learner. The learners
-/// drawn depend on (seed, number of learners) alone. One result a column; `None` without learners.
+/// `columns`: one list of differences per comparison, each with one value per learner. The learners drawn depend on
+/// (seed, number of learners) alone. Returns one result per column; `None` without learners.
 ///
 /// # Panics
-/// Where columns have different lengths.
+/// If columns differ in length.
 pub fn paired_bootstrap(columns: &[Vec<f64>], resamples: usize, seed: u64) -> Vec<Option<Difference>> {
     let learners = columns.first().map_or(0, Vec::len);
     assert!(columns.iter().all(|c| c.len() == learners), "bootstrap: one difference for each learner");
     if learners == 0 || resamples == 0 {
         return vec![None; columns.len()];
     }
-    // Row-major, one row a learner.
+    // Row-major, one row per learner.
     let mut rows = vec![0.0; learners * columns.len()];
     for (m, column) in columns.iter().enumerate() {
         column.iter().enumerate().for_each(|(u, value)| rows[u * columns.len() + m] = *value);
@@ -76,7 +76,7 @@ pub fn paired_bootstrap(columns: &[Vec<f64>], resamples: usize, seed: u64) -> Ve
     columns.iter().enumerate().map(summary).collect()
 }
 
-/// Means of all columns over the learners that each resample draws.
+/// Means of all columns over the learners of each resample.
 fn resampled_means(
     rows: &[f64],
     columns: usize,
@@ -98,7 +98,7 @@ fn resampled_means(
     sums
 }
 
-/// How often resample `b` draws each learner. A block of random numbers makes two draws.
+/// How often resample `b` draws each learner. One block of random numbers makes two draws.
 fn draw(learners: usize, seed: u64, b: u64) -> Vec<u32> {
     let random = Philox::new(seed, STREAM ^ (b << 32));
     let mut counts = vec![0; learners];
@@ -116,15 +116,15 @@ fn draw(learners: usize, seed: u64, b: u64) -> Vec<u32> {
     counts
 }
 
-/// Of ascending values, interpolated linearly between the two nearest.
+/// Percentile of ascending values, with linear interpolation.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
     low + (high - low) * place.fract()
 }
 
-/// Holm's step-down correction: the corrected value is below alpha where the hypothesis is rejected with the family's
-/// error rate held at alpha.
+/// Holm's step-down correction: hypotheses whose corrected p-value is below alpha are rejected at a family-wise error rate
+/// of alpha.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
@@ -134,50 +134,4 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
         corrected[i] = largest;
     }
     corrected
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn by_hand() {
-        assert_eq!((mean(&[]), sd(&[]), sd(&[3.0])), (None, None, None));
-        assert_eq!((mean(&[1.0, 2.0, 6.0]), sd(&[1.0, 3.0])), (Some(3.0), Some(2f64.sqrt())));
-        // Steps: 4 * .01, 3 * .02 (not below the step before), 2 * .03, 1 * .05.
-        assert_eq!(holm(&[0.03, 0.01, 0.05, 0.02]), [0.06, 0.04, 0.06, 0.06]);
-        assert_eq!(holm(&[0.4, 0.9]), [0.8, 0.9]);
-        assert_eq!(holm(&[0.7, 0.9]), [1.0, 1.0]);
-        assert!(holm(&[]).is_empty());
-        assert_eq!(percentile(&[1.0, 2.0, 4.0], 0.75), 3.0);
-    }
-
-    #[test]
-    fn resamples_that_need_no_chance() {
-        assert_eq!(paired_bootstrap(&[], 10, 1), []);
-        assert_eq!(paired_bootstrap(&[vec![]], 10, 1), [None]);
-        // Nobody differs: any resample says so. Everybody differs alike: none can say otherwise.
-        let found = paired_bootstrap(&[vec![0.0; 9], vec![0.5; 9], vec![-0.5; 9]], 99, 1);
-        assert_eq!(found[0], Some(Difference { mean: 0.0, low: 0.0, high: 0.0, p: 1.0 }));
-        assert_eq!(found[1], Some(Difference { mean: 0.5, low: 0.5, high: 0.5, p: 0.02 }));
-        assert_eq!(found[2].unwrap().p, 0.02);
-    }
-
-    #[test]
-    fn a_resample_draws_as_many_as_there_are() {
-        for learners in [1, 2, 7, 100] {
-            assert_eq!(draw(learners, 3, 5).iter().sum::<u32>() as usize, learners);
-        }
-        assert_ne!(draw(100, 3, 5), draw(100, 3, 6));
-        assert_ne!(draw(100, 3, 5), draw(100, 4, 5));
-    }
-
-    #[test]
-    fn columns_do_not_change_each_other_and_threads_change_nothing() {
-        let column = |shift: f64| (0..50).map(|u| ((u * 37) % 11) as f64 - shift).collect::<Vec<_>>();
-        let both = paired_bootstrap(&[column(5.0), column(4.0)], 101, 9);
-        assert_eq!(both[1], paired_bootstrap(&[column(4.0)], 101, 9)[0]);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(both, pool.install(|| paired_bootstrap(&[column(5.0), column(4.0)], 101, 9)));
-    }
 }

@@ -1,18 +1,19 @@
-//! What a report consists of, apart from how it is written down: HTML and Markdown say the same.
+//! The contents of a report, independent of the format: HTML and Markdown say the same.
 
 use std::collections::BTreeSet;
 
-use super::svg::Image;
+use super::chart::Figure;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Tone {
     /// Something that a reader must not overlook.
     Warning,
     Good,
+    #[default]
     Plain,
 }
 
-/// How a number stands among those it is compared with.
+/// How a number ranks among those it is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Mark {
     #[default]
@@ -34,9 +35,9 @@ impl Cell {
         Cell { text: text.into(), ..Default::default() }
     }
 
-    /// For what has no value.
-    pub fn none() -> Cell {
-        Cell::new("–")
+    /// A missing value is a dash.
+    pub fn maybe(text: Option<String>) -> Cell {
+        Cell::new(text.unwrap_or("–".into()))
     }
 }
 
@@ -48,84 +49,82 @@ pub struct Table {
     pub head: Vec<String>,
     /// The first cell names the row.
     pub rows: Vec<Vec<Cell>>,
-    /// Columns of numbers, which stand at the right; else text at the left.
-    pub numeric: bool,
-    /// The column that the report is about.
+    /// The row that the report is about.
     pub own: Option<usize>,
 }
 
 pub enum Block {
-    Section {
-        id: &'static str,
-        title: String,
-    },
     Paragraph(String),
-    Notice(Tone, Vec<String>),
     List(Vec<String>),
     Table(Table),
-    Figure {
-        image: Image,
-        caption: String,
-    },
-    /// Text as it is.
+    Figure(Figure),
     Verbatim(String),
-    /// What few readers want to see at once.
-    Folded {
-        title: String,
-        blocks: Vec<Block>,
-    },
+    /// Details that are closed at first.
+    Folded(String, Vec<Block>),
+}
+
+pub struct Section {
+    /// Anchor, unique in the report.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub blocks: Vec<Block>,
 }
 
 pub struct Document {
     pub title: String,
-    pub blocks: Vec<Block>,
+    pub tone: Tone,
+    /// The first lines of the report; the first is the headline.
+    pub summary: Vec<String>,
+    pub sections: Vec<Section>,
 }
 
 impl Document {
-    /// Gives figures and tables whose names are equal (models may differ in letters that a file name does not keep) a
-    /// number behind them.
-    pub fn new(title: String, mut blocks: Vec<Block>) -> Document {
-        fn rename(blocks: &mut [Block], taken: &mut BTreeSet<String>) {
-            for block in blocks {
-                let id = match block {
-                    Block::Figure { image, .. } => &mut image.id,
-                    Block::Table(table) => &mut table.id,
-                    Block::Folded { blocks, .. } => {
-                        rename(blocks, taken);
-                        continue;
-                    }
-                    Block::Section { id, .. } => {
-                        taken.insert(id.to_string());
-                        continue;
-                    }
-                    _ => continue,
-                };
-                let base = id.clone();
-                for i in 2.. {
-                    if taken.insert(id.clone()) {
-                        break;
-                    }
-                    *id = format!("{base}-{i}");
-                }
-            }
+    /// Leaves out sections without contents, and numbers figures and tables whose anchors are equal: model names may
+    /// differ only in characters that a file name does not keep.
+    pub fn new(title: String, tone: Tone, summary: Vec<String>, mut sections: Vec<Section>) -> Document {
+        sections.retain(|section| !section.blocks.is_empty());
+        let mut taken: BTreeSet<String> = sections.iter().map(|section| section.id.into()).collect();
+        for section in &mut sections {
+            rename(&mut section.blocks, &mut taken);
         }
-        rename(&mut blocks, &mut BTreeSet::new());
-        Document { title, blocks }
+        Document { title, tone, summary, sections }
     }
 
-    /// Every figure, those in folds too, in order.
-    pub fn figures(&self) -> Vec<&Image> {
-        fn collect<'a>(blocks: &'a [Block], found: &mut Vec<&'a Image>) {
-            for block in blocks {
-                match block {
-                    Block::Figure { image, .. } => found.push(image),
-                    Block::Folded { blocks, .. } => collect(blocks, found),
-                    _ => {}
-                }
-            }
-        }
+    /// Every figure in order, including those in folds.
+    pub fn figures(&self) -> Vec<&Figure> {
         let mut found = vec![];
-        collect(&self.blocks, &mut found);
+        self.sections.iter().for_each(|section| collect(&section.blocks, &mut found));
         found
+    }
+}
+
+fn rename(blocks: &mut [Block], taken: &mut BTreeSet<String>) {
+    for block in blocks {
+        let id = match block {
+            Block::Figure(figure) => &mut figure.id,
+            Block::Table(table) => &mut table.id,
+            Block::Folded(_, blocks) => {
+                rename(blocks, taken);
+                continue;
+            }
+            _ => continue,
+        };
+        let base = id.clone();
+        for i in 2.. {
+            if taken.insert(id.clone()) {
+                break;
+            }
+            *id = format!("{base}-{i}");
+        }
+    }
+}
+
+fn collect<'a>(blocks: &'a [Block], found: &mut Vec<&'a Figure>) {
+    for block in blocks {
+        match block {
+            Block::Figure(figure) => found.push(figure),
+            Block::Folded(_, blocks) => collect(blocks, found),
+            _ => {}
+        }
     }
 }

@@ -1,143 +1,112 @@
-//! A document as one HTML page: style and images inside, no script, nothing to load.
+//! A document as one HTML page: style and figures inside, no script, nothing to load.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::chart;
 use super::document::{Block, Cell, Document, Mark, Table, Tone};
-use super::svg::{self, escape};
 
 const STYLE: &str = include_str!("page.css");
 
-/// The frame of the page. Its policy lets it load nothing: whatever a data set's name contains, no address is asked.
-const PAGE: &str = include_str!("page.html");
+/// The browser may load nothing, whatever the name of a data set contains.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 pub fn page(document: &Document) -> String {
-    let mut contents = String::new();
-    for block in &document.blocks {
-        if let Block::Section { id, title } = block {
-            let _ = writeln!(contents, "<li><a href=\"#{id}\">{}</a></li>", escape(title));
-        }
-    }
-    let mut main = String::new();
-    blocks(&mut main, &document.blocks);
-    let title = escape(&document.title);
-    let style = [STYLE, svg::STYLE].concat();
-    fill(PAGE, &[("{title}", &title), ("{style}", &style), ("{contents}", &contents), ("{blocks}", &main)])
-}
-
-/// A template with its marks replaced; what is put in is not searched for marks.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    let (mut out, mut rest) = (String::new(), template);
-    let next = |rest: &str| {
-        let places = values.iter().filter_map(|(mark, value)| Some((rest.find(mark)?, mark.len(), *value)));
-        places.min_by_key(|(at, ..)| *at)
+    let tone = match document.tone {
+        Tone::Warning => "warning",
+        Tone::Good => "good",
+        Tone::Plain => "plain",
     };
-    while let Some((at, length, value)) = next(rest) {
-        out.push_str(&rest[..at]);
-        out.push_str(value);
-        rest = &rest[at + length..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn blocks(out: &mut String, list: &[Block]) {
-    for (i, block) in list.iter().enumerate() {
-        let figure =
-            |at: Option<usize>| at.is_some_and(|i| matches!(list.get(i), Some(Block::Figure { .. })));
-        // Figures that follow each other stand side by side where there is room.
-        if figure(Some(i)) && !figure(i.checked_sub(1)) {
-            out.push_str("<div class=\"figures\">\n");
-        }
-        one(out, block);
-        if figure(Some(i)) && !figure(Some(i + 1)) {
-            out.push_str("</div>\n");
-        }
-    }
-}
-
-fn one(out: &mut String, block: &Block) {
-    let _ = match block {
-        Block::Section { id, title } => writeln!(out, "<h2 id=\"{id}\">{}</h2>", escape(title)),
-        Block::Paragraph(text) => writeln!(out, "<p>{}</p>", escape(text)),
-        Block::Notice(tone, lines) => {
-            let class = match tone {
-                Tone::Warning => "warning",
-                Tone::Good => "good",
-                Tone::Plain => "plain",
-            };
-            let lines: String = lines.iter().map(|line| format!("<p>{}</p>\n", escape(line))).collect();
-            writeln!(out, "<div class=\"notice {class}\" role=\"note\">\n{lines}</div>")
-        }
-        Block::List(items) => {
-            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
-            writeln!(out, "<ul>\n{items}</ul>")
-        }
-        Block::Table(table) => {
-            self::table(out, table);
-            Ok(())
-        }
-        Block::Figure { image, caption } => writeln!(
-            out,
-            "<figure id=\"{}\">\n<div class=\"scroll\">{}</div>\n<figcaption>{}</figcaption>\n</figure>",
-            escape(&image.id),
-            image.inline(),
-            escape(caption)
-        ),
-        Block::Verbatim(text) => writeln!(out, "<pre>{}</pre>", escape(text)),
-        Block::Folded { title, blocks } => {
-            let _ = writeln!(out, "<details>\n<summary>{}</summary>", escape(title));
-            self::blocks(out, blocks);
-            writeln!(out, "</details>")
-        }
-    };
-}
-
-fn table(out: &mut String, table: &Table) {
-    let caption = escape(&table.caption);
-    let class = if table.numeric { "numbers" } else { "words" };
-    // A wide table scrolls inside its frame, by keyboard too.
-    let _ = writeln!(
-        out,
-        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\">\n\
-         <table id=\"{}\" class=\"{class}\">\n<caption><span>{caption}</span></caption>\n<thead><tr>",
-        escape(&table.id)
-    );
-    let own = |i: usize| if table.own == Some(i) { " class=\"own\"" } else { "" };
-    for (i, name) in table.head.iter().enumerate() {
-        let _ = writeln!(out, "<th scope=\"col\"{}>{}</th>", own(i), escape(name));
-    }
-    out.push_str("</tr></thead>\n<tbody>\n");
-    for row in &table.rows {
-        out.push_str("<tr>");
-        for (i, cell) in row.iter().enumerate() {
-            match i {
-                0 => _ = write!(out, "<th scope=\"row\">{}</th>", inner(cell)),
-                _ => _ = write!(out, "<td{}>{}</td>", own(i), inner(cell)),
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                link rel="icon" href="data:,";
+                title { (document.title) }
+                style { (PreEscaped(STYLE)) (PreEscaped(chart::STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (document.title) }
+                    div class={ "notice " (tone) } role="note" { @for line in &document.summary { p { (line) } } }
+                    nav aria-label="Contents" {
+                        ul { @for s in &document.sections { li { a href={ "#" (s.id) } { (s.title) } } } }
+                    }
+                }
+                main {
+                    @for section in &document.sections {
+                        h2 id=(section.id) { (section.title) }
+                        (blocks(&section.blocks))
+                    }
+                }
             }
         }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n");
-}
-
-fn inner(cell: &Cell) -> String {
-    let text = escape(&cell.text);
-    let text = match cell.mark {
-        Mark::None => text,
-        Mark::Best => format!("<strong>{text}</strong>"),
-        Mark::Second => format!("<u>{text}</u>"),
     };
-    match cell.aside.is_empty() {
-        true => text,
-        false => format!("{text} <small>{}</small>", escape(&cell.aside)),
+    chart::printable(page)
+}
+
+fn blocks(list: &[Block]) -> Markup {
+    // Figures that follow each other are side by side if there is room.
+    let groups = list.chunk_by(|a, b| matches!((a, b), (Block::Figure(_), Block::Figure(_))));
+    html! {
+        @for group in groups {
+            @if matches!(group[0], Block::Figure(_)) {
+                div class="figures" { @for block in group { (one(block)) } }
+            } @else {
+                (one(&group[0]))
+            }
+            "\n"
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_title_is_no_mark() {
-        let values = [("{title}", "{blocks}"), ("{blocks}", "text")];
-        assert_eq!(super::fill("<{title}> {blocks} {title}!", &values), "<{blocks}> text {blocks}!");
+fn one(block: &Block) -> Markup {
+    html! {
+        @match block {
+            Block::Paragraph(text) => p { (text) },
+            Block::List(items) => ul { @for item in items { li { (item) } } },
+            Block::Table(table) => (self::table(table)),
+            Block::Figure(figure) => figure id=(figure.id) { (figure.inline()) figcaption { (figure.caption) } },
+            Block::Verbatim(text) => pre { (text) },
+            Block::Folded(title, list) => details { summary { (title) } (blocks(list)) },
+        }
+    }
+}
+
+/// On a narrow screen the style turns each row into a card, whose cells say what they are.
+fn table(table: &Table) -> Markup {
+    let own = |i: usize| (table.own == Some(i)).then_some("own");
+    html! {
+        div class="scroll" role="region" tabindex="0" aria-label=(table.caption) {
+            table id=(table.id) {
+                caption { (table.caption) }
+                thead { tr { @for name in &table.head { th scope="col" { (name) } } } }
+                tbody {
+                    @for (i, row) in table.rows.iter().enumerate() {
+                        tr class=[own(i)] {
+                            @for (i, cell) in row.iter().enumerate() {
+                                @if i == 0 { th scope="row" { (inner(cell)) } }
+                                @else { td data-label=(table.head[i]) { (inner(cell)) } }
+                            }
+                        }
+                        "\n"
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn inner(cell: &Cell) -> Markup {
+    html! {
+        @match cell.mark {
+            Mark::None => (cell.text),
+            Mark::Best => strong { (cell.text) },
+            Mark::Second => u { (cell.text) },
+        }
+        @if !cell.aside.is_empty() { " " small { (cell.aside) } }
     }
 }

@@ -1,19 +1,18 @@
-//! The report of a comparison: one HTML page, the same as Markdown, and every figure as an SVG file.
+//! The report of a comparison or of a single run: one HTML page, the same as Markdown, and every figure as an SVG file.
 //!
-//! [`read`] takes in the folder, [`variants`] puts seeds together, [`sections`] decide what is said, [`document`] holds
-//! it apart from how it is written down, [`html`] and [`markdown`] write it, [`bars`] and [`lines`] draw. The same
-//! folder gives the same bytes.
+//! [`tables`] reads and writes the tables of a comparison, [`read`] the whole folder, [`field`] puts seeds together,
+//! [`sections`] decide what is said, [`document`] holds it independent of the format, [`html`] and [`markdown`] write it,
+//! [`chart`] draws. The same folder gives the same bytes.
 
-mod bars;
+mod chart;
 mod document;
+mod field;
 mod html;
-mod lines;
 mod markdown;
 mod names;
 mod read;
 mod sections;
-mod svg;
-mod variants;
+pub mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,31 +24,28 @@ pub struct Written {
     pub html: PathBuf,
     pub markdown: PathBuf,
     pub figures: Vec<PathBuf>,
-    /// How WAA-TA stands, as the report's first lines say it.
-    pub verdict: Vec<String>,
+    /// The first lines of the report.
+    pub summary: Vec<String>,
 }
 
 /// Name of the page in the folder of a report.
 pub const PAGE: &str = "report.html";
 
-/// Reads the folder `from` that `waata compare` left and writes report.html, report.md and the figures into `to`,
-/// which is made where it is not there. Nothing is written where the folder cannot be read.
+/// Reads the folder `from` of a comparison or a run and writes report.html, report.md and the figures into `to`, which is
+/// created if it does not exist. Nothing is written if the folder cannot be read.
 pub fn write(from: &Path, to: &Path) -> Result<Written> {
-    let comparison = read::Comparison::open(from)?;
-    let field = variants::Field::of(&comparison);
-    let (document, verdict) = sections::document(&field);
+    let results = read::Results::open(from)?;
+    let document = sections::document(&field::Field::of(&results));
     fs::create_dir_all(to).map_err(Error::io(to, "creating the folder"))?;
-    let mut figures = vec![];
-    for image in document.figures() {
-        figures.push(save(to, &format!("{}.svg", image.id), &image.standalone())?);
-    }
-    let markdown = save(to, "report.md", &markdown::text(&document))?;
-    let html = save(to, PAGE, &html::page(&document))?;
-    Ok(Written { html, markdown, figures, verdict })
-}
-
-fn save(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
-    let path = dir.join(name);
-    fs::write(&path, text).map_err(Error::io(&path, "writing"))?;
-    Ok(path)
+    let save = |name: &str, text: &str| {
+        let path = to.join(name);
+        fs::write(&path, text).map_err(Error::io(&path, "writing"))?;
+        Ok(path)
+    };
+    let figures = document.figures().into_iter();
+    let figures = figures.map(|figure| save(&format!("{}.svg", figure.id), &figure.standalone()));
+    let figures = figures.collect::<Result<_>>()?;
+    let markdown = save("report.md", &markdown::text(&document))?;
+    let html = save(PAGE, &html::page(&document))?;
+    Ok(Written { html, markdown, figures, summary: document.summary })
 }

@@ -1,17 +1,26 @@
 //! A document as Markdown; its figures are the files beside it.
 
-use std::fmt::Write;
-
 use super::document::{Block, Cell, Document, Mark, Table, Tone};
 
 pub fn text(document: &Document) -> String {
     let mut out = format!("# {}\n\n", escape(&document.title));
-    blocks(&mut out, &document.blocks, 2);
+    for (i, line) in document.summary.iter().enumerate() {
+        let line = escape(line);
+        out += &match (i, document.tone) {
+            (0, Tone::Plain) => format!("> {line}\n"),
+            (0, _) => format!("> **{line}**\n"),
+            _ => format!(">\n> {line}\n"),
+        };
+    }
+    for section in &document.sections {
+        out += &format!("\n## {}\n\n", escape(section.title));
+        blocks(&mut out, &section.blocks, 3);
+    }
     format!("{}\n", out.trim_end())
 }
 
-/// Characters that Markdown would read as marks.
-pub fn escape(text: &str) -> String {
+/// Escapes the characters that Markdown would read as markup.
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -25,56 +34,37 @@ pub fn escape(text: &str) -> String {
 
 fn blocks(out: &mut String, list: &[Block], level: usize) {
     for block in list {
-        let _ = match block {
-            Block::Section { title, .. } => writeln!(out, "{} {}\n", "#".repeat(level), escape(title)),
-            Block::Paragraph(text) => writeln!(out, "{}\n", escape(text)),
-            Block::Notice(tone, lines) => {
-                for (i, line) in lines.iter().enumerate() {
-                    let line = escape(line);
-                    let _ = match (i, tone) {
-                        (0, Tone::Plain) => writeln!(out, "> {line}"),
-                        (0, _) => writeln!(out, "> **{line}**"),
-                        _ => writeln!(out, ">\n> {line}"),
-                    };
-                }
-                writeln!(out)
+        match block {
+            Block::Paragraph(text) => *out += &escape(text),
+            Block::List(items) => items.iter().for_each(|item| *out += &format!("- {}\n", escape(item))),
+            Block::Table(table) => self::table(out, table),
+            Block::Figure(figure) => {
+                *out += &format!(
+                    "![{}]({}.svg)\n\n{}",
+                    escape(&figure.title),
+                    figure.id,
+                    escape(&figure.caption)
+                );
             }
-            Block::List(items) => {
-                items.iter().for_each(|item| _ = writeln!(out, "- {}", escape(item)));
-                writeln!(out)
+            Block::Verbatim(text) => text.lines().for_each(|line| *out += &format!("    {line}\n")),
+            Block::Folded(title, list) => {
+                *out += &format!("{} {}\n\n", "#".repeat(level), escape(title));
+                blocks(out, list, level + 1);
+                continue;
             }
-            Block::Table(table) => {
-                self::table(out, table);
-                Ok(())
-            }
-            Block::Figure { image, caption } => {
-                let (title, caption) = (escape(&image.title), escape(caption));
-                writeln!(out, "![{title}]({}.svg)\n\n{caption}\n", image.id)
-            }
-            Block::Verbatim(text) => {
-                text.lines().for_each(|line| _ = writeln!(out, "    {line}"));
-                writeln!(out)
-            }
-            // Folds of HTML would need HTML inside; a heading is enough.
-            Block::Folded { title, blocks } => {
-                let _ = writeln!(out, "{} {}\n", "#".repeat(level + 1), escape(title));
-                self::blocks(out, blocks, level + 1);
-                Ok(())
-            }
-        };
+        }
+        out.truncate(out.trim_end().len());
+        out.push_str("\n\n");
     }
 }
 
 fn table(out: &mut String, table: &Table) {
-    let _ = writeln!(out, "{}\n", escape(&table.caption));
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    out.push_str(&row(table.head.iter().map(|name| escape(name)).collect()));
-    let rule = |i: usize| if i > 0 && table.numeric { "---:" } else { "---" };
-    out.push_str(&row((0..table.head.len()).map(|i| rule(i).to_string()).collect()));
-    for cells in &table.rows {
-        out.push_str(&row(cells.iter().map(inner).collect()));
-    }
-    out.push('\n');
+    let rule = |i: usize| if i == 0 { "---".into() } else { "---:".into() };
+    *out += &format!("{}\n\n", escape(&table.caption));
+    *out += &row(table.head.iter().map(|name| escape(name)).collect());
+    *out += &row((0..table.head.len()).map(rule).collect());
+    table.rows.iter().for_each(|cells| *out += &row(cells.iter().map(inner).collect()));
 }
 
 fn inner(cell: &Cell) -> String {
@@ -84,18 +74,13 @@ fn inner(cell: &Cell) -> String {
         Mark::Best => format!("**{text}**"),
         Mark::Second => format!("<u>{text}</u>"),
     };
-    match cell.aside.is_empty() {
-        true => text,
-        false => format!("{text} {}", escape(&cell.aside)),
-    }
+    format!("{text} {}", escape(&cell.aside)).trim_end().into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
-    fn text_stays_text() {
-        assert_eq!(escape("a|b_c*\n<u> [x](y)"), "a\\|b\\_c\\* \\<u\\> \\[x\\](y)");
+    fn markup_is_escaped() {
+        assert_eq!(super::escape("a|b_c*\n<u> [x](y)"), "a\\|b\\_c\\* \\<u\\> \\[x\\](y)");
     }
 }

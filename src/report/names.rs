@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// Models as the paper orders its columns, then controls, simple rankers, and WAA-TA with its ablations.
+/// Models in the order of the paper's columns, then controls, simple rankers, and WAA-TA with its ablations.
 const MODELS: &[(&str, &str, Kind)] = &[
     ("mmoe", "MMoE", Kind::Neural),
     ("ple", "PLE", Kind::Neural),
@@ -17,7 +17,7 @@ const MODELS: &[(&str, &str, Kind)] = &[
     ("ease", "EASE", Kind::Ranker),
     ("bpr-mf", "BPR-MF", Kind::Ranker),
     ("lightgcn", "LightGCN", Kind::Ranker),
-    ("waa-ta", "WAA-TA", Kind::Own),
+    (OWN, "WAA-TA", Kind::Own),
     ("waa-ta1", "TA1", Kind::Ablation),
     ("waa-ta2", "TA2", Kind::Ablation),
     ("waa-ta3", "TA3", Kind::Ablation),
@@ -29,11 +29,11 @@ pub const OWN: &str = "waa-ta";
 pub enum Kind {
     /// A multi-task or single-task network: the paper's baselines and the controls.
     Neural,
-    /// A ranker of enrolments alone.
+    /// Ranks by enrolments alone.
     Ranker,
     Own,
     Ablation,
-    /// Nothing is known of it; it counts as a baseline.
+    /// An unknown model counts as a baseline.
     Other,
 }
 
@@ -45,30 +45,23 @@ impl Kind {
 
 pub fn kind(model: &str) -> Kind {
     let known = MODELS.iter().find(|(name, ..)| *name == model).map(|(_, _, kind)| *kind);
-    known.unwrap_or(if model.starts_with("waa-ta") { Kind::Ablation } else { Kind::Other })
+    known.unwrap_or(if model.starts_with(OWN) { Kind::Ablation } else { Kind::Other })
 }
 
 pub fn model(name: &str) -> &str {
     MODELS.iter().find(|(known, ..)| *known == name).map_or(name, |(_, shown, _)| shown)
 }
 
-/// By place in the list; others follow the simple rankers, by name.
-pub fn compare_models(a: &str, b: &str) -> Ordering {
-    let own = MODELS.iter().position(|(name, ..)| *name == OWN).unwrap_or(0);
-    let place = |name: &str| match MODELS.iter().position(|(known, ..)| *known == name) {
-        Some(i) if i < own => (0, i),
-        Some(i) => (2, i),
-        None if kind(name) == Kind::Ablation => (3, 0),
-        None => (1, 0),
-    };
-    place(a).cmp(&place(b)).then_with(|| a.cmp(b))
+/// Place in the list of models; unknown ones come last.
+pub fn place(model: &str) -> usize {
+    MODELS.iter().position(|(known, ..)| *known == model).unwrap_or(MODELS.len())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Better {
     Higher,
     Lower,
-    /// A description, not an aim.
+    /// Describes a model and does not rank it.
     Neither,
 }
 
@@ -82,7 +75,7 @@ const FAMILIES: &[(&str, &str, Better)] = &[
     ("logloss", "Log-loss", Better::Lower),
     ("coverage", "Coverage", Better::Higher),
     ("popularity", "Popularity", Better::Neither),
-    ("arp", "Average popularity", Better::Neither),
+    ("arp", "ARP", Better::Neither),
 ];
 
 /// `recall@10` or `auc/completed` in its parts: family, then cut-off or task.
@@ -95,16 +88,21 @@ pub fn better(metric: &str) -> Better {
     FAMILIES.iter().find(|(name, ..)| *name == family).map_or(Better::Neither, |(_, _, better)| *better)
 }
 
+/// Orders values of a metric from best to worst.
+pub fn compare_values(metric: &str, a: f64, b: f64) -> Ordering {
+    match better(metric) {
+        Better::Lower => a.total_cmp(&b),
+        _ => b.total_cmp(&a),
+    }
+}
+
 pub fn metric(name: &str) -> String {
     let (family, rest) = split(name);
     let Some((_, shown, _)) = FAMILIES.iter().find(|(known, ..)| *known == family) else {
         return name.into();
     };
-    match name.contains('@') {
-        true => format!("{shown}@{rest}"),
-        false if rest.is_empty() => shown.to_string(),
-        false => format!("{shown} {rest}"),
-    }
+    let gap = if name.contains('@') { "@" } else { " " };
+    format!("{shown}{gap}{rest}").trim_end().into()
 }
 
 /// By family, then cut-off by size or task by name.
@@ -124,9 +122,9 @@ pub fn number(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.1}"),
         _ => format!("{value:.4}"),
     };
-    // No negative zero, and a minus that is as wide as a plus.
+    // No negative zero, and a minus as wide as a plus.
     match text.strip_prefix('-') {
-        Some(digits) if digits.chars().all(|c| matches!(c, '0' | '.')) => digits.into(),
+        Some("0.0000") => "0.0000".into(),
         Some(digits) => format!("−{digits}"),
         None => text,
     }
@@ -135,11 +133,12 @@ pub fn number(value: f64) -> String {
 /// A change in percent, with its sign.
 pub fn percent(ratio: f64) -> String {
     let text = format!("{:.2}", 100.0 * ratio.abs());
-    match (text == "0.00", ratio < 0.0) {
-        (true, _) => "±0.00\u{a0}%".into(),
-        (false, true) => format!("−{text}\u{a0}%"),
-        (false, false) => format!("+{text}\u{a0}%"),
-    }
+    let sign = match ratio {
+        _ if text == "0.00" => '±',
+        ratio if ratio < 0.0 => '−',
+        _ => '+',
+    };
+    format!("{sign}{text}\u{a0}%")
 }
 
 pub fn p_value(p: f64) -> String {
@@ -149,11 +148,24 @@ pub fn p_value(p: f64) -> String {
 /// Conventional stars of a p-value.
 pub fn stars(p: f64) -> &'static str {
     match p {
-        p if p < 0.001 => "***",
-        p if p < 0.01 => "**",
-        p if p < 0.05 => "*",
+        p if p < 0.001 => " ***",
+        p if p < 0.01 => " **",
+        p if p < 0.05 => " *",
         _ => "",
     }
+}
+
+/// `1 run`, `2 runs`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A file name or anchor made of names.
+pub fn slug(parts: &[&str]) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let words =
+        parts.iter().map(|part| part.chars().map(plain).collect::<String>().trim_matches('-').to_string());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 #[cfg(test)]
@@ -161,12 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_of_columns_and_rows() {
-        let mut models =
-            ["waa-ta3", "ease", "zzz", "waa-ta", "mmoe", "waa-ta-deep", "waa-ta1", "abc", "ctcvr"];
-        models.sort_by(|a, b| compare_models(a, b));
-        let expected = ["mmoe", "ctcvr", "ease", "abc", "zzz", "waa-ta", "waa-ta1", "waa-ta3", "waa-ta-deep"];
-        assert_eq!(models, expected);
+    fn metrics_in_order() {
         let mut metrics =
             ["ndcg@5", "other", "auc/b", "recall@50", "recall@5", "logloss/a", "auc/a", "recall@10"];
         metrics.sort_by(|a, b| compare_metrics(a, b));
@@ -174,9 +181,10 @@ mod tests {
             metrics,
             ["recall@5", "recall@10", "recall@50", "ndcg@5", "auc/a", "auc/b", "logloss/a", "other"]
         );
-        assert_eq!(metric("recall@10"), "Recall@10");
-        assert_eq!(metric("logloss/completed"), "Log-loss completed");
-        assert_eq!(metric("other"), "other");
+        assert_eq!(
+            ["recall@10", "logloss/completed", "other"].map(metric),
+            ["Recall@10", "Log-loss completed", "other"]
+        );
     }
 
     #[test]
@@ -188,6 +196,6 @@ mod tests {
         assert_eq!(percent(0.0421), "+4.21\u{a0}%");
         assert_eq!(percent(-0.00001), "±0.00\u{a0}%");
         assert_eq!((p_value(0.00001).as_str(), p_value(0.031).as_str()), ("< 0.0001", "0.0310"));
-        assert_eq!([stars(0.0001), stars(0.005), stars(0.04), stars(0.05)], ["***", "**", "*", ""]);
+        assert_eq!([stars(0.0001), stars(0.005), stars(0.04), stars(0.05)], [" ***", " **", " *", ""]);
     }
 }

@@ -192,6 +192,9 @@ impl Fixture<'_> {
         let _ = writeln!(plan, "weightings = [{}]\nseeds = [{}]", list(self.weightings), seeds.join(", "));
         let _ = writeln!(plan, "resamples = 10000\n\n[eval]\nk = [10, 20, 50]\nmetric = \"ndcg@20\"");
         fs::write(dir.join("compare.toml"), plan).unwrap();
+        let command = r#"{"schema_version": 1, "command": "waata compare --data invented --models all --seeds 3 --out out",
+            "started": "2026-01-31T23:59:59Z"}"#;
+        fs::write(dir.join("command.json"), command).unwrap();
     }
 
     fn summary(&self, runs: &[Run], metrics: &[String]) -> Vec<Vec<String>> {

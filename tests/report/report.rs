@@ -16,7 +16,7 @@ struct Made {
     html: String,
     markdown: String,
     figures: Vec<PathBuf>,
-    verdict: Vec<String>,
+    summary: Vec<String>,
 }
 
 fn made(folder: tempfile::TempDir) -> Made {
@@ -24,7 +24,7 @@ fn made(folder: tempfile::TempDir) -> Made {
     let written = waata_report::write(folder.path(), &out).unwrap();
     let html = fs::read_to_string(written.html).unwrap();
     let markdown = fs::read_to_string(written.markdown).unwrap();
-    Made { folder, html, markdown, figures: written.figures, verdict: written.verdict }
+    Made { folder, html, markdown, figures: written.figures, summary: written.summary }
 }
 
 fn make(fixture: &Fixture) -> Made {
@@ -104,36 +104,40 @@ fn a_whole_comparison() {
     let made = make(&Fixture::default());
     let page = made.check();
     let table = made.table("main");
-    let head = table[0].join(" ");
-    assert_eq!(
-        head,
-        "Metric MMoE PLE FDN ESMM ESM2 CTCVR Single-task Shared-bottom Popularity ItemKNN EASE BPR-MF LightGCN WAA-TA \
-         TA1 TA2 TA3 Gain over best baseline Gain over best neural"
-    );
-    let rows: Vec<&str> = table[1..].iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(rows, ["Recall@10", "Recall@20", "Recall@50", "NDCG@10", "NDCG@20", "NDCG@50"]);
+    assert_eq!(table[0], ["Model", "Recall@10", "Recall@20", "Recall@50", "NDCG@10", "NDCG@20", "NDCG@50"]);
     // EASE is built to be best and WAA-TA second, but for NDCG@50.
+    let models: Vec<&str> = table[1..].iter().map(|row| row[0].as_str()).collect();
+    assert_eq!((models.len(), &models[..2]), (17, &["EASE", "WAA-TA"][..]));
+    let value = |row: &Vec<String>| row[5].split(' ').next().unwrap().parse::<f64>().unwrap();
+    assert!(table[1..].windows(2).all(|rows| value(&rows[0]) >= value(&rows[1])), "best first by NDCG@20");
     let marked = |name: &str| page.iter().filter(|e| e.name == name).count();
     assert!(marked("strong") > 6 && marked("u") > 6);
-    let gain = |row: usize| table[row][18].clone();
-    assert!(gain(1).starts_with('−') && gain(1).contains("** EASE, p 0.0032"), "{}", gain(1));
-    assert!(gain(6).starts_with('+'), "{}", gain(6));
-    assert_eq!(made.verdict[0], "WAA-TA loses to the best baseline in 5 of 6 main metrics.");
-    assert!(
-        made.verdict[1].starts_with("Behind: Recall@10 −") && made.verdict[1].contains("EASE, p = 0.0032")
+    let baselines = made.table("baselines-table");
+    let rows: Vec<&str> = baselines[1..].iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(rows, ["Recall@10", "Recall@20", "Recall@50", "NDCG@10", "NDCG@20", "NDCG@50"]);
+    assert!(baselines[1][2].ends_with("EASE") && baselines[1][5..7] == ["0.0002", "0.0032"], "{baselines:?}");
+    assert!(baselines[1][3].starts_with('−') && baselines[1][3].ends_with("% **"), "{baselines:?}");
+    assert!(baselines[6][3].starts_with('+') && baselines[1].len() == 9, "{baselines:?}");
+    assert_eq!(
+        made.summary[0],
+        "WAA-TA loses to the best baseline on 5 of 6 main metrics and beats it on 1."
     );
     assert!(
-        made.html.find(&made.verdict[0]).unwrap() < made.html.find("<h2").unwrap(),
+        made.summary[1].starts_with("Behind: Recall@10 −") && made.summary[1].contains("EASE, p = 0.0032")
+    );
+    assert!(
+        made.html.find(&made.summary[0]).unwrap() < made.html.find("<h2").unwrap(),
         "bad news comes first"
     );
     assert!(made.markdown.starts_with("# Comparison of 17 models on invented\n\n> **WAA-TA loses"));
-    assert!(made.verdict.iter().any(|line| line.contains("number 2 of 17 models")), "{:?}", made.verdict);
+    assert!(made.summary.iter().any(|line| line.contains("ranks 2 of 17 models")), "{:?}", made.summary);
     let expected = [
         "figure-3-recall",
         "figure-3-ndcg",
         "figure-4-recall",
         "figure-4-ndcg",
         "figure-5",
+        "losses-waa-ta",
         "gates-waa-ta",
         "weights-waa-ta",
         "cosines-waa-ta",
@@ -143,14 +147,13 @@ fn a_whole_comparison() {
     for name in expected {
         assert!(made.names().contains(name), "{name} is not among {:?}", made.names());
     }
-    assert_eq!(made.table("tests-own").len(), 1 + 6, "one test a metric, of the variant in Table 3");
     let optimizers = made.table("optimizers-waa-ta");
-    assert_eq!(optimizers[0], ["Metric", "adam", "sgd", "adagrad", "rmsprop", "adamw"]);
-    assert_eq!(made.table("weightings-waa-ta")[0], ["Metric", "metabalance", "pcgrad"]);
+    let names = |table: &[Vec<String>]| table[1..].iter().map(|row| row[0].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&optimizers), ["adam", "sgd", "adagrad", "rmsprop", "adamw"]);
+    assert_eq!(names(&made.table("weightings-waa-ta")), ["metabalance", "pcgrad"]);
     let slices = made.table("slices-activity-ndcg-20");
-    let order: Vec<&str> = slices[1..].iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(order, ["1", "2-4", "5-9", "10-19"]);
-    assert!(made.html.contains("Nothing: every run that was asked for has finished."));
+    assert_eq!(slices[0], ["Model", "1 (40)", "2-4 (300)", "5-9 (120)", "10-19 (90)"]);
+    assert!(!made.html.contains("What is missing"), "no empty section");
     for said in [
         "d1d1",
         "5b5b",
@@ -158,10 +161,55 @@ fn a_whole_comparison() {
         "Log-loss completed",
         "Coverage@10",
         "compare.toml",
-        "Average popularity@50",
+        "ARP@50",
+        "Command: waata compare --data invented --models all",
+        "Started: 2026-01-31T23:59:59Z",
     ] {
         assert!(made.html.contains(said), "{said}");
     }
+    // Values are on the bars; of 17 curves two stand out.
+    let figure =
+        |name: &str| fs::read_to_string(made.folder.path().join(format!("report/{name}.svg"))).unwrap();
+    assert_eq!(figure("figure-3-ndcg").matches("class=\"value\"").count(), 17 * 3);
+    let curves = figure("convergence-models");
+    assert_eq!((curves.matches("curve own").count(), curves.matches("curve best").count()), (2, 2));
+}
+
+#[test]
+fn a_single_run() {
+    let folder = tempfile::tempdir().unwrap();
+    Fixture { models: &["waa-ta"], optimizers: &["adam"], seeds: 1, ..Default::default() }
+        .write(folder.path());
+    let run = folder.path().join("runs/waa-ta-adam-metabalance-1");
+    let bare = run.join("bare");
+    waata_report::write(&run, &bare).unwrap();
+    let text = fs::read_to_string(bare.join("report.md")).unwrap();
+    assert!(
+        text.contains("metrics.json: the run has no test result") && text.contains("12 epochs trained"),
+        "{text}"
+    );
+    let metrics = r#"{"schema_version": 1, "split": "test", "learners": 9, "metrics": {"ndcg@20": 0.25, "recall@20": 0.5,
+        "auc/completed": 0.75}, "slices": [{"kind": "activity", "slice": "1", "learners": 4, "metrics": {"ndcg@20": 0.125}}]}"#;
+    fs::write(run.join("metrics.json"), metrics).unwrap();
+    let out = run.join("report");
+    let written = waata_report::write(&run, &out).unwrap();
+    let (html, markdown) =
+        [written.html, written.markdown].map(|path| fs::read_to_string(path).unwrap()).into();
+    let made = Made { folder, html, markdown, figures: written.figures, summary: written.summary };
+    made.check();
+    assert_eq!(
+        made.summary,
+        ["WAA-TA adam metabalance, seed 1: NDCG@20 0.2500 on the test split, 12 epochs trained."]
+    );
+    assert_eq!(made.table("main")[1], ["WAA-TA", "0.5000", "0.2500"]);
+    assert_eq!(made.table("slices-activity-ndcg-20"), [["Model", "1 (4)"], ["WAA-TA", "0.1250"]]);
+    assert_eq!(
+        Vec::from_iter(made.names()),
+        ["convergence-models", "cosines-waa-ta", "gates-waa-ta", "losses-waa-ta", "weights-waa-ta"]
+    );
+    assert!(!made.html.contains("baseline"), "nothing was compared");
+    fs::write(run.join("metrics.json"), metrics.replacen(':', ";", 1)).unwrap();
+    refused(&run, 3, &["metrics.json:1", "JSON", "waata eval"]);
 }
 
 #[test]
@@ -172,17 +220,20 @@ fn numbers_are_those_of_the_folder() {
     fs::write(folder.path().join("results.csv"), text).unwrap();
     let made = made(folder);
     made.check();
-    let table = made.table("main");
-    assert_eq!(table[0], ["Metric", "EASE", "WAA-TA", "Gain over best baseline"]);
-    assert_eq!(table[1], ["Recall@10", "0.2000", "0.3000 ±0.0707", "+50.00\u{a0}% EASE"]);
-    assert_eq!(made.verdict[0], "WAA-TA is ahead of the best baseline in all 1 main metric.");
-    assert!(made.verdict.iter().any(|line| line.contains("None of these leads was tested")));
+    assert_eq!(
+        made.table("main"),
+        [["Model", "Recall@10"], ["WAA-TA", "0.3000 ±0.0707"], ["EASE", "0.2000"]]
+    );
+    let row = ["Recall@10", "0.3000", "0.2000 EASE", "+50.00\u{a0}%", "–", "–", "–"];
+    assert_eq!(made.table("baselines-table")[1], row);
+    assert_eq!(made.summary[0], "WAA-TA beats the best baseline on all 1 main metric.");
+    assert!(made.summary.iter().any(|line| line.contains("None of these leads was tested")));
     // What is not there is said.
     for said in [
-        "compare.toml: what was asked",
+        "compare.toml: what was requested",
         "summary.csv: no difference",
         "slices.csv: there are no",
-        "runs/: logs",
+        "runs/: there are no logs",
     ] {
         assert!(made.html.contains(said), "{said}");
     }
@@ -210,27 +261,28 @@ fn the_same_folder_gives_the_same_bytes() {
 fn odd_comparisons() {
     let one = make(&Fixture { models: &["waa-ta"], optimizers: &["adam"], seeds: 1, ..Default::default() });
     one.check();
-    assert!(one.verdict[0].contains("No baseline took part"), "{:?}", one.verdict);
+    assert!(one.summary[0].contains("no baseline"), "{:?}", one.summary);
     let equal = make(&Fixture { constant: Some(0.25), ..Default::default() });
     equal.check();
-    assert!(equal.verdict[0].contains("in 0 of 6 main metrics, and equal in 6"), "{:?}", equal.verdict);
+    assert!(
+        equal.summary[0].contains("ties with the best baseline on all 6 main metrics."),
+        "{:?}",
+        equal.summary
+    );
     let zero = make(&Fixture { constant: Some(0.0), ..Default::default() });
     zero.check();
     let silent = make(&Fixture { epochs: 0, ..Default::default() });
     silent.check();
-    assert!(
-        silent.html.contains("no log has a validation")
-            && silent.html.contains("nothing is known of training")
-    );
+    assert!(silent.html.contains("there are no training curves") && !silent.html.contains("Convergence"));
     let short = make(&Fixture { epochs: 1, ..Default::default() });
     short.check();
     let without = make(&Fixture { models: &["ease", "mmoe"], ..Default::default() });
     without.check();
-    assert!(without.verdict[0].contains("took no part"));
+    assert!(without.summary[0].contains("not part of this comparison"));
     let neural = make(&Fixture { models: &["waa-ta", "mmoe", "esmm"], ..Default::default() });
     neural.check();
     assert!(neural.html.contains("no simple ranker"));
-    assert_eq!(neural.verdict[0], "WAA-TA is ahead of the best baseline in all 6 main metrics.");
+    assert_eq!(neural.summary[0], "WAA-TA beats the best baseline on all 6 main metrics.");
 }
 
 #[test]
@@ -277,10 +329,10 @@ fn what_is_missing_is_said() {
     let made = made(folder);
     made.check();
     for said in [
-        "PLE: asked for, but it has no finished run",
-        "MMoE (adam metabalance): 2 seeds of 3",
-        "runs/ple-adam-metabalance-1 was begun and has no result: training diverged",
-        "runs/mmoe-adam-metabalance-2 was begun and has no result",
+        "PLE: requested, but it has no finished run",
+        "MMoE adam metabalance: 2 seeds of 3",
+        "runs/ple-adam-metabalance-1 has started and has no result: training diverged",
+        "runs/mmoe-adam-metabalance-2 has started and has no result",
     ] {
         assert!(made.html.contains(said), "{said}");
     }
@@ -339,7 +391,7 @@ fn broken_folders() {
         small.write(dir);
     }
     change("results.csv", ",1,0123", ",one,0123", &["results.csv:2", "seed"]);
-    change("results.csv", "waa-ta-adam-metabalance-2", "../x", &["results.csv:4", "no name of a folder"]);
+    change("results.csv", "waa-ta-adam-metabalance-2", "../x", &["results.csv:4", "not the name of a run"]);
     change(
         "results.csv",
         "waa-ta-adam-metabalance-2",
@@ -392,8 +444,8 @@ fn in_a_browser() {
 
     browser.look(1280, 900, false);
     let mut events = browser.open(&folder.join("report.html"));
-    assert_eq!(browser.eval("document.querySelectorAll('#main tbody tr').length"), 6);
-    assert_eq!(browser.eval("document.querySelectorAll('#main thead th').length"), 1 + ALL.len() as u64 + 2);
+    assert_eq!(browser.eval("document.querySelectorAll('#main tbody tr').length"), ALL.len());
+    assert_eq!(browser.eval("document.querySelectorAll('#main thead th').length"), 1 + 6);
     assert_eq!(browser.eval("document.querySelectorAll('figure svg').length"), made.figures.len());
     assert_eq!(
         browser.eval("document.querySelector('h1').textContent"),
@@ -406,8 +458,8 @@ fn in_a_browser() {
     let colours = "new Set([...document.querySelectorAll('#figure-5 path.curve')].map(p => getComputedStyle(p).stroke + \
                    getComputedStyle(p).strokeDasharray)).size";
     assert_eq!(browser.eval(colours), 5);
-    let bars = "new Set([...document.querySelectorAll('#figure-3-recall .fill')].map(p => getComputedStyle(p).fill)).size";
-    assert_eq!(browser.eval(bars), 3);
+    let bars = "new Set([...document.querySelectorAll('#figure-3-recall .fill')].map(p => getComputedStyle(p).fill + p.getAttribute('fill-opacity'))).size";
+    assert_eq!(browser.eval(bars), 3 * 3, "three cut-offs of WAA-TA, of the best other and of the rest");
     // No text of a figure leaves it.
     let outside = "[...document.querySelectorAll('main>.figures svg')].flatMap(s => [...s.querySelectorAll('text')]\
                    .filter(t => { const a = t.getBoundingClientRect(), b = s.getBoundingClientRect(); return a.left < \
@@ -415,18 +467,23 @@ fn in_a_browser() {
                    .map(t => t.textContent))";
     assert_eq!(browser.eval(outside), serde_json::json!([]));
     assert!(browser.screenshot(&shots.join("light.png")) > 10_000);
+    // Nothing scrolls sideways, with all folds open.
+    browser.eval("document.querySelectorAll('details').forEach(d => d.open = true)");
+    let wide = "[...document.querySelectorAll('*')].filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && \
+                !e.closest('svg')).map(e => e.tagName + (e.querySelector('table') ?? e).id)";
+    assert_eq!(browser.eval(wide), serde_json::json!([]));
 
     let paper = "getComputedStyle(document.body).backgroundColor";
     let light = browser.eval(paper);
     browser.look(1280, 900, true);
     assert_ne!(browser.eval(paper), light, "a dark page is dark");
     browser.screenshot(&shots.join("dark.png"));
-    // A phone: wide tables scroll in their frames, the page does not.
-    browser.look(360, 740, false);
-    assert_eq!(browser.eval("document.scrollingElement.scrollWidth"), 360);
-    assert_eq!(browser.eval("document.querySelector('#main').getBoundingClientRect().width > 360"), true);
-    browser.eval("document.querySelectorAll('details').forEach(d => d.open = true)");
-    assert_eq!(browser.eval("document.scrollingElement.scrollWidth"), 360);
+    // A phone: the rows of tables are cards.
+    browser.look(390, 844, false);
+    assert_eq!(browser.eval("document.scrollingElement.scrollWidth"), 390);
+    assert_eq!(browser.eval(wide), serde_json::json!([]));
+    assert_eq!(browser.eval(outside), serde_json::json!([]));
+    browser.eval("document.querySelectorAll('details').forEach(d => d.open = false)");
     browser.screenshot(&shots.join("phone.png"));
 
     events.extend(browser.events());

@@ -1,162 +1,152 @@
-//! How WAA-TA stands against the baselines, in words, bad news first.
+//! How WAA-TA compares with the baselines, in words, bad news first.
 
 use crate::document::Tone;
-use crate::names::{self, Kind, OWN};
-use crate::variants::{Field, Variant, best};
-
-use super::count;
-
-pub struct Verdict {
-    pub tone: Tone,
-    pub lines: Vec<String>,
-}
+use crate::field::{Field, Variant, best};
+use crate::names::{self, Kind, count};
 
 /// WAA-TA against the best of some baselines by one metric.
-pub struct Standing<'a> {
+pub struct Standing<'v, 'a> {
     pub metric: &'a str,
-    pub baseline: String,
-    /// (WAA-TA - baseline) / baseline; none where the baseline has zero.
-    pub ratio: Option<f64>,
-    pub difference: f64,
-    /// The decisive p-value against this baseline.
+    pub own: f64,
+    pub baseline: &'v Variant<'a>,
+    pub value: f64,
+    /// Holm's p-value of the test against this very baseline.
     pub p: Option<f64>,
 }
 
-impl Standing<'_> {
+impl Standing<'_, '_> {
+    pub fn difference(&self) -> f64 {
+        self.own - self.value
+    }
+
+    /// In percent of the baseline; absolute if the baseline is zero.
     pub fn gain(&self) -> String {
-        match self.ratio {
-            Some(ratio) => names::percent(ratio),
-            None => format!("by {}", names::number(self.difference)),
+        match self.value {
+            0.0 => format!("by {}", names::number(self.own)),
+            value => names::percent(self.difference() / value.abs()),
         }
     }
-
-    fn text(&self) -> String {
-        let p = self.p.map_or(String::new(), |p| match names::p_value(p) {
-            small if small.starts_with('<') => format!(", p {small}"),
-            p => format!(", p = {p}"),
-        });
-        format!("{} {} ({}{p})", names::metric(self.metric), self.gain(), self.baseline)
-    }
 }
 
-/// The main metrics: Recall and NDCG at every cut-off.
-pub fn main_metrics<'a>(field: &Field<'a>) -> Vec<&'a str> {
-    field.metrics_of(&["recall", "ndcg"])
-}
-
-/// WAA-TA as it stands in Table 3 against the best of some baselines, with whatever optimizer and weighting they do
-/// best: a comparison that is hard on WAA-TA alone.
-pub fn standings<'a>(field: &Field<'a>, counts: impl Fn(Kind) -> bool) -> Vec<Standing<'a>> {
+/// WAA-TA, as its first variant stands, against the best of some baselines, each with the optimizer and weighting that
+/// suit it best: the comparison favors the baselines.
+pub fn standings<'v, 'a>(field: &'v Field<'a>, counts: impl Fn(Kind) -> bool) -> Vec<Standing<'v, 'a>> {
     let Some(own) = field.own() else { return vec![] };
     let baselines: Vec<&Variant> = field.variants.iter().filter(|v| counts(v.kind())).collect();
     let standing = |metric: &'a str| {
         let (baseline, value) = best(&baselines, metric)?;
-        let difference = own.mean(metric)? - value;
-        let p = field.test(own, metric, baseline).and_then(|test| test.decisive());
-        let ratio = (value != 0.0).then(|| difference / value.abs());
-        Some(Standing { metric, baseline: field.name(baseline), ratio, difference, p })
+        let p = field.test(own, metric, baseline).and_then(|test| test.corrected_p());
+        Some(Standing { metric, own: own.mean(metric)?, baseline, value, p })
     };
-    main_metrics(field).into_iter().filter_map(standing).collect()
+    field.main_metrics().into_iter().filter_map(standing).collect()
 }
 
-fn list<'s, 'a: 's>(standings: impl Iterator<Item = &'s Standing<'a>>) -> String {
-    standings.map(Standing::text).collect::<Vec<_>>().join("; ")
+fn list(field: &Field, standings: &[&Standing]) -> String {
+    let text = |s: &&Standing| {
+        let p = s.p.map_or(String::new(), |p| format!(", p = {}", names::p_value(p)).replace("= <", "<"));
+        format!("{} {} ({}{p})", names::metric(s.metric), s.gain(), field.name(s.baseline))
+    };
+    standings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
-pub fn of(field: &Field) -> Verdict {
+pub fn of(field: &Field) -> (Tone, Vec<String>) {
+    let results = field.results;
+    let ranking = names::metric(field.ranking);
+    if results.single {
+        let run = results.first();
+        let mut line = format!("{}, seed {}", field.variants[0].full_name(), run.seed);
+        if let Some(value) = run.metrics.get(field.ranking) {
+            line += &format!(": {ranking} {} on the test split", names::number(*value));
+        }
+        if let Some(last) = results.runs[0].log.last() {
+            line += &format!(", {} trained", count(last.epoch as usize, "epoch"));
+        }
+        let best = run.best_epoch.map_or(String::new(), |epoch| format!(", best epoch {epoch}"));
+        return (Tone::Plain, vec![format!("{line}{best}.")]);
+    }
     let Some(own) = field.own() else {
-        let lines = vec!["WAA-TA took no part in this comparison, or none of its runs has finished.".into()];
-        return Verdict { tone: Tone::Plain, lines };
+        return (
+            Tone::Plain,
+            vec!["WAA-TA is not part of this comparison, or none of its runs has finished.".into()],
+        );
     };
     let all = standings(field, Kind::is_baseline);
     if all.is_empty() {
-        let why = match field.main().iter().any(|v| v.kind().is_baseline()) {
-            true => "No baseline has a Recall or NDCG beside WAA-TA's",
-            false => "No baseline took part",
+        let why = match field.models().iter().any(|v| v.kind().is_baseline()) {
+            true => "No baseline shares a Recall or NDCG with WAA-TA",
+            false => "The comparison has no baseline",
         };
-        let lines = vec![format!("{why}: nothing here says how good WAA-TA's numbers are.")];
-        return Verdict { tone: Tone::Warning, lines };
+        return (Tone::Warning, vec![format!("{why}, so nothing here shows how good WAA-TA's numbers are.")]);
     }
-    let behind = || all.iter().filter(|s| s.difference < 0.0);
-    let ahead = || all.iter().filter(|s| s.difference > 0.0);
-    let equal = all.len() - behind().count() - ahead().count();
-    let metrics = count(all.len(), "main metric");
-    let headline = match (behind().count(), ahead().count()) {
-        (0, n) if n == all.len() => format!("WAA-TA is ahead of the best baseline in all {metrics}."),
-        (0, n) => format!("WAA-TA is ahead of the best baseline in {n} of {metrics}, and equal in {equal}."),
-        (n, 0) if n == all.len() => format!("WAA-TA loses to the best baseline in all {metrics}."),
-        (n, _) => format!("WAA-TA loses to the best baseline in {n} of {metrics}."),
-    };
-    let mut lines = vec![headline];
-    if behind().count() > 0 {
-        lines.push(format!("Behind: {}.", list(behind())));
+    let (behind, ahead, tied) = split(&all);
+    let mut parts = vec![];
+    for (what, n) in [("loses to", behind.len()), ("beats", ahead.len()), ("ties with", tied)] {
+        match n {
+            0 => {}
+            n if parts.is_empty() => {
+                let n = if n == all.len() { "all".to_string() } else { format!("{n} of") };
+                parts.push(format!(
+                    "WAA-TA {what} the best baseline on {n} {}",
+                    count(all.len(), "main metric")
+                ));
+            }
+            n => parts.push(format!("{what} it on {n}").replace("loses to it", "loses")),
+        }
     }
-    if ahead().count() > 0 {
-        lines.push(format!("Ahead: {}.", list(ahead())));
-        let tested = ahead().filter(|s| s.p.is_some()).count();
-        let sure = ahead().filter(|s| s.p.is_some_and(|p| p < 0.05)).count();
+    let mut lines = vec![format!("{}.", parts.join(" and "))];
+    if !behind.is_empty() {
+        lines.push(format!("Behind: {}.", list(field, &behind)));
+    }
+    if !ahead.is_empty() {
+        lines.push(format!("Ahead: {}.", list(field, &ahead)));
+        let tested = ahead.iter().filter(|s| s.p.is_some()).count();
+        let sure = ahead.iter().filter(|s| s.p.is_some_and(|p| p < 0.05)).count();
         lines.push(match tested {
             0 => "None of these leads was tested against this baseline: they may be chance.".into(),
-            _ => format!("Leads that are significant at the 5 % level: {sure} of {tested} that were tested."),
+            _ => format!("Leads that are significant at the 5 % level: {sure} of {tested} tested."),
         });
     }
-    lines.extend(neural(field));
-    lines.extend(rank(field, own));
-    lines.extend(ablations(field, own));
-    let lost = behind().count() > 0;
-    Verdict { tone: if lost { Tone::Warning } else { Tone::Good }, lines }
-}
-
-/// Against networks alone, where simple rankers took part too.
-fn neural(field: &Field) -> Option<String> {
-    if field.main().iter().all(|v| v.kind() != Kind::Ranker) {
-        return None;
-    }
     let neural = standings(field, |kind| kind == Kind::Neural);
-    if neural.is_empty() {
-        return None;
+    if !neural.is_empty() && field.models().iter().any(|v| v.kind() == Kind::Ranker) {
+        let (behind, ahead, _) = split(&neural);
+        let mut line =
+            format!("Among neural baselines alone, it is ahead on {} of {}", ahead.len(), neural.len());
+        if !behind.is_empty() {
+            line += &format!(" and behind on {}: {}", behind.len(), list(field, &behind));
+        }
+        lines.push(format!("{line}."));
     }
-    let behind: Vec<&Standing> = neural.iter().filter(|s| s.difference < 0.0).collect();
-    let ahead = neural.iter().filter(|s| s.difference > 0.0).count();
-    let of = neural.len();
-    Some(match behind.is_empty() {
-        true => format!("Against the best neural baseline alone it is ahead in {ahead} of {of}."),
-        false => format!(
-            "Against the best neural baseline alone it is ahead in {ahead} of {of}, behind in {}: {}.",
-            behind.len(),
-            list(behind.into_iter())
-        ),
-    })
+    if own.mean(field.ranking).is_some() {
+        let place = 1 + field
+            .models()
+            .iter()
+            .take_while(|v| v.mean(field.ranking) != own.mean(field.ranking))
+            .count();
+        let selects = if results.selected_by() == Some(field.ranking) {
+            ", the metric of model selection,"
+        } else {
+            ""
+        };
+        let models = field.models().iter().filter(|v| v.mean(field.ranking).is_some()).count();
+        lines.push(format!("By {ranking}{selects} WAA-TA ranks {place} of {}.", count(models, "model")));
+    }
+    for ablation in field.models().iter().filter(|v| v.kind() == Kind::Ablation) {
+        let above =
+            |m: &&str| ablation.mean(m).zip(own.mean(m)).is_some_and(|(ablation, own)| ablation > own);
+        let above: Vec<String> = field.main_metrics().into_iter().filter(above).map(names::metric).collect();
+        if !above.is_empty() {
+            lines.push(format!("Its ablation {} is better on {}.", ablation.shown(), above.join(", ")));
+        }
+    }
+    (if behind.is_empty() { Tone::Good } else { Tone::Warning }, lines)
 }
 
-fn rank(field: &Field, own: &Variant) -> Option<String> {
-    let metric = field.comparison.selected_by().or(main_metrics(field).last().copied())?;
-    let value = own.mean(metric)?;
-    let others: Vec<f64> =
-        field.main().iter().filter(|v| v.model != OWN).filter_map(|v| v.mean(metric)).collect();
-    let sign = if names::better(metric) == names::Better::Lower { -1.0 } else { 1.0 };
-    let above = others.iter().filter(|other| sign * **other > sign * value).count();
-    let selects =
-        if field.comparison.selected_by().is_some() { ", by which validation selects epochs," } else { "" };
-    Some(format!(
-        "By {}{selects} WAA-TA is number {} of {}.",
-        names::metric(metric),
-        above + 1,
-        count(others.len() + 1, "model")
-    ))
-}
-
-/// Parts of WAA-TA that it would be better without.
-fn ablations(field: &Field, own: &Variant) -> Vec<String> {
-    let above = |ablation: &&Variant| {
-        let better: Vec<String> = main_metrics(field)
-            .into_iter()
-            .filter(|m| ablation.mean(m).zip(own.mean(m)).is_some_and(|(a, own)| a > own))
-            .map(names::metric)
-            .collect();
-        (!better.is_empty())
-            .then(|| format!("Its ablation {} is above it in {}.", ablation.shown(), better.join(", ")))
-    };
-    let main = field.main();
-    main.iter().filter(|v| v.kind() == Kind::Ablation).filter_map(above).collect()
+/// Metrics lost, won, and the number of ties.
+fn split<'s, 'v, 'a>(
+    all: &'s [Standing<'v, 'a>],
+) -> (Vec<&'s Standing<'v, 'a>>, Vec<&'s Standing<'v, 'a>>, usize) {
+    let behind: Vec<&Standing> = all.iter().filter(|s| s.difference() < 0.0).collect();
+    let ahead: Vec<&Standing> = all.iter().filter(|s| s.difference() > 0.0).collect();
+    let tied = all.len() - behind.len() - ahead.len();
+    (behind, ahead, tied)
 }
