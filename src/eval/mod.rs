@@ -12,5 +12,5 @@ pub use crate::ops::{MAX_K, NO_COURSE, Scorer, TopK};
 pub(crate) use evaluate::BLOCK;
 pub use evaluate::{Evaluation, PerLearner, Ranker, known_before, sample_learners};
 pub use metrics::{AtCutoff, Idcg, RankingMetrics, auc, log_loss, ranking_metrics};
-pub use recommend::top_courses;
+pub use recommend::{Catalogue, top_courses};
 pub use slices::{RANKING, Slice};
