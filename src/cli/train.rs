@@ -10,6 +10,7 @@ use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::{Device, memory, system};
 use waata::models::Recommender;
+use waata::serve::read_config;
 use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
 use waata::{Error, Result};
 
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> Result<()> {
     let (dir, data_path, config) = match &args.resume {
         Some(dir) => {
             let meta = Meta::read(dir)?;
-            let config = eval::read_config(dir)?;
+            let config = read_config(dir)?;
             (dir.clone(), args.data.clone().unwrap_or(meta.data), config)
         }
         None => {
@@ -120,8 +121,8 @@ pub fn run(args: Args) -> Result<()> {
     if (RunFiles { dir: dir.clone() }).checkpoints().join("best.json").is_file() {
         run.restore(BEST)?;
     }
-    let opened = eval::Opened { run, data: &data };
-    let found = opened.evaluate(Split::Test)?;
+    let ranker = run.ranker();
+    let found = eval::evaluate(&ranker, Split::Test)?;
     let text = serde_json::to_vec_pretty(&found)
         .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
     checkpoint::write_atomically(&dir.join("metrics.json"), &text)?;
@@ -129,7 +130,7 @@ pub fn run(args: Args) -> Result<()> {
     show::line(&show::metrics(&found.metrics))?;
     if let Some(learner) = recommend::first_with_history(&data) {
         show::line("")?;
-        show::line(&recommend::text(&opened, learner, 5)?)?;
+        show::line(&recommend::text(&ranker, learner, 5)?)?;
     }
     if let Some(memory) = &memory {
         say_memory(memory, &device);
