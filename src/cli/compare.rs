@@ -13,46 +13,45 @@ use waata::experiment::{Compare, Failure, Plan, Report, Request, Resampling, Wat
 use waata::{Error, Result};
 
 /// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
-/// and each model is held against the best baseline.
+/// and each model is compared with the best baseline.
 ///
-/// The same command goes on where it was interrupted or killed; finished runs are not made again. docs/compare.md
-/// describes what lies in the folder afterwards.
+/// The same command resumes an interrupted comparison; finished runs are kept. docs/compare.md describes the folder.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Models by name, separated by commas; all for all of them
-    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES")]
+    /// Models, separated by commas
+    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES", value_parser = super::models::parser_or_all())]
     models: Vec<String>,
-    /// How many seeds, counted up from the settings' seed
-    #[arg(long, default_value_t = 3)]
+    /// Number of seeds, counted up from the settings' seed
+    #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// sgd, adagrad, rmsprop, adam, adamw; that of the settings where absent
+    /// Optimizers, separated by commas: sgd, adagrad, rmsprop, adam, adamw; by default that of the settings
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     optimizers: Vec<String>,
-    /// Values of weighting.combine (docs/settings.md); that of the settings where absent
+    /// Values of weighting.combine, separated by commas; by default that of the settings
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     weightings: Vec<String>,
-    /// Settings of a file, for all models; the data set's own run.toml where neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Settings that belong together, by name, as in waata train
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// Settings of one model, such as the best.toml of a search; may be given again
+    /// Settings of one model, such as the best.toml of a search; repeatable
     #[arg(long, value_name = "MODEL=FILE")]
     settings_for: Vec<String>,
-    /// One setting for all models, such as --set train.epochs=10; may be given again
+    /// Change a setting for all models, such as --set train.epochs=10; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Folder of the comparison
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Resamples of the bootstrap
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
     resamples: usize,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
 }

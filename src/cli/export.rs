@@ -16,23 +16,25 @@ use waata::{Error, Result};
 pub struct Args {
     /// A prepared data set, a folder of source files, or a run
     dir: PathBuf,
-    /// Where to write the tables, a new folder
-    #[arg(short, long)]
+    /// Folder to write, a new one
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
+    /// Format of the tables
     #[arg(long, value_enum, default_value = "npy")]
     format: FormatName,
-    /// Which tables; otherwise interactions, graph and names of a data set, vectors and names of a run
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Tables, separated by commas; by default interactions, graph and names of a data set, vectors and names of a run
+    #[arg(long, value_name = "TABLES", value_enum, value_delimiter = ',')]
     what: Vec<Table>,
-    /// The run's data set, where it is no longer at the place that the run remembers
-    #[arg(long)]
+    /// The run's data set, if it has moved since the run was trained
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What a run's model runs on; auto where it is not given
+    /// Device of a run's model: auto, cpu, cuda or cuda:N; auto by default
     #[arg(long)]
     device: Option<String>,
-    /// Replace an export that is already there
+    /// Replace an existing export
     #[arg(long)]
     force: bool,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }

@@ -7,13 +7,13 @@ use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folder that a waata compare wrote
-    #[arg(long)]
+    /// Folder of a comparison
+    #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// Folder for report.html, report.md and the figures; FROM/report when absent
-    #[arg(long)]
+    /// Folder for report.html, report.md and the figures; FROM/report by default
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write over an older report
+    /// Overwrite an earlier report
     #[arg(long)]
     force: bool,
 }

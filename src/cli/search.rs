@@ -11,48 +11,48 @@ use waata::engine::Device;
 use waata::experiment::{Search, SearchWatcher, Space, Trial, model_names};
 use waata::{Error, Result};
 
-/// Searches the settings of one model by validation: random trials, the worse two thirds of which are left behind in each
-/// round. The test part is not looked at.
+/// Searches the settings of one model by validation: random trials, of which the worse two thirds are dropped in each
+/// round. The test part is not used.
 ///
-/// The same command goes on where it was interrupted or killed. The epochs spent depend on --trials, --budget and
-/// --first-rung alone, so models searched alike had the same chance.
+/// The same command resumes an interrupted search. The epochs spent depend on --trials, --budget and --first-rung alone, so
+/// models searched alike get the same budget.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Model by name
-    #[arg(long)]
+    /// Model whose settings are searched
+    #[arg(long, value_name = "NAME", value_parser = super::models::parser())]
     model: String,
-    /// Trials to begin with, the settings as they stand among them
-    #[arg(long)]
+    /// Number of trials; the first is the unchanged settings
+    #[arg(long, value_name = "N")]
     trials: usize,
-    /// Epochs of the trials that stay to the end
+    /// Epochs of the trials that survive to the end
     #[arg(long, value_name = "EPOCHS")]
     budget: u64,
-    /// Epochs that each trial is trained for before any is left behind. More than 1 where what is best in the end begins
-    /// slowly; as many as --budget is plain random search
+    /// Epochs of each trial before any is dropped. More than 1 keeps trials that start slowly; as many as --budget is plain
+    /// random search
     #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
     first_rung: u64,
-    /// Ranges of settings; data/search.toml where absent
+    /// Ranges of settings; data/search.toml by default
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
-    /// Settings of a file; the data set's own run.toml where neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Settings that belong together, by name, as in waata train
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// One setting, which is then not searched; may be given again
+    /// Fix a setting, which is then not searched; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Seed of the trials' settings
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Folder of the search: trials.csv, best.toml (for compare --settings-for)
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
 }

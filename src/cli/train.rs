@@ -16,34 +16,34 @@ use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Prepared data set, or a folder of source files; the sample in data/sample where absent
-    #[arg(long)]
+    /// Prepared data set, or a folder of source files; data/sample by default
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Folder of the run; a new one under runs/ where absent
-    #[arg(short, long)]
+    /// Folder of the run; a new one under runs/ by default
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Settings of a file (docs/settings.md); the data set's own run.toml where neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// paper (the defaults: the paper as read in docs/model.md), history or tasks
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// One setting, such as --set train.lr=0.001; may be given again
+    /// Change a setting, such as --set train.lr=0.001; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Say how much memory the run would take, and stop
+    /// Print how much memory the run would take, and stop
     #[arg(long)]
     plan: bool,
     /// Print the plan as JSON
     #[arg(long, requires = "plan")]
     json: bool,
-    /// Most bytes that the run may take (K, M and G are understood); what the machine, or the GPU, has free where absent
+    /// Refuse a run that needs more memory, such as 12G; by default what the machine or the GPU has free
     #[arg(long, value_name = "BYTES", value_parser = system::parse_size)]
     memory_limit: Option<u64>,
-    /// Go on with an interrupted run
+    /// Continue an interrupted run
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
     resume: Option<PathBuf>,
 }
