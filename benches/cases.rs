@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use waata::bench::{Family, Inputs, Sizes};
-use waata::engine::{Device, Op, Tensor};
+use waata::bench::{FAMILIES, Inputs, Sizes};
+use waata::engine::{Device, Tape, Tensor};
 use waata::ops::{SoftmaxLoss, SoftmaxOptions};
 
 fn sizes() -> Sizes {
@@ -28,8 +28,8 @@ fn families(c: &mut Criterion) {
     let inputs = Inputs::new(&Device::Cpu, &sizes());
     let mut group = c.benchmark_group("waata");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    for family in Family::ALL {
-        for mut case in family.cases(&inputs).expect("sizes that fit") {
+    for (_, cases) in FAMILIES {
+        for mut case in cases(&inputs).expect("sizes that fit") {
             group.bench_function(&case.name, |b| b.iter(|| (case.work)().expect("shapes fit")));
         }
     }
@@ -42,16 +42,16 @@ fn softmax_loss(c: &mut Criterion) {
     let (rows, courses, d) = (1024usize, 3321usize, 64usize);
     let targets = (0..rows).map(|b| (b * 31 % courses) as u32).collect();
     let options = SoftmaxOptions::default();
-    let mut op = SoftmaxLoss::new(&Device::Cpu, targets, courses, None, options).expect("ids are in range");
+    let op = SoftmaxLoss::new(&Device::Cpu, targets, courses, None, options).expect("ids are in range");
     let table = |rows, cols, i| inputs.random(rows, cols, 0.06, i).expect("memory");
     let x = [table(rows, d, 0), table(courses, d, 1), table(1, courses, 2)];
     let one = Tensor::new(&Device::Cpu, 1, 1, &[1.0]).expect("one value");
     c.bench_function("softmax_loss", |b| {
         b.iter(|| {
-            let y = op.forward(&x.each_ref()).expect("shapes fit");
-            let mut dx = x.each_ref().map(|x| Some(x.zeros_like().expect("memory")));
-            op.backward(&x.each_ref(), &[&y[0]], &[Some(&one)], &mut dx).expect("shapes fit");
-            dx
+            let mut tape = Tape::new();
+            let x = x.each_ref().map(|x| tape.parameter(x.clone()));
+            let loss = tape.apply(op.clone(), &x).expect("shapes fit");
+            tape.backward(&[(loss, one.clone())]).expect("shapes fit")
         })
     });
 }

@@ -1,15 +1,7 @@
-//! The program: parse, run, print one error line, exit code.
+//! The program; see src/cli.
 
 mod cli;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    match cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("waata: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+fn main() -> std::process::ExitCode {
+    cli::main()
 }

@@ -4,7 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use std::time::Duration;
+
 use serde_json::Value;
+use waata::bench::{CaseReport, Cost, Inputs, Limits, Sizes, Timing, measure, row, title};
+use waata::engine::Device;
 
 /// Small enough for a test; a course may be without learners.
 const SIZES: &[&str] = &[
@@ -106,7 +110,7 @@ fn storage_is_a_size() {
     assert_eq!(bytes("bf16"), bytes("f16"));
     let output = bench(&["attention", "--storage", "f8"]);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && stderr.contains("use f32, bf16 or f16"), "{stderr}");
+    assert!(output.status.code() == Some(2) && stderr.contains("f32, bf16, f16"), "{stderr}");
 }
 
 #[test]
@@ -157,6 +161,7 @@ fn what_cannot_be_used_is_refused() {
         (vec!["adam".into(), "--baseline".into(), text(&broken)], 3, "broken.json"),
         (vec!["adam".into(), "--max-regress".into(), "much".into()], 2, "percentage"),
         (vec!["gravity".into()], 2, "gravity"),
+        (vec!["rankin".into()], 2, "similar value exists: 'ranking'"),
         (vec!["adam".into(), "--rows=0".into()], 2, "--rows"),
     ] {
         let output = bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -164,4 +169,52 @@ fn what_cannot_be_used_is_refused() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(word), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn the_graph_has_the_sizes_and_the_degrees_of_a_platform() {
+    let sizes = Sizes { learners: 3000, courses: 400, enrolments: 20_000, ..Sizes::default() };
+    let inputs = Inputs::new(&Device::Cpu, &sizes);
+    let pairs = inputs.enrolments();
+    assert!(pairs.is_sorted_by(|a, b| a < b), "distinct and ascending");
+    assert!((19_000..=20_000).contains(&pairs.len()), "{}", pairs.len());
+    let mut by_course = vec![0u32; sizes.courses];
+    pairs.iter().for_each(|&(_, c)| by_course[c as usize] += 1);
+    by_course.sort_unstable();
+    let top: u32 = by_course[sizes.courses * 9 / 10..].iter().sum();
+    assert!(top as usize > pairs.len() / 4, "a tenth of the courses has many of the enrolments: {top}");
+    assert_eq!(Inputs::new(&Device::Cpu, &sizes).enrolments(), pairs);
+    let graph = inputs.graph(1).unwrap();
+    assert_eq!((graph.edges(), graph.relations), (2 * pairs.len(), 1));
+    assert_eq!(inputs.distinct(10, 5, 0), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn quantiles() {
+    let t = Timing::of(vec![5.0, 1.0, 2.0, 4.0, 3.0]);
+    assert_eq!((t.ms, t.min_ms, t.repetitions), (3.0, 1.0, 5));
+    assert!((t.spread - 2.0 / 3.0).abs() < 1e-12);
+    assert_eq!(Timing::of(vec![7.0]), Timing { ms: 7.0, min_ms: 7.0, spread: 0.0, repetitions: 1 });
+}
+
+#[test]
+fn a_measurement_warms_up_and_repeats() {
+    let mut calls = 0;
+    let mut work = || {
+        calls += 1;
+        Ok(())
+    };
+    let t = measure(&Device::Cpu, Duration::ZERO, &mut work).unwrap();
+    assert_eq!((t.repetitions, calls), (3, 4));
+}
+
+#[test]
+fn rows_fit_a_terminal() {
+    let (copy_gb_per_s, gflop_per_s) = (30.0, 200.0);
+    let limits = Limits { copy_gb_per_s, streaming_copy_gb_per_s: None, gflop_per_s, arithmetic: "".into() };
+    let timing = Timing { ms: 100.0, min_ms: 90.0, spread: 0.05, repetitions: 3 };
+    let case = CaseReport::new("a".into(), Cost { bytes: 1.5e9, flops: 4e9 }, timing, &limits);
+    assert_eq!((case.gb_per_s, case.gflop_per_s, case.share_of_limit), (15.0, 40.0, 0.5));
+    assert_eq!(row(&case).len(), title().len());
+    assert!(title().len() <= 80);
 }

@@ -6,6 +6,11 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use waata::Recommender;
+use waata::engine::Device;
+use waata::eval::top_courses;
+use waata::serve::LoadOptions;
+use waata::train::{BEST, LAST, Run};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
 
@@ -67,6 +72,156 @@ fn fail(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
     }
     assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(list(dir), before, "{arguments:?}: a failure left something");
+}
+
+const COMMANDS: [&str; 15] = [
+    "train",
+    "eval",
+    "recommend",
+    "prepare",
+    "synth",
+    "inspect",
+    "export",
+    "compare",
+    "search",
+    "report",
+    "models",
+    "presets",
+    "settings",
+    "doctor",
+    "bench",
+];
+
+#[test]
+fn help_explains_every_flag_and_has_an_example() {
+    let main = succeed(workshop(), &["--help"]);
+    for command in COMMANDS {
+        assert!(main.contains(&format!("\n  {command} ")), "{command} is not in:\n{main}");
+        for help in ["--help", "-h"] {
+            let text = succeed(workshop(), &[command, help]);
+            assert!(text.contains("Example") && text.contains("\n  waata "), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+            // A flag without a text has nothing after its name, neither in its own line nor in the next.
+            let lines: Vec<&str> = text.lines().collect();
+            let flag = |line: &str| line.starts_with("-") && !line.starts_with("- ");
+            for (i, line) in lines.iter().enumerate().filter(|(_, line)| flag(line.trim_start())) {
+                let here = line.trim().split_once("  ").is_some_and(|(_, text)| !text.trim().is_empty());
+                let next = lines.get(i + 1).is_some_and(|line| line.starts_with("          "));
+                assert!(here || next, "{command}: no text for {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn version_has_the_commit() {
+    let text = succeed(workshop(), &["--version"]);
+    let version = text.trim().strip_prefix(concat!("waata ", env!("CARGO_PKG_VERSION"))).unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    assert!(!repository || version.starts_with(" (") && version.ends_with(')'), "{text}");
+}
+
+#[test]
+fn models_presets_and_settings_are_listed() {
+    let within = |text: &str| assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let models = succeed(workshop(), &["models"]);
+    let presets = succeed(workshop(), &["presets"]);
+    waata::models::MODELS.iter().for_each(|(name, _)| assert!(models.contains(name), "{name}"));
+    waata::config::PRESETS.iter().for_each(|(name, _)| assert!(presets.contains(name), "{name}"));
+    let settings = succeed(workshop(), &["settings"]);
+    assert!(settings.contains("train.lr ") && settings.contains("eval.metric "), "{settings}");
+    let one = succeed(workshop(), &["settings", "train.lr"]);
+    for word in ["train.lr\n", "type", "number", "default", "range", "meaning"] {
+        assert!(one.contains(word), "{word}: {one}");
+    }
+    let section = succeed(workshop(), &["settings", "kg", "seed"]);
+    assert!(section.contains("kg.phase") && section.contains("seed"), "{section}");
+    [&models, &presets, &settings, &one, &section].into_iter().for_each(|text| within(text));
+    within(&succeed(workshop(), &["doctor"]));
+    fail(workshop(), &["settings", "train.lrr"], 2, &["train.lrr", "did you mean train.lr?"]);
+    fail(workshop(), &["settings", "epochs"], 2, &["did you mean train.epochs"]);
+    fail(workshop(), &["settings", "xyzzy"], 2, &["xyzzy", "waata settings"]);
+}
+
+#[test]
+fn mistyped_names_have_suggestions() {
+    let train = ["train", "--data", SAMPLE, "--out", "new"];
+    let with = |more: &[&'static str]| [&train[..], more].concat();
+    fail(workshop(), &["trian"], 2, &["trian", "train"]);
+    fail(workshop(), &with(&["--preset", "histroy"]), 2, &["histroy", "history"]);
+    fail(workshop(), &with(&["--epochs", "3"]), 2, &["--set train.epochs=3"]);
+    fail(workshop(), &with(&["--batch-size=64"]), 2, &["--set train.batch_size=64"]);
+    fail(workshop(), &with(&["--divice", "cpu"]), 2, &["--device"]);
+    let search = ["search", "--data", SAMPLE, "--out", "new", "--trials", "2", "--budget", "2"];
+    fail(workshop(), &[&search[..], &["--model", "lightgnc"]].concat(), 2, &["lightgnc", "lightgcn"]);
+}
+
+#[test]
+fn errors_are_in_plain_words() {
+    let none = ["train", "--data", SAMPLE, "--config", "none.toml", "--out", "new"];
+    for (arguments, words) in [
+        (&none[..], &["none.toml", "No such file"][..]),
+        (
+            &["compare", "--data", "x", "--models", "ease", "--seeds", "three", "--out", "new"],
+            &["three", "whole number"],
+        ),
+    ] {
+        let output = waata(workshop(), arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
+        assert!(!["os error", "invalid digit"].iter().any(|word| stderr.contains(word)), "{stderr}");
+    }
+}
+
+/// Whoever reads stdout or stderr may go away.
+#[test]
+fn closed_outputs_are_no_failure() {
+    let program = env!("CARGO_BIN_EXE_waata");
+    for (command, code) in [
+        ("--help | true", 0),
+        ("settings | true", 0),
+        ("inspect run | true", 0),
+        ("doctor >&-", 0),
+        ("doctor 2>&-", 0),
+        ("inspect nowhere 2>&1 >/dev/null | true", 3),
+        ("fly 2>&1 >/dev/null | true", 2),
+    ] {
+        let script = format!("'{program}' {command}; exit ${{PIPESTATUS[0]}}");
+        let output = Command::new("bash").args(["-c", &script]).current_dir(workshop()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{command}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{command}: {stderr}");
+    }
+}
+
+/// Without courses.csv ids run from 0 to the largest one: those between that no file has are not recommended.
+#[test]
+fn only_courses_that_a_file_has_are_recommended() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("mine")).unwrap();
+    let row = |u: u32, course: u32| format!("{u},{course},2024-01-{:02},{}\n", u % 28 + 1, u % 2);
+    let rows: String =
+        (0..40).map(|u| [row(u, 0), row(u, 5), row(u + 40, 9), row(u + 40, 5)].concat()).collect();
+    fs::write(folder.path().join("mine/interactions.csv"), format!("learner,course,time,completed\n{rows}"))
+        .unwrap();
+    // A triple names course 7.
+    fs::write(folder.path().join("mine/triples.csv"), "head,relation,tail\n7,0,10\n").unwrap();
+    let train = ["train", "--data", "mine", "--out", "run", "--device", "cpu", "--set", "train.epochs=1"];
+    let said = succeed(folder.path(), &train);
+    let answer = json(folder.path(), &["recommend", "run", "--learner", "1", "--json", "--device", "cpu"]);
+    let each = answer["recommendations"].as_array().unwrap().iter();
+    let mut courses: Vec<u64> = each.map(|c| c["course"].as_u64().unwrap()).collect();
+    courses.sort();
+    assert_eq!(courses, [7, 9], "{said}");
+    // The two lines of README: nothing is left for the only learner.
+    fs::write(
+        folder.path().join("mine/interactions.csv"),
+        "learner,course,time,completed\n17,0,2024-01-31,1\n17,5,2024-03-02,0\n",
+    )
+    .unwrap();
+    fs::remove_file(folder.path().join("mine/triples.csv")).unwrap();
+    let said = succeed(folder.path(), &["train", "--data", "mine", "--out", "two", "--device", "cpu"]);
+    assert!(said.contains("every course is taken already"), "{said}");
 }
 
 #[test]
@@ -172,6 +327,33 @@ fn recommend() {
     assert!(text.contains("learner 3 took") && text.contains("  2.  course "), "{text}");
     fail(workshop(), &["recommend", "run", "--learner", "nobody"], 2, &["nobody", "ids look like"]);
     fail(workshop(), &["recommend", "run", "--learner", "3", "-k", "0"], 2, &["-k"]);
+}
+
+/// The library's way to load a run ranks as the trainer does, with the best checkpoint and with the last.
+#[test]
+fn a_loaded_run_ranks_as_the_trained_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = waata::serve::open_data(Path::new(SAMPLE)).unwrap();
+    let options = LoadOptions { device: Some("cpu".into()), ..Default::default() };
+    for (name, checkpoint, settings) in [
+        ("best", BEST, &["train.epochs=1", "train.max_steps=4"][..]),
+        ("last", LAST, &["train.epochs=1", "train.max_steps=4", "train.include_valid=true"]),
+        ("fitted", BEST, &["model.name=ease"]),
+    ] {
+        let dir = folder.path().join(name);
+        let set: Vec<&str> = settings.iter().flat_map(|s| ["--set", s]).collect();
+        let train = ["train", "--data", SAMPLE, "--out", dir.to_str().unwrap(), "--device", "cpu"];
+        succeed(folder.path(), &[&train[..], &set].concat());
+        let config = waata::serve::read_config(&dir).unwrap();
+        let run = Run::load(&data, &config, &Device::Cpu, &dir, checkpoint).unwrap();
+        let model = Recommender::load_with(&dir, &options).unwrap();
+        for learner in [0, 7, 999] {
+            let trained = top_courses(&run.ranker(), learner, 10).unwrap();
+            let loaded = model.recommend(&data.learner_names[learner as usize], 10).unwrap();
+            let loaded: Vec<(u32, f32)> = loaded.iter().map(|r| (r.course, r.score)).collect();
+            assert_eq!(loaded, trained, "{name}");
+        }
+    }
 }
 
 #[test]

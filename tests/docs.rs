@@ -76,7 +76,7 @@ fn presets_and_models_are_listed() {
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = vec![PathBuf::from("README.md")];
+    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from).into();
     let files = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
     pages.extend(files.map(|name| Path::new("docs").join(name)));
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
@@ -120,7 +120,7 @@ fn links_lead_somewhere() {
 #[test]
 fn paths_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tops = ["benches/", "data/", "docs/", "kernels/", "scripts/", "src/", "tests/", ".ci/"];
+    let tops = ["benches/", "data/", "docs/", "examples/", "kernels/", "scripts/", "src/", "tests/", ".ci/"];
     for page in pages() {
         for word in prose(&page).split('`').skip(1).step_by(2) {
             let is_path =

@@ -1,4 +1,4 @@
-//! Adam over a table of vectors: all of it, and a few of its rows.
+//! Adam over a table of embeddings: all of it, and some of its rows.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Attention over the enrolments of all learners, in both directions. With a storage of 16 bits, rows are rounded as part
-//! of each case, as a step of training does it.
+//! Attention over the enrolments of all learners, in both directions. With 16-bit storage each case rounds the rows, as a
+//! training step does.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::Result;
 use crate::engine::{DType, Tape, Tensor, Var};
 use crate::ops::{Aggregate, Cast, LogitKind, Query, RelationAttention};
 
-/// Dot-product attention from given queries (what graph libraries have), TransD's attention as the model trains it, and
-/// an aggregation with fixed weights (what deeper layers do).
+/// Dot-product attention from given queries (as in graph libraries), TransD's attention as the model trains it, and
+/// aggregation with fixed weights (as in deeper layers).
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let d = inputs.sizes.dim;
     let graph = Arc::new(inputs.graph(1)?);
@@ -48,8 +48,8 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             Ok(tape.apply_all(attend, &[q, u[1], x, p, r_p, bias])?[0])
         }
     };
-    // Nodes without edges ask nothing.
-    let asked = inputs.random(graph.groups.count, d, 1.0, 7)?;
+    // Nodes without edges have no query.
+    let query_seed = inputs.random(graph.groups.count, d, 1.0, 7)?;
     let query = {
         let (graph, x, p) = (graph.clone(), x.clone(), p.clone());
         move |tape: &mut Tape| {
@@ -64,35 +64,34 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         tape.apply(Aggregate::new(graph.clone()), &[alpha, x])
     };
 
-    // Forward: X and Q are read and the output is written; each edge's tail is read once (32 bits). An edge costs a dot
-    // product and an addition of a scaled row, 2 d operations each.
+    // Forward: X and Q are read and the output is written; each edge's source id is read once (32 bits). An edge costs a
+    // dot product and an addition of a scaled row, 2 d operations each.
     let ids = (edges * 4) as f64;
-    // In 16 bits a table is read in f32, written, and read again by the edges.
+    // With 16-bit storage a table is read in f32, written, and read again by the edges.
     let cast = |tables: f64| if stored.is_half() { tables * row } else { 0.0 };
     let once = Cost { bytes: 3.0 * row + cast(2.0) + ids, flops: (edges * 4 * d) as f64 };
     // Backward: X, Q and the gradient of the output are read, dX and dQ written. An edge costs d alpha (a dot product),
-    // and additions to dQ once and to dX twice: 8 d.
-    // Backward reads the tables in what they are stored in.
+    // and additions to dQ once and to dX twice: 8 d. The tables are read as they are stored.
     let back = |tables: f64| if stored.is_half() { -0.5 * tables * row } else { 0.0 };
     let both = Cost { bytes: 8.0 * row + cast(2.0) + back(2.0) + 2.0 * ids, flops: (edges * 12 * d) as f64 };
-    // X and P instead of X and Q; a node's own work (its scalar, projection and tanh) is counted as 6 d there and 12 d
-    // back.
+    // X and P instead of X and Q; a node's own work (its scalar, projection and tanh) is counted as 6 d forward and 12 d
+    // backward.
     let transd_forward = Cost { flops: once.flops + (nodes * 6 * d) as f64, ..once };
     let transd_both = Cost { flops: both.flops + (nodes * 18 * d) as f64, ..both };
     let query_both = Cost { bytes: 8.0 * row, flops: (nodes * 18 * d) as f64 };
-    // X and the output; back its gradient and dX. Weights and ids of the edges both times.
+    // X and the output; backward its gradient and dX. Weights and ids of the edges both times.
     let fixed = Cost { bytes: 4.0 * row + cast(1.0) + 4.0 * ids, flops: (edges * 4 * d) as f64 };
     Ok(vec![
         forward("attention/forward", once, dot.clone()),
         gradients("attention/forward+backward", both, seed.clone(), dot),
         forward("attention/transd/forward", transd_forward, transd.clone()),
         gradients("attention/transd/forward+backward", transd_both, seed.clone(), transd),
-        gradients("attention/query/forward+backward", query_both, asked, query),
+        gradients("attention/query/forward+backward", query_both, query_seed, query),
         gradients("attention/fixed/forward+backward", fixed, seed, aggregate),
     ])
 }
 
-/// Tables as edges read them.
+/// The tables as the edges read them.
 fn rows<const N: usize>(tape: &mut Tape, stored: DType, mut tables: [Var; N]) -> Result<[Var; N]> {
     if stored.is_half() {
         for table in &mut tables {

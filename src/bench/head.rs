@@ -2,7 +2,7 @@
 
 use super::{Case, Cost, Inputs, forward, gradients};
 use crate::Result;
-use crate::engine::{DType, Owner, Tape, Tensor, Var};
+use crate::engine::{DType, Owner, Tape, Tensor};
 use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
 use crate::ops::{Activation, BceLoss, Combine, SoftmaxMixture};
 
@@ -12,41 +12,17 @@ const TASKS: usize = 3;
 const TOWER: [usize; 2] = [32, 1];
 const SEED: u64 = 20;
 
-/// MMoE, made of the engine's layers.
-struct Mmoe {
-    experts: Vec<Mlp>,
-    gates: Vec<Mlp>,
-    towers: Vec<Mlp>,
-}
-
-impl Mmoe {
-    /// `input`: width of a learner's and a course's vector together.
-    fn new(b: &mut ParamBuilder, input: usize) -> Result<Mmoe> {
-        let (relu, none) = (Activation::Relu, Activation::Identity);
-        let expert = |b: &mut ParamBuilder, e: usize| {
-            Mlp::new(b, &format!("expert.{e}"), Owner::Shared, input, &EXPERT, relu, relu)
-        };
-        let gate = |b: &mut ParamBuilder, k: usize| {
-            Mlp::new(b, &format!("gate.{k}"), Owner::Task(k), input, &[EXPERTS], none, none)
-        };
-        let tower = |b: &mut ParamBuilder, k: usize| {
-            Mlp::new(b, &format!("tower.{k}"), Owner::Task(k), EXPERT[1], &TOWER, relu, none)
-        };
-        Ok(Mmoe {
-            experts: (0..EXPERTS).map(|e| expert(b, e)).collect::<Result<_>>()?,
-            gates: (0..TASKS).map(|k| gate(b, k)).collect::<Result<_>>()?,
-            towers: (0..TASKS).map(|k| tower(b, k)).collect::<Result<_>>()?,
-        })
-    }
-
-    /// x (B, 2 d) -> logits (B, 1) of each task
-    fn forward(&self, pass: &mut ForwardCtx, x: Var) -> Result<Vec<Var>> {
-        let experts = Mlp::bank(pass, &self.experts, &[x])?;
-        let mut gates = Mlp::bank(pass, &self.gates, &[x])?;
-        gates.extend(experts);
-        let mixed = pass.tape.apply_all(SoftmaxMixture::new(TASKS), &gates)?;
-        Mlp::bank(pass, &self.towers, &mixed)
-    }
+/// `count` networks, each with parameters of its own.
+fn networks(
+    b: &mut ParamBuilder,
+    (name, count): (&str, usize),
+    owner: fn(usize) -> Owner,
+    input: usize,
+    widths: &[usize],
+    output: Activation,
+) -> Result<Vec<Mlp>> {
+    let network = |i| Mlp::new(b, &format!("{name}.{i}"), owner(i), input, widths, Activation::Relu, output);
+    (0..count).map(network).collect()
 }
 
 /// Loss and gradients of all parameters and of the input, and the forward pass alone, for every batch size.
@@ -56,7 +32,10 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     for &batch in &inputs.sizes.batches {
         let device = inputs.device.clone();
         let mut b = ParamBuilder::new(&device, DType::F32, SEED);
-        let head = Mmoe::new(&mut b, input)?;
+        let (relu, none) = (Activation::Relu, Activation::Identity);
+        let experts = networks(&mut b, ("expert", EXPERTS), |_| Owner::Shared, input, &EXPERT, relu)?;
+        let gates = networks(&mut b, ("gate", TASKS), Owner::Task, input, &[EXPERTS], none)?;
+        let towers = networks(&mut b, ("tower", TASKS), Owner::Task, EXPERT[1], &TOWER, none)?;
         let params = b.params;
         let x = inputs.random(batch, input, 1.0, 20)?;
         let labels: Vec<f32> =
@@ -69,19 +48,23 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let (x, labels) = (tape.parameter(x.clone()), tape.constant(labels.clone()));
             let pass =
                 &mut ForwardCtx { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
-            let mut inputs = head.forward(pass, x)?;
-            inputs.push(labels);
-            let losses = pass.tape.apply_all(BceLoss::of_parts(TASKS), &inputs)?;
+            // MMoE: a softmax gate over the experts for each task, then its tower.
+            let experts = Mlp::bank(pass, &experts, &[x])?;
+            let gates = Mlp::bank(pass, &gates, &[x])?;
+            let mixed = pass.tape.apply_all(SoftmaxMixture::new(TASKS), &[gates, experts].concat())?;
+            let mut logits = Mlp::bank(pass, &towers, &mixed)?;
+            logits.push(labels);
+            let losses = pass.tape.apply_all(BceLoss::of_parts(TASKS), &logits)?;
             // The mean over all pairs and tasks.
             pass.tape.apply(Combine::mean(TASKS), &losses)
         });
-        // Products of the experts, and per task the gate, the mixture and the tower; back twice as much, for the
+        // Products of the experts, and per task the gate, the mixture and the tower; twice as much backward, for the
         // gradients of inputs and of weights.
         let [wide, out] = EXPERT;
         let expert = EXPERTS * (input * wide + wide * out);
         let task = TASKS * (input * EXPERTS + EXPERTS * out + out * TOWER[0] + TOWER[0]);
         let flops = (2 * batch * (expert + task)) as f64;
-        // x, labels and logits; the parameters. Back the gradients of x and of the parameters.
+        // x, labels and logits; the parameters. Backward: the gradients of x and of the parameters.
         let rows = (batch * (input + 2 * TASKS) * 4) as f64;
         let once = Cost { bytes: rows + (elements * 4) as f64, flops };
         let both = Cost {

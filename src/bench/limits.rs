@@ -1,4 +1,4 @@
-//! What the device can do at most: the speed of copying, and of arithmetic that never leaves the registers.
+//! The limits of the device: the speed of copying, and of arithmetic in registers.
 
 use std::hint::black_box;
 use std::time::Duration;

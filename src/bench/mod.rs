@@ -1,9 +1,9 @@
-//! Measurements: the kernel families and a whole training step, against what the machine can do.
+//! `waata bench`: kernels and training steps against the limits of the device.
 //!
-//! A case does the work that docs/benchmarks.md says, on inputs that depend on the sizes alone. Its bytes are the
-//! compulsory ones: what has to cross the memory bus once if every cache were perfect. Its operations are those of the
-//! formulas, recomputation not counted. Both over the limits measured in the same run give the least time that the
-//! machine could take, and that over the measured time is the share of the limit.
+//! docs/benchmarks.md describes every case. Its bytes are the compulsory ones: what has to cross the memory bus once if
+//! every cache were perfect. Its operations are those of the formulas, without recomputation. Both over the limits
+//! measured in the same run give the least time the machine could take; that over the measured time is the share of the
+//! limit.
 
 mod adam;
 mod attention;
@@ -13,12 +13,13 @@ mod limits;
 mod measure;
 mod ranking;
 mod report;
-mod sampled;
 mod step;
 mod transd;
 
 use std::time::Duration;
 
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{DType, Device, Tape, Tensor, Var};
@@ -26,26 +27,38 @@ use crate::{Error, Result};
 
 pub use inputs::{Inputs, save};
 pub use limits::Limits;
-pub use measure::Timing;
+pub use measure::{Timing, measure};
 pub use report::{CaseReport, Change, DeviceFacts, Report, compare, heading, row, title};
 
 /// What the cases work on. The defaults are those of docs/benchmarks.md.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Sizes {
+    /// Learners of the graph
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = count())]
     pub learners: usize,
+    /// Courses of the graph
+    #[arg(long, value_name = "N", default_value_t = 4_216, value_parser = count())]
     pub courses: usize,
+    /// Enrolments of the graph
+    #[arg(long, value_name = "N", default_value_t = 2_100_000, value_parser = count())]
     pub enrolments: usize,
-    /// d, width of the vectors.
+    /// Width of the embeddings
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count())]
     pub dim: usize,
-    /// Batches of the multi-task head.
+    /// Batch sizes of the multi-task head, separated by commas
+    #[arg(long = "batch", value_name = "N", value_delimiter = ',', default_values_t = [1024, 65_536], value_parser = count())]
     pub batches: Vec<usize>,
-    /// Triples of one TransD batch, each with one corrupted tail.
+    /// Triples of a TransD batch, each with one corrupted tail
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = count())]
     pub triples: usize,
-    /// Learners that are ranked.
+    /// Learners to rank
+    #[arg(long, value_name = "N", default_value_t = 24_000, value_parser = count())]
     pub ranked: usize,
-    /// Rows that a row-sparse optimizer step touches.
+    /// Rows of a row-sparse Adam step, separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10_000, 100_000], value_parser = count())]
     pub rows: Vec<usize>,
-    /// What edges of the attention read rows in.
+    /// Type in which the attention's edges read rows
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16", "f16"])]
     #[serde(default = "single")]
     pub storage: String,
 }
@@ -54,19 +67,19 @@ fn single() -> String {
     "f32".into()
 }
 
+fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..i32::MAX as u64)
+}
+
 impl Default for Sizes {
+    /// The defaults of the flags.
     fn default() -> Self {
-        Sizes {
-            learners: 300_000,
-            courses: 4_216,
-            enrolments: 2_100_000,
-            dim: 64,
-            batches: vec![1024, 65_536],
-            triples: 65_536,
-            ranked: 24_000,
-            rows: vec![10_000, 100_000],
-            storage: single(),
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            sizes: Sizes,
         }
+        Flags::parse_from([""]).sizes
     }
 }
 
@@ -82,61 +95,23 @@ impl Sizes {
             }
         }
     }
-
-    fn check(&self) -> Result<()> {
-        self.stored()?;
-        let mut all = vec![
-            ("--learners", self.learners),
-            ("--courses", self.courses),
-            ("--enrolments", self.enrolments),
-            ("--dim", self.dim),
-            ("--triples", self.triples),
-            ("--ranked", self.ranked),
-        ];
-        all.extend(self.batches.iter().map(|&b| ("--batch", b)));
-        all.extend(self.rows.iter().map(|&r| ("--rows", r)));
-        match all.iter().find(|(_, n)| *n == 0 || *n >= i32::MAX as usize) {
-            None => Ok(()),
-            Some((key, n)) => Err(Error::config(
-                *key,
-                format!("{n} is out of range"),
-                format!("choose 1 to {}", i32::MAX - 1),
-            )),
-        }
-    }
 }
 
-/// A group of cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    Attention,
-    TransD,
-    Head,
-    Step,
-    Ranking,
-    Adam,
-}
+/// Makes the cases of a family.
+pub type MakeCases = fn(&Inputs) -> Result<Vec<Case>>;
 
-impl Family {
-    pub const ALL: [Family; 6] =
-        [Family::Attention, Family::TransD, Family::Head, Family::Step, Family::Ranking, Family::Adam];
-
-    pub fn cases(self, inputs: &Inputs) -> Result<Vec<Case>> {
-        match self {
-            Family::Attention => attention::cases(inputs),
-            Family::TransD => transd::cases(inputs),
-            Family::Head => head::cases(inputs),
-            Family::Step => {
-                Ok([step::cases(inputs)?, sampled::cases(inputs)?].into_iter().flatten().collect())
-            }
-            Family::Ranking => ranking::cases(inputs),
-            Family::Adam => adam::cases(inputs),
-        }
-    }
-}
+/// Groups of cases by name.
+pub const FAMILIES: [(&str, MakeCases); 6] = [
+    ("attention", attention::cases),
+    ("transd", transd::cases),
+    ("head", head::cases),
+    ("step", step::cases),
+    ("ranking", ranking::cases),
+    ("adam", adam::cases),
+];
 
 /// What a case cannot do without.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes that cross the memory bus at least once.
     pub bytes: f64,
@@ -157,12 +132,12 @@ impl Case {
     }
 }
 
-/// A case that builds a value on a tape that cannot go backwards.
+/// A case that computes a value without gradients.
 fn forward(name: impl Into<String>, cost: Cost, build: impl Fn(&mut Tape) -> Result<Var> + 'static) -> Case {
     Case::new(name, cost, move || build(&mut Tape::inference()).map(drop))
 }
 
-/// A case that builds a value and computes the gradients of its parameters, `seed` being the value's own.
+/// A case that computes a value and the gradients of its parameters; `seed` is the value's own gradient.
 fn gradients(
     name: impl Into<String>,
     cost: Cost,
@@ -179,34 +154,38 @@ fn gradients(
 /// What to measure, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub families: Vec<Family>,
-    /// Only cases whose name has this in it.
+    /// Names of `FAMILIES`, or `all`.
+    pub families: Vec<String>,
+    /// Only cases whose name contains this.
     pub only: Option<String>,
     pub sizes: Sizes,
+    /// Git revision of the program, for the report.
+    pub revision: Option<String>,
     /// Time for the repetitions of one case; at least three are made.
     pub budget: Duration,
 }
 
-/// Measures the limits of the device, then every case; `done` hears of each as it ends.
+/// Measures the limits of the device, then every case. `done` is called after each.
 pub fn run(
     device: &Device,
     options: &Options,
     done: &mut dyn FnMut(&Limits, &CaseReport) -> Result<()>,
 ) -> Result<Report> {
-    options.sizes.check()?;
+    options.sizes.stored()?;
     let limits = Limits::measure(device, options.budget)?;
     let inputs = Inputs::new(device, &options.sizes);
+    let chosen = |name: &str| options.families.iter().any(|family| family == name || family == "all");
     let mut cases = vec![];
-    for family in &options.families {
-        for mut case in family.cases(&inputs)? {
+    for (_, family) in FAMILIES.iter().filter(|(name, _)| chosen(name)) {
+        for mut case in family(&inputs)? {
             if options.only.as_ref().is_some_and(|part| !case.name.contains(part.as_str())) {
                 continue;
             }
-            let timing = measure::measure(device, options.budget, &mut *case.work)?;
+            let timing = measure(device, options.budget, &mut *case.work)?;
             let report = CaseReport::new(case.name, case.cost, timing, &limits);
             done(&limits, &report)?;
             cases.push(report);
         }
     }
-    Ok(Report::new(device, options.sizes.clone(), limits, cases))
+    Ok(Report::new(device, options, limits, cases))
 }

@@ -1,4 +1,4 @@
-//! The 50 best courses of many learners, without those they have taken.
+//! The 50 best courses for many learners, without those they have taken.
 
 use super::{Case, Cost, Inputs};
 use crate::Result;
@@ -10,7 +10,7 @@ use crate::layers::ParamBuilder;
 use crate::models::{Head, WaaTaHead};
 
 const TOP: usize = 50;
-/// One learner in so many is ranked through the head, which costs hundreds of times a match score.
+/// One learner in this many is ranked through the head, which costs hundreds of times a match score.
 const HEAD_SHARE: usize = 100;
 const SEED: u64 = 20;
 
@@ -22,7 +22,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let own = inputs.enrolments().iter().take_while(|(u, _)| (*u as usize) < ranked);
     own.for_each(|&(u, c)| taken[u as usize].push(c));
     let k = TOP.min(courses);
-    // Making the courses ready is part of the work.
+    // Preparing the courses is part of the work.
     let case = |name: &str, ranked: usize, make: Box<dyn Fn() -> Result<Scorer>>| -> Result<Case> {
         let z = inputs.random(ranked, d, 1.0, 41)?;
         let seen = IdSets::new(&inputs.device, &taken[..ranked], courses)?;

@@ -1,6 +1,6 @@
-//! What a run found: the document, the table, and the comparison with an earlier run.
+//! The results of a run: the document, the table, and the comparison with an earlier run.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use super::{Cost, Limits, Sizes, Timing};
 use crate::engine::Device;
 use crate::{Error, Result};
 
-/// The document of `waata bench --json`; docs/benchmarks.md has every field.
+/// The document of `waata bench --json`; docs/benchmarks.md explains every field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub schema_version: u32,
     pub version: String,
-    /// Git revision, where the build or the environment gave `WAATA_REVISION`.
+    /// Git revision: `WAATA_REVISION` of the environment, else the program's own.
     pub revision: Option<String>,
     /// When the run ended, UTC.
     pub date: String,
@@ -38,16 +38,11 @@ pub struct DeviceFacts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseReport {
     pub name: String,
-    /// Median and least time of a repetition, milliseconds.
-    pub ms: f64,
-    pub min_ms: f64,
-    /// Distance of the quartiles over the median.
-    pub spread: f64,
-    pub repetitions: usize,
-    /// Compulsory traffic and operations.
-    pub bytes: f64,
-    pub flops: f64,
-    /// `bytes` and `flops` over the median, 10^9 a second.
+    #[serde(flatten)]
+    pub timing: Timing,
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Bytes and operations over the median, 10^9 a second.
     pub gb_per_s: f64,
     pub gflop_per_s: f64,
     /// The least time that the limits allow, over the median.
@@ -55,52 +50,32 @@ pub struct CaseReport {
 }
 
 impl CaseReport {
-    pub(super) fn new(name: String, cost: Cost, timing: Timing, limits: &Limits) -> CaseReport {
+    pub fn new(name: String, cost: Cost, timing: Timing, limits: &Limits) -> CaseReport {
         let seconds = timing.ms / 1e3;
-        CaseReport {
-            name,
-            ms: timing.ms,
-            min_ms: timing.min_ms,
-            spread: timing.spread,
-            repetitions: timing.repetitions,
-            bytes: cost.bytes,
-            flops: cost.flops,
-            gb_per_s: cost.bytes / seconds / 1e9,
-            gflop_per_s: cost.flops / seconds / 1e9,
-            share_of_limit: limits.floor(cost) / seconds,
-        }
+        let (gb_per_s, gflop_per_s) = (cost.bytes / seconds / 1e9, cost.flops / seconds / 1e9);
+        let share_of_limit = limits.floor(cost) / seconds;
+        CaseReport { name, timing, cost, gb_per_s, gflop_per_s, share_of_limit }
     }
 }
 
 impl DeviceFacts {
     fn of(device: &Device) -> DeviceFacts {
-        let threads = rayon::current_num_threads();
-        match device {
-            Device::Cpu => DeviceFacts {
-                kind: "cpu".into(),
-                name: processor(),
-                threads,
-                compute_capability: None,
-                driver: None,
-                memory_bytes: None,
-            },
-            Device::Gpu(gpu) => {
-                let info = gpu.info();
-                let (major, minor) = info.capability;
-                DeviceFacts {
-                    kind: "cuda".into(),
-                    name: info.name.clone(),
-                    threads,
-                    compute_capability: Some(format!("{major}.{minor}")),
-                    driver: Some(info.driver),
-                    memory_bytes: Some(info.memory_bytes),
-                }
-            }
+        let gpu = match device {
+            Device::Cpu => None,
+            Device::Gpu(gpu) => Some(gpu.info()),
+        };
+        DeviceFacts {
+            kind: if gpu.is_some() { "cuda" } else { "cpu" }.into(),
+            name: gpu.map_or_else(processor, |gpu| gpu.name.clone()),
+            threads: rayon::current_num_threads(),
+            compute_capability: gpu.map(|gpu| format!("{}.{}", gpu.capability.0, gpu.capability.1)),
+            driver: gpu.map(|gpu| gpu.driver),
+            memory_bytes: gpu.map(|gpu| gpu.memory_bytes),
         }
     }
 }
 
-/// The processor by its own name, where the system tells it.
+/// The processor's name, where the system tells it.
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name"));
@@ -108,15 +83,20 @@ fn processor() -> String {
 }
 
 impl Report {
-    pub(super) fn new(device: &Device, sizes: Sizes, limits: Limits, cases: Vec<CaseReport>) -> Report {
+    pub(super) fn new(
+        device: &Device,
+        options: &super::Options,
+        limits: Limits,
+        cases: Vec<CaseReport>,
+    ) -> Report {
         let given = std::env::var("WAATA_REVISION").ok().filter(|r| !r.is_empty());
         Report {
             schema_version: 1,
             version: env!("CARGO_PKG_VERSION").into(),
-            revision: given.or(option_env!("WAATA_REVISION").map(String::from)),
-            date: utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+            revision: given.or_else(|| options.revision.clone()),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             device: DeviceFacts::of(device),
-            sizes,
+            sizes: options.sizes.clone(),
             limits,
             cases,
         }
@@ -136,40 +116,16 @@ pub fn heading(device: &Device, limits: &Limits) -> String {
     )
 }
 
-/// Seconds since 1970 as 2026-01-31T23:59:59Z, by the rules of the Gregorian calendar.
-fn utc(seconds: u64) -> String {
-    let (days, time) = ((seconds / 86_400) as i64, seconds % 86_400);
-    // Years that begin in March put the leap day at their end; 400 of them have 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..10 => (400 * era + year, month + 3),
-        _ => (400 * era + year + 1, month - 9),
-    };
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 /// Title and rows of the table, 80 columns.
 pub fn title() -> String {
     format!("{:<35}{:>10}{:>10}{:>7}{:>6}{:>7}{:>5}", "case", "ms", "best", "spread", "GB/s", "GFLOP", "of")
 }
 
 pub fn row(case: &CaseReport) -> String {
-    format!(
-        "{:<35}{:>10.3}{:>10.3}{:>6.1}%{:>6.1}{:>7.1}{:>4.0}%",
-        case.name,
-        case.ms,
-        case.min_ms,
-        case.spread * 100.0,
-        case.gb_per_s,
-        case.gflop_per_s,
-        case.share_of_limit * 100.0
-    )
+    let (name, t) = (&case.name, &case.timing);
+    let (gb, gflop) = (case.gb_per_s, case.gflop_per_s);
+    let (spread, share) = (t.spread * 100.0, case.share_of_limit * 100.0);
+    format!("{name:<35}{:>10.3}{:>10.3}{spread:>6.1}%{gb:>6.1}{gflop:>7.1}{share:>4.0}%", t.ms, t.min_ms)
 }
 
 /// A case beside the same one of an earlier run.
@@ -196,43 +152,15 @@ pub fn compare(report: &Report, baseline: &Report) -> Result<Vec<Change>> {
     if report.device.kind != baseline.device.kind {
         return refuse("the device", report.device.kind.clone(), baseline.device.kind.clone());
     }
-    let beside = |case: &CaseReport| {
-        let before = baseline.cases.iter().find(|b| b.name == case.name).map(|b| b.ms);
+    let change = |case: &CaseReport| {
+        let ms = case.timing.ms;
+        let baseline_ms = baseline.cases.iter().find(|b| b.name == case.name).map(|b| b.timing.ms);
         Change {
             name: case.name.clone(),
-            ms: case.ms,
-            baseline_ms: before,
-            change: before.map(|before| case.ms / before - 1.0),
+            ms,
+            baseline_ms,
+            change: baseline_ms.map(|before| ms / before - 1.0),
         }
     };
-    Ok(report.cases.iter().map(beside).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(utc(1_767_225_599), "2025-12-31T23:59:59Z");
-        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
-
-    #[test]
-    fn rows_fit_a_terminal() {
-        let limits = Limits {
-            copy_gb_per_s: 30.0,
-            streaming_copy_gb_per_s: None,
-            gflop_per_s: 200.0,
-            arithmetic: "".into(),
-        };
-        let timing = Timing { ms: 100.0, min_ms: 90.0, spread: 0.05, repetitions: 3 };
-        let case = CaseReport::new("a".into(), Cost { bytes: 1.5e9, flops: 4e9 }, timing, &limits);
-        assert_eq!((case.gb_per_s, case.gflop_per_s, case.share_of_limit), (15.0, 40.0, 0.5));
-        assert_eq!(row(&case).len(), title().len());
-        assert!(title().len() <= 80);
-    }
+    Ok(report.cases.iter().map(change).collect())
 }

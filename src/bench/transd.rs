@@ -7,7 +7,7 @@ use crate::ops::{TransD, TransDLoss, TransDOptions, Triples};
 
 const RELATIONS: usize = 30;
 
-/// A batch as it is drawn: ids in the order of the triples.
+/// A batch as it is sampled: ids in the order of the triples.
 #[derive(Clone)]
 struct Batch {
     device: Device,
@@ -19,7 +19,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// With the schedules that the kernels need.
+    /// Sorts the ids and builds the schedules of the kernels.
     fn sort(&self) -> Result<Triples> {
         Triples::new(
             &self.device,
@@ -36,7 +36,7 @@ pub(super) fn ids(inputs: &Inputs) -> [Vec<u32>; 4] {
     [(entities, 0), (RELATIONS, 1), (entities, 2), (entities, 3)].map(|(n, list)| inputs.ids(count, n, list))
 }
 
-/// The loss and its gradients from the ids on, then its parts: sorting the ids, and the rest with sorted ids.
+/// The loss and its gradients from unsorted ids, then its parts: sorting the ids, and the rest with sorted ids.
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let (count, entities, d) = (inputs.sizes.triples, inputs.sizes.learners, inputs.sizes.dim);
     let [heads, relations, tails, corrupted] = ids(inputs);
@@ -47,7 +47,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let options =
         TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
     let loss = move |tape: &mut Tape, triples: Triples| {
-        // The gradients of E and P are of the rows that the batch has.
+        // The gradients of E and P are of the batch's rows alone.
         let [e, p, r, r_p] = tables.each_ref().map(Tensor::clone);
         let rows = triples.rows().clone();
         let (e, p) = (tape.parameter_of_rows(e, &rows)?, tape.parameter_of_rows(p, &rows)?);
@@ -61,10 +61,10 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     used.dedup();
     let rows = (used.len() * 2 * d * 4) as f64;
     let ids = (count * 4 * 4) as f64;
-    // An entity: its scalar and projection, 4 d; back r_p . G and two scaled additions, 6 d. A triple: two residuals and
-    // their squares, 8 d; back both gradients of the projections, 4 d, and the sums for r and r_p, 8 d.
-    let (there, back) = ((count * (3 * 4 + 8) * d) as f64, (count * (3 * 6 + 12) * d) as f64);
-    let all = Cost { bytes: 2.0 * rows + ids, flops: there + back };
+    // An entity: its scalar and projection, 4 d; backward r_p . G and two scaled additions, 6 d. A triple: two residuals
+    // and their squares, 8 d; backward both gradients of the projections, 4 d, and the sums for r and r_p, 8 d.
+    let (ahead, back) = ((count * (3 * 4 + 8) * d) as f64, (count * (3 * 6 + 12) * d) as f64);
+    let all = Cost { bytes: 2.0 * rows + ids, flops: ahead + back };
     let sorted = batch.sort()?;
     Ok(vec![
         gradients("transd/loss+gradients", all, seed.clone(), {
@@ -72,7 +72,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             move |tape| loss(tape, batch.sort()?)
         }),
         Case::new("transd/sort", Cost { bytes: 3.0 * ids, flops: 0.0 }, move || batch.sort().map(drop)),
-        forward("transd/sorted/forward", Cost { bytes: rows + ids, flops: there }, {
+        forward("transd/sorted/forward", Cost { bytes: rows + ids, flops: ahead }, {
             let (loss, sorted) = (loss.clone(), sorted.clone());
             move |tape| loss(tape, sorted.clone())
         }),

@@ -15,47 +15,46 @@ use waata::experiment::{
 };
 use waata::{Error, Result};
 
-/// Compares models on one data set: trains and tests every combination of models, optimizers, weightings and seeds, and
-/// tests each model against the best baseline.
+/// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
+/// and each model is compared with the best baseline.
 ///
-/// The same command resumes after an interrupt or a kill; finished runs are not repeated. docs/compare.md describes the
-/// folder.
+/// The same command resumes an interrupted comparison; finished runs are kept. docs/compare.md describes the folder.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Models, separated by commas, or all
-    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES")]
+    /// Models, separated by commas
+    #[arg(long, value_delimiter = ',', required = true, value_name = "NAMES", value_parser = super::models::parser_or_all())]
     models: Vec<String>,
-    /// Number of seeds, counting up from that of the settings
-    #[arg(long, default_value_t = 3)]
+    /// Number of seeds, counted up from the settings' seed
+    #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// sgd, adagrad, rmsprop, adam, adamw; that of the settings if absent
+    /// Optimizers, separated by commas: sgd, adagrad, rmsprop, adam, adamw; by default that of the settings
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     optimizers: Vec<String>,
-    /// Values of weighting.combine (docs/settings.md); that of the settings if absent
+    /// Values of weighting.combine, separated by commas; by default that of the settings
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     weightings: Vec<String>,
-    /// File with settings for all models; the data set's own run.toml if neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Named settings, as in waata train
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// Settings of one model, such as the best.toml of a search; may be repeated
+    /// Settings of one model, such as the best.toml of a search; repeatable
     #[arg(long, value_name = "MODEL=FILE")]
     settings_for: Vec<String>,
-    /// One setting for all models, such as --set train.epochs=10; may be repeated
+    /// Change a setting for all models, such as --set train.epochs=10; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Folder of the comparison
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Number of bootstrap resamples
-    #[arg(long, default_value_t = 10_000)]
+    /// Resamples of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
     resamples: usize,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
 }

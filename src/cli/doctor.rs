@@ -8,7 +8,7 @@ use waata::engine::device::{DRIVERS, kernels, probe};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// One JSON document instead of text
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -77,35 +77,39 @@ pub fn run(args: Args) -> Result<()> {
     if args.json {
         return print_json(&report);
     }
-    show::line(&format!("waata {}", report.version))?;
-    show::line(&format!("device    {} is used: {}", report.choice, report.why))?;
+    let line = |name: &str, text: &str| show::line(&show::entry(name, 10, text));
+    show::line(&format!("waata {}", *super::VERSION))?;
+    line("device", &format!("{}: {}", report.choice, report.why))?;
     for d in &report.devices {
-        show::line(&format!(
-            "          {}, compute capability {}, {} GiB",
-            d.name,
-            d.compute_capability,
-            d.memory_bytes >> 30
-        ))?;
+        let (capability, gib) = (&d.compute_capability, d.memory_bytes >> 30);
+        line("", &format!("{}, compute capability {capability}, {gib} GiB", d.name))?;
     }
     if let Some(driver) = report.driver {
-        show::line(&format!("driver    supports CUDA {}.{}", driver / 1000, driver % 1000 / 10))?;
+        line("driver", &format!("supports CUDA {}.{}", driver / 1000, driver % 1000 / 10))?;
     }
     if DRIVERS.len() > 1 {
-        show::line(&format!("wrappers  {} (WAATA_DRIVER)", DRIVERS.join(", ")))?;
+        line("wrappers", &format!("{} (WAATA_DRIVER)", DRIVERS.join(", ")))?;
     }
-    show::line(&match report.kernels.compiler {
-        Some(nvcc) if compiled => format!(
-            "kernels   {} for {} ({nvcc})",
-            report.kernels.count,
-            report.kernels.architectures.join(", ")
-        ),
-        _ => format!(
-            "kernels   none in this build ({} in the source): run scripts/install-nvcc.sh and build again",
-            report.kernels.count
-        ),
-    })?;
-    let features = if report.cpu.features.is_empty() { "no".into() } else { report.cpu.features.join(", ") };
-    show::line(&format!("cpu       {} threads, {features} vector extensions", report.cpu.threads))
+    let count = report.kernels.count;
+    line(
+        "kernels",
+        &match report.kernels.compiler {
+            Some(nvcc) if compiled => {
+                format!("{count} for {} ({nvcc})", report.kernels.architectures.join(", "))
+            }
+            _ => format!(
+                "not in this build: run scripts/install-nvcc.sh and build again ({count} in the source)"
+            ),
+        },
+    )?;
+    let threads = report.cpu.threads;
+    line(
+        "cpu",
+        &match &report.cpu.features[..] {
+            [] => format!("{threads} threads"),
+            features => format!("{threads} threads, {}", features.join(", ")),
+        },
+    )
 }
 
 fn cpu_features() -> Vec<&'static str> {

@@ -1,4 +1,4 @@
-//! `waata eval`, and how a trained run is opened.
+//! `waata eval`, and what `waata inspect` says of a run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,29 +6,31 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::print_json;
 use super::show::{self, Meter};
-use super::{open_data, print_json};
-use waata::config::Config;
-use waata::data::{Dataset, Split};
-use waata::engine::Device;
-use waata::eval::Evaluation;
-use waata::train::{Meta, Run, RunFiles, checkpoint};
-use waata::{Error, Result};
+use waata::data::Split;
+use waata::eval::{Evaluation, Ranker};
+use waata::serve::{LoadOptions, read_config};
+use waata::train::{Meta, RunFiles, checkpoint};
+use waata::{Error, Recommender, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the run
     run: PathBuf,
-    /// The data set, where it is no longer at the place that the run remembers
-    #[arg(long)]
+    /// Data set, if it has moved since the run was trained
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Part of the data set to predict
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
-    /// Evaluation settings to change, such as --set eval.rank_by=inner
+    /// Change an evaluation setting, such as --set eval.rank_by=inner; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -47,23 +49,18 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(odd) = args.settings.iter().find(|s| !s.trim_start().starts_with("eval.")) {
         return Err(Error::config(
             "--set",
-            format!("`{odd}` is no setting of the evaluation"),
-            "only eval.* can be set",
+            format!("`{odd}` is not an evaluation setting"),
+            "only eval.* can be set: the others belong to the trained model",
         ));
     }
-    with_run(&args.run, args.data.as_deref(), &args.settings, &args.device, |opened| {
-        let found = opened.evaluate(split)?;
-        if args.json {
-            return print_json(&found);
-        }
-        show::line(&format!(
-            "{}, {} learners, all {} courses ranked",
-            split.name(),
-            found.learners,
-            opened.data.courses
-        ))?;
-        show::line(&show::metrics(&found.metrics))
-    })
+    let model = open(&args.run, &args.data, &args.settings, &args.device)?;
+    let found = evaluate(&model.ranker(), split)?;
+    if args.json {
+        return print_json(&found);
+    }
+    let courses = model.data().courses;
+    show::line(&format!("{}, {} learners, all {courses} courses ranked", split.name(), found.learners))?;
+    show::line(&show::metrics(&found.metrics))
 }
 
 /// Whether a folder is a run's, and not a data set.
@@ -71,44 +68,19 @@ pub fn is_run(dir: &Path) -> bool {
     RunFiles { dir: dir.into() }.meta().is_file()
 }
 
-/// A trained run with the data set that it belongs to.
-pub struct Opened<'a> {
-    pub run: Run<'a>,
-    pub data: &'a Dataset,
+/// Opens a run: its best checkpoint, else its last.
+pub fn open(dir: &Path, data: &Option<PathBuf>, settings: &[String], device: &str) -> Result<Recommender> {
+    let options =
+        LoadOptions { data: data.clone(), settings: settings.to_vec(), device: Some(device.to_string()) };
+    Recommender::load_with(dir, &options)
 }
 
-impl Opened<'_> {
-    pub fn evaluate(&self, split: Split) -> Result<Evaluation> {
-        let mut meter = Meter::new("ranking", 1);
-        let found =
-            self.run.evaluate(split, None, &mut |done, of| meter.at(done as u64, of as u64, String::new));
-        meter.end();
-        found
-    }
-}
-
-/// Opens a run (its best checkpoint, else its last) and its data set for `work`.
-pub fn with_run<R>(
-    dir: &Path,
-    data: Option<&Path>,
-    settings: &[String],
-    device: &str,
-    work: impl FnOnce(&Opened) -> Result<R>,
-) -> Result<R> {
-    let device = Device::parse(device)?;
-    let meta = Meta::read(dir)?;
-    let config = read_config(dir)?.with(settings)?;
-    let path = data.map_or(meta.data, Path::to_path_buf);
-    let data = open_data(&path)?;
-    let best = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
-    let run = Run::load(&data, &config, &device, dir, if best { "best" } else { "last" })?;
-    work(&Opened { run, data: &data })
-}
-
-pub fn read_config(dir: &Path) -> Result<Config> {
-    let path = RunFiles { dir: dir.into() }.config();
-    let text = fs::read_to_string(&path).map_err(Error::io(&path, "reading"))?;
-    Config::parse(&text, &path.display().to_string())
+/// Evaluates with a progress bar.
+pub fn evaluate(ranker: &Ranker, split: Split) -> Result<Evaluation> {
+    let mut meter = Meter::new("ranking", 1);
+    let found = ranker.evaluate(split, None, &mut |done, of| meter.at(done as u64, of as u64, String::new));
+    meter.end();
+    found
 }
 
 /// What `waata inspect` says of a run.

@@ -5,33 +5,36 @@ use std::path::PathBuf;
 use base::files;
 use clap::ValueEnum;
 
-use super::eval::{Opened, is_run, with_run};
+use super::eval::{self, is_run};
 use super::show::{self, Meter};
 use super::{open_data, print_json};
 use waata::data::export::{self, Folder, Format, LIST, List, Part};
-use waata::{Error, Result, eval};
+use waata::eval::{Ranker, export as of_run};
+use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// A prepared data set, a folder of source files, or a run
     dir: PathBuf,
-    /// Where to write the tables, a new folder
-    #[arg(short, long)]
+    /// Folder to write, a new one
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
+    /// Format of the tables
     #[arg(long, value_enum, default_value = "npy")]
     format: FormatName,
-    /// Which tables; otherwise interactions, graph and names of a data set, vectors and names of a run
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Tables, separated by commas; by default interactions, graph and names of a data set, vectors and names of a run
+    #[arg(long, value_name = "TABLES", value_enum, value_delimiter = ',')]
     what: Vec<Table>,
-    /// The run's data set, where it is no longer at the place that the run remembers
-    #[arg(long)]
+    /// The run's data set, if it has moved since the run was trained
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What a run's model runs on; auto where it is not given
+    /// Device of a run's model: auto, cpu, cuda or cuda:N; auto by default
     #[arg(long)]
     device: Option<String>,
-    /// Replace an export that is already there
+    /// Replace an existing export
     #[arg(long)]
     force: bool,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -67,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     format.check()?;
     files::check_output(&args.out, args.force, LIST)?;
     let list = match is_run(&args.dir) {
-        true => of_run(&args, format)?,
+        true => run_tables(&args, format)?,
         false => of_data(&args, format)?,
     };
     if args.json {
@@ -112,24 +115,23 @@ fn of_data(args: &Args, format: Format) -> Result<List> {
     })
 }
 
-fn of_run(args: &Args, format: Format) -> Result<List> {
+fn run_tables(args: &Args, format: Format) -> Result<List> {
     let what = chosen(&args.what, &[Table::Names, Table::Vectors]);
     let device = args.device.as_deref().unwrap_or("auto");
-    with_run(&args.dir, args.data.as_deref(), &[], device, |opened| {
-        export::folder(opened.data, format, &args.out, args.force, |folder| {
-            what.iter().try_for_each(|table| match (table.part(), table) {
-                (Some(part), _) => folder.part(opened.data, part),
-                (None, Table::Edges) => eval::export::edges(&opened.run.graph(), folder),
-                (None, _) => vectors(opened, folder),
-            })
+    let run = eval::open(&args.dir, &args.data, &[], device)?;
+    export::folder(run.data(), format, &args.out, args.force, |folder| {
+        what.iter().try_for_each(|table| match (table.part(), table) {
+            (Some(part), _) => folder.part(run.data(), part),
+            (None, Table::Edges) => of_run::edges(&run.graph(), folder),
+            (None, _) => vectors(&run.ranker(), folder),
         })
     })
 }
 
-fn vectors(opened: &Opened, folder: &mut Folder) -> Result<()> {
-    let mut meter = Meter::new("learners", opened.data.learners() as u64);
+fn vectors(ranker: &Ranker, folder: &mut Folder) -> Result<()> {
+    let mut meter = Meter::new("learners", ranker.data.learners() as u64);
     let mut at = |done: usize, of: usize| meter.at(done as u64, of as u64, String::new);
-    let written = eval::export::vectors(&opened.run.ranker(), folder, &mut at);
+    let written = of_run::vectors(ranker, folder, &mut at);
     meter.end();
     written
 }

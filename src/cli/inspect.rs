@@ -10,10 +10,11 @@ use waata::{Error, Result};
 pub struct Args {
     /// A prepared data set, a folder of source files, or a run
     dir: PathBuf,
-    /// Check a prepared data set as far as can be: SHA-256 of the file, fingerprint, order of the names, and that no
-    /// learner has a course twice
+    /// Verify a prepared data set: SHA-256 of the file, fingerprint, order of the names, and that no learner has a course
+    /// twice
     #[arg(long)]
     verify: bool,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }

@@ -21,7 +21,7 @@ pub struct Args {
     /// Folder of the source files, or one csv file of person-course
     source: PathBuf,
     /// Folder to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// What the source files are; auto recognizes all but table by the files
     #[arg(long, value_parser = format_names(), default_value = "auto")]
@@ -30,22 +30,22 @@ pub struct Args {
     #[arg(long, value_name = "FILE|NAME")]
     map: Option<PathBuf>,
     /// Share of a course's videos watched, or of its problems answered, from which an enrolment has the label
-    /// `completed` (mooccubex and mooccube; 0.5 where absent)
-    #[arg(long)]
+    /// `completed` (mooccubex and mooccube; 0.5 by default)
+    #[arg(long, value_name = "SHARE")]
     completed_share: Option<f64>,
     /// Refuse a raw file with a larger share of malformed lines
-    #[arg(long, default_value_t = MALFORMED_SHARE)]
+    #[arg(long, value_name = "SHARE", default_value_t = MALFORMED_SHARE)]
     malformed_share: f64,
     /// Refuse a raw file at its first malformed line
     #[arg(long)]
     strict: bool,
-    /// Keep so many learners, the first of the source: for a taste
+    /// Keep the first LEARNERS learners of the source only, for a quick look
     #[arg(long, value_name = "LEARNERS")]
     limit: Option<usize>,
-    /// Stop where reading takes more memory than this (K, M and G are understood); no data set is written then
+    /// Stop if reading takes more memory than this, such as 2G; no data set is written then
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
-    /// As the source says where this is absent, else random
+    /// How enrolments are split; by default as the source says, else at random
     #[arg(long, value_enum)]
     split: Option<SplitName>,
     /// Shares of train, valid and test for random and chronological splits
@@ -54,14 +54,16 @@ pub struct Args {
     /// Split the rows of each learner instead of all rows together (random)
     #[arg(long)]
     per_learner: bool,
-    #[arg(long, default_value_t = 1)]
+    /// Seed of a random split
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Name of the data set; the folder's where absent
+    /// Name of the data set; the folder's by default
     #[arg(long)]
     name: Option<String>,
     /// Replace an existing data set
     #[arg(long)]
     force: bool,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::eval::{Opened, with_run};
-use super::{print_json, show};
+use super::{eval, print_json, show};
 use waata::data::{Dataset, Split};
-use waata::eval::top_courses;
+use waata::eval::{Ranker, top_courses};
+use waata::serve::find_learner;
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
@@ -15,15 +15,18 @@ pub struct Args {
     /// Folder of the run
     run: PathBuf,
     /// The learner's id in the source of the data set
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     learner: String,
-    /// How many courses
-    #[arg(short, default_value_t = 10)]
+    /// Number of courses, 1 to 128
+    #[arg(short, default_value_t = 10, value_name = "N")]
     k: usize,
-    #[arg(long)]
+    /// Data set, if it has moved since the run was trained
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -55,35 +58,23 @@ pub fn run(args: Args) -> Result<()> {
     if !(1..=128).contains(&args.k) {
         return Err(Error::config("-k", "must be between 1 and 128", "try -k 10"));
     }
-    with_run(&args.run, args.data.as_deref(), &[], &args.device, |opened| {
-        let learner = find(opened.data, &args.learner)?;
-        match args.json {
-            true => print_json(&answer(opened, learner, args.k)?),
-            false => show::line(&text(opened, learner, args.k)?),
-        }
-    })
+    let model = eval::open(&args.run, &args.data, &[], &args.device)?;
+    let learner = find_learner(model.data(), &args.learner)?;
+    match args.json {
+        true => print_json(&answer(&model.ranker(), learner, args.k)?),
+        false => show::line(&text(&model.ranker(), learner, args.k)?),
+    }
 }
 
-fn find(data: &Dataset, name: &str) -> Result<u32> {
-    data.learner_names.find(name).ok_or_else(|| {
-        let some: Vec<&str> = data.learner_names.iter().take(3).collect();
-        Error::config(
-            "--learner",
-            format!("`{name}` is not in the data set"),
-            format!("ids look like {}", some.join(", ")),
-        )
-    })
-}
-
-/// The first learner that something is known of.
+/// The first learner with a history.
 pub fn first_with_history(data: &Dataset) -> Option<u32> {
     (0..data.learners() as u32).find(|&u| data.courses_in(u as usize, &[Split::Train]).next().is_some())
 }
 
-fn answer(opened: &Opened, learner: u32, k: usize) -> Result<Answer> {
-    let data = opened.data;
+fn answer(ranker: &Ranker, learner: u32, k: usize) -> Result<Answer> {
+    let data = ranker.data;
     let name = |c: u32| data.entity_names[c as usize].to_string();
-    let best = top_courses(&opened.run.ranker(), learner, k)?;
+    let best = top_courses(ranker, learner, k)?;
     Ok(Answer {
         schema_version: 1,
         learner: data.learner_names[learner as usize].to_string(),
@@ -101,9 +92,9 @@ fn answer(opened: &Opened, learner: u32, k: usize) -> Result<Answer> {
 }
 
 /// The answer as a person reads it.
-pub fn text(opened: &Opened, learner: u32, k: usize) -> Result<String> {
+pub fn text(ranker: &Ranker, learner: u32, k: usize) -> Result<String> {
     const SHOWN: usize = 5;
-    let answer = answer(opened, learner, k)?;
+    let answer = answer(ranker, learner, k)?;
     let mut text = format!("learner {} took {} courses", answer.learner, answer.taken.len());
     let skipped = answer.taken.len().saturating_sub(SHOWN);
     if skipped > 0 {
@@ -112,7 +103,10 @@ pub fn text(opened: &Opened, learner: u32, k: usize) -> Result<String> {
     for c in &answer.taken[skipped..] {
         text += &format!("\n        {}", c.name);
     }
-    text += "\nnext, of the courses not taken yet";
+    text += match answer.recommendations.is_empty() {
+        true => "\nevery course is taken already",
+        false => "\nnext, of the courses not taken yet",
+    };
     for s in &answer.recommendations {
         text += &format!("\n  {:>3}.  {}  ({:.3})", s.rank, s.name, s.score);
     }

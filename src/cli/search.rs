@@ -11,48 +11,48 @@ use waata::engine::Device;
 use waata::experiment::{Search, SearchObserver, Space, Trial, model_names};
 use waata::{Error, Result};
 
-/// Searches the settings of one model by validation: random trials, the worse two thirds of which are dropped in each round.
-/// The test split is not used.
+/// Searches the settings of one model by validation: random trials, of which the worse two thirds are dropped in each
+/// round. The test part is not used.
 ///
-/// The same command resumes after an interrupt or a kill. The total of epochs depends on --trials, --budget and --first-rung
-/// alone, so models searched with the same numbers had the same chance.
+/// The same command resumes an interrupted search. The epochs spent depend on --trials, --budget and --first-rung alone, so
+/// models searched alike get the same budget.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Model by name
-    #[arg(long)]
+    /// Model whose settings are searched
+    #[arg(long, value_name = "NAME", value_parser = super::models::parser())]
     model: String,
-    /// Number of trials at the start, including the unchanged settings
-    #[arg(long)]
+    /// Number of trials; the first is the unchanged settings
+    #[arg(long, value_name = "N")]
     trials: usize,
-    /// Epochs of the trials that are kept to the end
+    /// Epochs of the trials that survive to the end
     #[arg(long, value_name = "EPOCHS")]
     budget: u64,
-    /// Epochs of each trial before any is dropped: more than 1 if the best settings start slowly, as many as --budget for
-    /// plain random search
+    /// Epochs of each trial before any is dropped. More than 1 keeps trials that start slowly; as many as --budget is plain
+    /// random search
     #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
     first_rung: u64,
-    /// File with ranges of settings; data/search.toml if absent
+    /// Ranges of settings; data/search.toml by default
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
-    /// File with settings; the data set's own run.toml if neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Named settings, as in waata train
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// One setting, which is then not searched; may be repeated
+    /// Fix a setting, which is then not searched; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Seed of the samples
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the trials' settings
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Folder of the search: trials.csv, best.toml (for compare --settings-for)
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
 }

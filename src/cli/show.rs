@@ -1,4 +1,4 @@
-//! How things look on a terminal, and where nobody looks.
+//! Output: results, progress and tables.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -16,12 +16,36 @@ pub fn line(text: &str) -> Result<()> {
     }
 }
 
+/// A line on stderr, if anybody reads it.
+pub fn stderr(text: std::fmt::Arguments) {
+    _ = writeln!(std::io::stderr(), "{text}");
+}
+
+const WIDTH: usize = 80;
+
+/// A name, and from column `indent` on a text in lines of at most 80 columns.
+pub fn entry(name: &str, indent: usize, text: &str) -> String {
+    let mut lines = format!("{name:<indent$}");
+    let mut column = lines.chars().count();
+    for (i, word) in text.split_whitespace().enumerate() {
+        let width = word.chars().count();
+        if i > 0 && column + 1 + width > WIDTH {
+            lines += &format!("\n{:indent$}{word}", "");
+            column = indent + width;
+        } else {
+            lines += &format!("{}{word}", if i > 0 { " " } else { "" });
+            column += width + usize::from(i > 0);
+        }
+    }
+    lines
+}
+
 /// Progress of something countable: a bar with ETA on a terminal, else a line every ten seconds.
 pub struct Meter {
     bar: Option<ProgressBar>,
     what: String,
-    /// What was done when it was first told, and when: what is left is taken to go on as from there. Work that is taken up
-    /// again begins far on, and a first step is slower than the others.
+    /// How much was done at the first report, and when. The time left is estimated from there on: resumed work starts
+    /// far along, and the first step is slower than the others.
     first: Option<(u64, Instant)>,
     said: Instant,
 }

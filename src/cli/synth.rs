@@ -10,25 +10,26 @@ use waata::data::synth::{Preset, Recipe};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the data set is like, in its size and proportions; the numbers below override its own
+    /// Size and proportions of a published data set; the flags below override them
     #[arg(long, value_enum)]
     preset: Option<PresetName>,
     /// Learners, each with at least one enrolment; 1000 without a preset
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     learners: Option<usize>,
     /// Courses; 200 without a preset
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     courses: Option<usize>,
     /// Enrolments; 12000 without a preset
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     enrolments: Option<u64>,
-    /// Share of learners whose behaviour was logged: the others complete nothing; 1 without a preset
-    #[arg(long)]
+    /// Share of learners whose behaviour was logged; the others complete nothing. 1 without a preset
+    #[arg(long, value_name = "SHARE")]
     log_share: Option<f64>,
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the generator
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Folder to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Replace an existing folder
     #[arg(long)]

@@ -10,39 +10,40 @@ use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::{Device, memory, system};
 use waata::models::Recommender;
-use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, plan};
+use waata::serve::read_config;
+use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Prepared data set, or a folder of source files; the sample in data/sample where absent
-    #[arg(long)]
+    /// Prepared data set, or a folder of source files; data/sample by default
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Folder of the run; a new one under runs/ where absent
-    #[arg(short, long)]
+    /// Folder of the run; a new one under runs/ by default
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Settings of a file (docs/settings.md); the data set's own run.toml where neither this nor --preset is given
-    #[arg(long)]
+    /// Start from the settings of a file; by default from the data set's own run.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// paper (the defaults: the paper as read in docs/model.md), history or tasks
-    #[arg(long, conflicts_with = "config")]
+    /// Start from a preset
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = super::presets::parser())]
     preset: Option<String>,
-    /// One setting, such as --set train.lr=0.001; may be given again
+    /// Change a setting, such as --set train.lr=0.001; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Say how much memory the run would take, and stop
+    /// Print how much memory the run would take, and stop
     #[arg(long)]
     plan: bool,
     /// Print the plan as JSON
     #[arg(long, requires = "plan")]
     json: bool,
-    /// Most bytes that the run may take (K, M and G are understood); what the machine, or the GPU, has free where absent
+    /// Refuse a run that needs more memory, such as 12G; by default what the machine or the GPU has free
     #[arg(long, value_name = "BYTES", value_parser = system::parse_size)]
     memory_limit: Option<u64>,
-    /// Go on with an interrupted run
+    /// Continue an interrupted run
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
     resume: Option<PathBuf>,
 }
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> Result<()> {
     let (dir, data_path, config) = match &args.resume {
         Some(dir) => {
             let meta = Meta::read(dir)?;
-            let config = eval::read_config(dir)?;
+            let config = read_config(dir)?;
             (dir.clone(), args.data.clone().unwrap_or(meta.data), config)
         }
         None => {
@@ -120,8 +121,8 @@ pub fn run(args: Args) -> Result<()> {
     if (RunFiles { dir: dir.clone() }).checkpoints().join("best.json").is_file() {
         run.restore(BEST)?;
     }
-    let opened = eval::Opened { run, data: &data };
-    let found = opened.evaluate(Split::Test)?;
+    let ranker = run.ranker();
+    let found = eval::evaluate(&ranker, Split::Test)?;
     let text = serde_json::to_vec_pretty(&found)
         .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
     base::files::write(&dir.join("metrics.json"), &text)?;
@@ -129,7 +130,7 @@ pub fn run(args: Args) -> Result<()> {
     show::line(&show::metrics(&found.metrics))?;
     if let Some(learner) = recommend::first_with_history(&data) {
         show::line("")?;
-        show::line(&recommend::text(&opened, learner, 5)?)?;
+        show::line(&recommend::text(&ranker, learner, 5)?)?;
     }
     if let Some(memory) = &memory {
         say_memory(memory, &device);

@@ -13,5 +13,5 @@ pub(crate) use evaluate::BLOCK;
 pub use evaluate::{Evaluation, PerLearner, Ranker, known_before, sample_learners};
 pub use exposure::{Exposure, percentiles};
 pub use metrics::{AtCutoff, RANKING, RankingMetrics, auc, log_loss, ranking_metrics};
-pub use recommend::top_courses;
+pub use recommend::{Catalogue, top_courses};
 pub use slices::{Slice, Slicer, popularity_parts};

@@ -19,7 +19,6 @@ use crate::data::Dataset;
 use crate::engine::Device;
 use crate::models::Recommender;
 use crate::train::Observer;
-use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
 
 /// Follows a comparison and decides whether it continues.
@@ -147,7 +146,7 @@ impl Compare<'_> {
         let rows: Vec<RunRow> = finished.into_iter().map(|result| result.row).collect();
         observer.testing(rows.len());
         let summary = summarize(self.out, &rows, self.resampling)?;
-        write_atomically(&self.out.join(SUMMARY), &tables::summary_csv(&summary)?)?;
+        base::files::write(&self.out.join(SUMMARY), &tables::summary_csv(&summary)?)?;
         Ok(Comparison { rows, summary, failures, metric: identity.eval.metric })
     }
 
@@ -215,7 +214,7 @@ impl Compare<'_> {
         let key = |r: &RunRow| (r.model.clone(), r.optimizer.clone(), r.weighting.clone(), r.seed);
         finished.sort_by_key(|result| key(&result.row));
         let rows: Vec<&RunRow> = finished.iter().map(|result| &result.row).collect();
-        write_atomically(&self.out.join(RESULTS), &tables::results_csv(&rows)?)?;
+        base::files::write(&self.out.join(RESULTS), &tables::results_csv(&rows)?)?;
         let slices = finished.iter().flat_map(|result| {
             let run = result.row.run.as_str();
             result.slices.iter().flat_map(move |s| {
@@ -224,7 +223,7 @@ impl Compare<'_> {
                     .map(move |(metric, value)| (run, &*s.kind, &*s.slice, s.learners, &**metric, *value))
             })
         });
-        write_atomically(&self.out.join(SLICES), &tables::slices_csv(slices)?)
+        base::files::write(&self.out.join(SLICES), &tables::slices_csv(slices)?)
     }
 }
 

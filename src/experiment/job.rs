@@ -15,7 +15,6 @@ use crate::data::{Dataset, Split};
 use crate::engine::Device;
 use crate::eval::Slice;
 use crate::models::Recommender;
-use crate::train::checkpoint::write_atomically;
 use crate::train::{EpochLog, Meta, Observer, Outcome, Run, RunFiles};
 use crate::{Error, Result};
 
@@ -227,7 +226,7 @@ pub fn run(
         slices: found.slices,
     };
     let learners = tables::learners_csv([&each.learner, &each.known, &each.wanted], &each.metrics)?;
-    write_atomically(&dir.join(files::LEARNERS), &learners)?;
+    base::files::write(&dir.join(files::LEARNERS), &learners)?;
     clock.save()?;
     files::write_json(&dir.join(files::TEST_RESULT), &result)?;
     Ok((result, clock.seconds()))

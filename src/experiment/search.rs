@@ -307,7 +307,7 @@ impl Search<'_> {
             cells.push(t.failed.clone().unwrap_or_default());
             cells
         };
-        write_atomically(&self.out.join("trials.csv"), &tables::encode(head, lines.iter().map(cells))?)
+        base::files::write(&self.out.join("trials.csv"), &tables::encode(head, lines.iter().map(cells))?)
     }
 }
 

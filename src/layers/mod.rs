@@ -17,7 +17,8 @@ pub struct ParamBuilder<'a> {
     pub params: Params,
     pub device: &'a Device,
     pub dtype: DType,
-    seed: u64,
+    /// Absent where a checkpoint replaces all values: they are 0 then.
+    seed: Option<u64>,
 }
 
 /// Streams of parameters start here; other uses of the seed keep below.
@@ -25,7 +26,12 @@ const INIT_STREAM: u64 = 1 << 32;
 
 impl<'a> ParamBuilder<'a> {
     pub fn new(device: &'a Device, dtype: DType, seed: u64) -> Self {
-        ParamBuilder { params: Params::default(), device, dtype, seed }
+        ParamBuilder { params: Params::default(), device, dtype, seed: Some(seed) }
+    }
+
+    /// Parameters of 0, for a checkpoint to replace.
+    pub fn blank(device: &'a Device, dtype: DType) -> Self {
+        ParamBuilder { params: Params::default(), device, dtype, seed: None }
     }
 
     /// Normal values of the given standard deviation.
@@ -37,8 +43,9 @@ impl<'a> ParamBuilder<'a> {
         cols: usize,
         std: f64,
     ) -> Result<ParamId> {
+        let Some(seed) = self.seed else { return self.zeros(name, owner, rows, cols) };
         let _scope = memory::scope(Part::Parameters, name);
-        let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
+        let random = Philox::new(seed, INIT_STREAM + self.params.len() as u64);
         let value = |i: usize| std * random.normal_at(i as u64);
         let value = Tensor::from_fn(self.device, self.dtype, rows, cols, value)?;
         Ok(self.params.add(name, owner, value))

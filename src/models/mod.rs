@@ -23,6 +23,7 @@ mod waa_ta;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Params, Philox, Tape, Tensor, Var};
+use crate::layers::ParamBuilder;
 use crate::ops::Scorer;
 use crate::{Error, Result};
 
@@ -175,10 +176,27 @@ pub fn build(
     device: &Device,
     dtype: DType,
 ) -> Result<Box<dyn Model>> {
+    build_from(config, data, graph, ParamBuilder::new(device, dtype, config.seed))
+}
+
+/// As `build`, with parameters of 0 for a checkpoint to replace: nothing is drawn.
+pub fn build_blank(
+    config: &Config,
+    data: &Dataset,
+    graph: &TrainGraph,
+    device: &Device,
+) -> Result<Box<dyn Model>> {
+    build_from(config, data, graph, ParamBuilder::blank(device, DType::F32))
+}
+
+fn build_from(
+    config: &Config,
+    data: &Dataset,
+    graph: &TrainGraph,
+    b: ParamBuilder,
+) -> Result<Box<dyn Model>> {
     match entry(config)? {
-        (name, Kind::Neural(head)) => {
-            Ok(Box::new(Neural::new((name, head), config, data, graph, device, dtype)?))
-        }
+        (name, Kind::Neural(head)) => Ok(Box::new(Neural::new((name, head), config, data, graph, b)?)),
         (name, Kind::ClosedForm(_)) => {
             let why = format!("`{name}` has a solution in closed form and no steps");
             Err(Error::config("model.name", why, "fit it with waata train or compare"))

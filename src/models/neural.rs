@@ -53,11 +53,9 @@ impl Neural {
         config: &Config,
         data: &Dataset,
         graph: &TrainGraph,
-        device: &Device,
-        dtype: DType,
+        mut b: ParamBuilder,
     ) -> Result<Neural> {
         let tasks = task_names(config, data)?;
-        let mut b = ParamBuilder::new(device, dtype, config.seed);
         let counts = (data.learners(), data.courses, data.entities());
         let encoder = Encoder::new(&mut b, config, graph.relations, counts, &graph.edges, data.labels.len())?;
         let first = b.params.len();
@@ -77,7 +75,7 @@ impl Neural {
             Ranking::Softmax => Some(b.zeros("course_bias", Owner::Shared, 1, data.courses)?),
             _ => None,
         };
-        let params = b.params;
+        let ParamBuilder { params, device, dtype, .. } = b;
         let config = config.clone();
         Ok(Neural {
             name,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::{DType, Device, Tensor};
+use crate::models::{ClosedForm, Model};
 use crate::{Error, Result};
 
 /// Where a run stands. `epoch` and `step` count what is done.
@@ -59,6 +60,50 @@ pub struct Checkpoint {
     pub data: String,
 }
 
+/// Prefixes of the keys of parameters, and of what a model keeps beside them.
+const PARAM: &str = "param/";
+const MODEL: &str = "model/";
+
+impl Checkpoint {
+    /// `Error::Config` where the data set with this fingerprint is not the one that was trained on.
+    pub fn belongs_to(&self, fingerprint: &str) -> Result<()> {
+        match self.data == fingerprint {
+            true => Ok(()),
+            false => Err(Error::config(
+                "--data",
+                "the run was trained on another data set, or another split of it",
+                "give the data set that run.json names",
+            )),
+        }
+    }
+
+    /// Puts parameters and the model's own state in place. `file` is named in errors.
+    pub fn restore(&self, model: &mut dyn Model, file: &Path) -> Result<()> {
+        for param in model.params_mut().iter_mut() {
+            let found = self.tensors.get(&format!("{PARAM}{}", param.name));
+            param.value = found.filter(|t| t.shape() == param.value.shape()).cloned().ok_or_else(|| {
+                other_settings(file, format!("`{}` is missing or has another shape", param.name))
+            })?;
+        }
+        for (key, tensor) in &self.tensors {
+            if let Some(state) = key.strip_prefix(MODEL) {
+                model.set_state(state, tensor.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As `restore`, for a model in closed form.
+    pub fn restore_closed_form(&self, model: &mut ClosedForm, file: &Path) -> Result<()> {
+        let table = self.tensors.get("param/courses").cloned();
+        model.set_table(table.ok_or_else(|| other_settings(file, "it holds no courses".into()))?)
+    }
+}
+
+fn other_settings(file: &Path, why: String) -> Error {
+    Error::corrupt(file, why, "the run's run.toml was changed; restore it")
+}
+
 /// Writes `<dir>/<name>.json` and the tensor file that it names.
 pub fn save(
     dir: &Path,
@@ -98,6 +143,15 @@ pub fn progress(dir: &Path, name: &str) -> Result<Progress> {
 }
 
 pub fn load(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
+    load_where(dir, name, device, |_| true)
+}
+
+/// As `load`, without the optimizer's states.
+pub fn load_parameters(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
+    load_where(dir, name, device, |key| key.starts_with(PARAM) || key.starts_with(MODEL))
+}
+
+fn load_where(dir: &Path, name: &str, device: &Device, keep: fn(&str) -> bool) -> Result<Checkpoint> {
     let manifest = read_manifest(&dir.join(format!("{name}.json")))?;
     let path = dir.join(&manifest.file);
     let corrupt = |why: String| Error::corrupt(&path, why, "restore the file from a copy, or train again");
@@ -105,12 +159,12 @@ pub fn load(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
     if hash_of(&mut file).map_err(Error::io(&path, "reading"))? != manifest.sha256 {
         return Err(corrupt("the checkpoint's checksum does not match its manifest".into()));
     }
-    let mut read = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|e| corrupt(e.to_string()));
+    let read = |file: &mut File, bytes: &mut [u8]| file.read_exact(bytes).map_err(|e| corrupt(e.to_string()));
     let mut length = [0; 8];
-    read(&mut length)?;
+    read(&mut file, &mut length)?;
     // The file is what was written, so its header fits memory.
     let mut header = vec![0; u64::from_le_bytes(length) as usize];
-    read(&mut header)?;
+    read(&mut file, &mut header)?;
     let header: Metadata = serde_json::from_slice(&header).map_err(|e| corrupt(e.to_string()))?;
     let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     infos.sort_by_key(|(_, info)| info.data_offsets);
@@ -119,8 +173,13 @@ pub fn load(dir: &Path, name: &str, device: &Device) -> Result<Checkpoint> {
         let (&[rows, cols], Dtype::F32) = (&info.shape[..], info.dtype) else {
             return Err(corrupt(format!("`{name}` is no matrix of 32-bit floats")));
         };
+        if !keep(&name) {
+            file.seek_relative((rows * cols * size_of::<f32>()) as i64)
+                .map_err(Error::io(&path, "reading"))?;
+            continue;
+        }
         let mut values = vec![0f32; rows * cols];
-        read(bytemuck::cast_slice_mut(&mut values))?;
+        read(&mut file, bytemuck::cast_slice_mut(&mut values))?;
         tensors.insert(name, Tensor::new(device, rows, cols, &values)?);
     }
     Ok(Checkpoint { tensors, progress: manifest.progress, data: manifest.data })

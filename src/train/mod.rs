@@ -12,6 +12,7 @@ mod weighting;
 
 pub use meta::Meta;
 pub use plan::MemoryPlan;
-pub use run::{BEST, Best, EpochLog, Observer, Outcome, Run, RunFiles};
+pub(crate) use run::use_math_mode;
+pub use run::{BEST, Best, EpochLog, LAST, Observer, Outcome, Run, RunFiles, train_splits};
 pub use sampler::{Sampler, TripleSampler};
 pub use step::{StepLog, TrainStep};

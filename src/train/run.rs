@@ -131,13 +131,7 @@ pub const BEST: &str = "best";
 impl<'a> Run<'a> {
     /// A fresh run. Nothing is written before training begins.
     pub fn new(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path) -> Result<Run<'a>> {
-        if let Device::Gpu(gpu) = device {
-            gpu.set_matrix_unit(match config.train.matmul {
-                Matmul::F32 => MathMode::F32,
-                Matmul::Tf32 => MathMode::Tf32,
-                Matmul::Bf16 => MathMode::Bf16,
-            });
-        }
+        use_math_mode(config, device);
         let mut graph = TrainGraph::new(config, data, train_splits(config));
         let learned = match models::closed_form(config, data, device)? {
             Some(model) => Learned::ClosedForm(Box::new(model)),
@@ -179,38 +173,17 @@ impl<'a> Run<'a> {
         self.stepper = TrainStep::new(self.config)?;
         let folder = self.files.checkpoints();
         let saved = checkpoint::load(&folder, name, self.device)?;
-        if saved.data != self.fingerprint {
-            return Err(Error::config(
-                "--data",
-                "the run was trained on another data set, or another split of it",
-                "give the data set that run.json names",
-            ));
-        }
+        saved.belongs_to(&self.fingerprint)?;
+        let file = folder.join(name);
         let model = match &mut self.learned {
             Learned::Neural(model) => &mut **model,
             Learned::ClosedForm(model) => {
-                let table = saved.tensors.get("param/courses").cloned().ok_or_else(|| {
-                    let why = "it holds no courses";
-                    Error::corrupt(folder.join(name), why, "the run's run.toml was changed; restore it")
-                })?;
-                model.set_table(table)?;
+                saved.restore_closed_form(model, &file)?;
                 self.progress = saved.progress;
                 return Ok(());
             }
         };
-        for param in model.params_mut().iter_mut() {
-            let key = format!("param/{}", param.name);
-            let found = saved.tensors.get(&key).filter(|t| t.shape() == param.value.shape());
-            param.value = found.cloned().ok_or_else(|| {
-                let why = format!("`{}` is missing or has another shape", param.name);
-                Error::corrupt(folder.join(name), why, "the run's run.toml was changed; restore it")
-            })?;
-        }
-        for (key, tensor) in &saved.tensors {
-            if let Some(state) = key.strip_prefix("model/") {
-                model.set_state(state, tensor.clone())?;
-            }
-        }
+        saved.restore(model, &file)?;
         self.stepper.restore(&*model, &saved.progress.optimizer_steps, &saved.tensors)?;
         self.stepper.step = saved.progress.step;
         self.progress = saved.progress;
@@ -474,6 +447,17 @@ impl<'a> Run<'a> {
         })?;
         let lines: String = kept.iter().chain([&line]).map(|line| format!("{line}\n")).collect();
         base::files::write(&path, lines.as_bytes())
+    }
+}
+
+/// Sets how the GPU multiplies matrices.
+pub(crate) fn use_math_mode(config: &Config, device: &Device) {
+    if let Device::Gpu(gpu) = device {
+        gpu.set_matrix_unit(match config.train.matmul {
+            Matmul::F32 => MathMode::F32,
+            Matmul::Tf32 => MathMode::Tf32,
+            Matmul::Bf16 => MathMode::Bf16,
+        });
     }
 }
 
