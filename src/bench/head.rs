@@ -41,11 +41,11 @@ impl Mmoe {
 
     /// x (B, 2 d) -> logits (B, 1) of each task
     fn forward(&self, pass: &mut ForwardCtx, x: Var) -> Result<Vec<Var>> {
-        let experts = Mlp::bank(pass, &self.experts, &[x])?;
-        let mut gates = Mlp::bank(pass, &self.gates, &[x])?;
+        let experts = Mlp::grouped(pass, &self.experts, &[x])?;
+        let mut gates = Mlp::grouped(pass, &self.gates, &[x])?;
         gates.extend(experts);
         let mixed = pass.tape.apply_all(SoftmaxMixture::new(TASKS), &gates)?;
-        Mlp::bank(pass, &self.towers, &mixed)
+        Mlp::grouped(pass, &self.towers, &mixed)
     }
 }
 

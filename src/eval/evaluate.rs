@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::exposure::Exposure;
 use super::slices::{RANKING, Slice, Slicer, Sums, values};
-use super::{Idcg, ranking_metrics};
-use crate::config::{Config, NdcgIdcg};
+use super::ranking_metrics;
+use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox, memory};
 use crate::graph::IdSets;
@@ -110,10 +110,7 @@ impl Ranker<'_> {
 
         let depth = config.eval.k.iter().copied().max().unwrap_or(1).min(data.courses.max(1));
         let cutoffs: Vec<usize> = config.eval.k.iter().map(|&k| k.min(depth)).collect();
-        let idcg = match config.eval.ndcg_idcg {
-            NdcgIdcg::Truth => Idcg::Truth,
-            NdcgIdcg::Retrieved => Idcg::Retrieved,
-        };
+        let idcg = config.eval.ndcg_idcg;
         let courses_in = |ids: &[u32], splits: &[Split]| -> Vec<Vec<u32>> {
             ids.iter()
                 .map(|&u| {

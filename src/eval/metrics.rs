@@ -2,19 +2,9 @@
 //! and the log-loss of logits.
 
 use super::TopK;
+use crate::config::Idcg;
 use crate::graph::IdSets;
 use crate::{Error, Result};
-
-/// What NDCG is divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Idcg {
-    /// The DCG of min(K, |T|) hits: the definition.
-    #[default]
-    Truth,
-    /// The DCG of the hits found anywhere in the list, the best K of them. Inflates NDCG; for comparison with
-    /// numbers that were published so.
-    Retrieved,
-}
 
 /// Metrics at one cut-off.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, EvalConfig, NdcgIdcg};
+use crate::config::{Config, EvalConfig, Idcg};
 use crate::data::Dataset;
 use crate::train::checkpoint::write_atomically;
 use crate::{Error, Result};
@@ -65,7 +65,7 @@ pub struct Identity {
 pub struct Protocol {
     pub k: Vec<usize>,
     pub mask_valid: bool,
-    pub ndcg_idcg: NdcgIdcg,
+    pub ndcg_idcg: Idcg,
     pub metric: String,
 }
 

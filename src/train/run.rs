@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Progress};
 use super::{Sampler, TrainStep, TripleSampler};
-use crate::config::{Config, KgPhase, Matmul};
+use crate::config::{Config, KgPhase};
 use crate::data::{Dataset, Split};
-use crate::engine::{DType, Device, MathMode, Tensor, memory};
+use crate::engine::{DType, Device, Tensor, memory};
 use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, ClosedForm, Model, Recommender, TrainGraph, triples_for_training};
 use crate::{Error, Result};
@@ -132,11 +132,7 @@ impl<'a> Run<'a> {
     /// A fresh run. Nothing is written before training begins.
     pub fn new(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path) -> Result<Run<'a>> {
         if let Device::Gpu(gpu) = device {
-            gpu.set_matrix_unit(match config.train.matmul {
-                Matmul::F32 => MathMode::F32,
-                Matmul::Tf32 => MathMode::Tf32,
-                Matmul::Bf16 => MathMode::Bf16,
-            });
+            gpu.set_matrix_unit(config.train.matmul);
         }
         let mut graph = TrainGraph::new(config, data, train_splits(config));
         let learned = match models::closed_form(config, data, device)? {
