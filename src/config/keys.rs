@@ -85,7 +85,11 @@ pub fn into_config(tree: Table) -> Result<Config> {
                 }
                 if let Err(error) = read(&alone) {
                     let why = error.message().trim().to_string();
-                    return Error::config(format!("{section}.{key}"), why, format!("it was given as {value}"));
+                    return Error::config(
+                        format!("{section}.{key}"),
+                        why,
+                        format!("it was given as {value}"),
+                    );
                 }
             }
         }

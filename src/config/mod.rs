@@ -142,3 +142,14 @@ impl Config {
         if self.model.relation_dim == 0 { self.model.dim } else { self.model.relation_dim }
     }
 }
+
+impl KgConfig {
+    /// Whether a model of this many tasks learns triples in the steps on interactions.
+    pub fn is_joint(&self, tasks: usize) -> bool {
+        match self.phase {
+            KgPhase::Joint => true,
+            KgPhase::Auto => tasks == 1,
+            KgPhase::Separate | KgPhase::Off => false,
+        }
+    }
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::Exposure;
-use super::slices::{RANKING, Slice, Slicer, Sums, values};
 use super::ranking_metrics;
+use super::slices::{RANKING, Slice, Slicer, Sums, values};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{Device, Philox, memory};

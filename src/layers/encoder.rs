@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::history::{MAX_HISTORY_LABELS, Relations};
 use super::{ForwardCtx, ParamBuilder};
 use crate::config::{
-    self, AttentionConfig, AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels, LearnerInit,
-    Logit, Message, ModelConfig, ProjInit, Propagation, Stack,
+    self, AttentionConfig, AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels,
+    LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
@@ -92,7 +92,8 @@ impl Encoder {
         let std =
             |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
         let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
-        let xavier = |zero, width: usize| if config.kg.proj_init == zero { 0.0 } else { (1.0 / width as f64).sqrt() };
+        let xavier =
+            |zero, width: usize| if config.kg.proj_init == zero { 0.0 } else { (1.0 / width as f64).sqrt() };
         let (entity_std, relation_std) = (xavier(ProjInit::EntityZero, n), xavier(ProjInit::RelationZero, m));
         let q = relations.count();
         // LightGCN has no attention, and a table no neighbours.

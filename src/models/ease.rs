@@ -4,11 +4,11 @@
 //!
 //! In f64: X^T X of real data has condition numbers that f32 does not hold.
 
-use super::closed_form::{Solution, CourseSets};
+use super::closed_form::{CourseSets, Solution};
 use super::itemknn::together;
+use crate::Result;
 use crate::config::Config;
 use crate::engine::parallel::{self, Trans};
-use crate::Result;
 
 pub fn solve(config: &Config, sets: &CourseSets) -> Result<Solution> {
     let (n, lambda) = (sets.courses, config.rankers.ease_lambda);

@@ -67,7 +67,13 @@ pub fn input_width(config: &HeadConfig, dim: usize) -> usize {
 }
 
 /// A network of `config.widths`, activated throughout: an expert, a shared or a specific network.
-pub fn expert(b: &mut ParamBuilder, name: &str, owner: Owner, input: usize, config: &HeadConfig) -> Result<Mlp> {
+pub fn expert(
+    b: &mut ParamBuilder,
+    name: &str,
+    owner: Owner,
+    input: usize,
+    config: &HeadConfig,
+) -> Result<Mlp> {
     Mlp::new(b, name, owner, input, &config.widths, config.activation, config.activation)
 }
 
@@ -124,11 +130,7 @@ impl<'c, 't> HeadCtx<'c, 't> {
     }
 
     /// MLPs of the same widths and activations, over one input or one input each: one output each.
-    pub fn mlps<'a>(
-        &mut self,
-        mlps: impl IntoIterator<Item = &'a Mlp>,
-        inputs: &[Var],
-    ) -> Result<Vec<Var>> {
+    pub fn mlps<'a>(&mut self, mlps: impl IntoIterator<Item = &'a Mlp>, inputs: &[Var]) -> Result<Vec<Var>> {
         let mlps: Vec<&Mlp> = mlps.into_iter().collect();
         let y = Mlp::grouped(self.ctx, mlps.iter().copied(), inputs)?;
         self.record(|| Step::Mlps(mlps.into_iter().cloned().collect(), inputs.to_vec()), &y);

@@ -5,7 +5,7 @@
 //! with n_ij the learners who took both. With `rankers.itemknn_neighbours` = k only the k largest w_ij of each course j
 //! that was taken count.
 
-use super::closed_form::{Solution, CourseSets};
+use super::closed_form::{CourseSets, Solution};
 use crate::Result;
 use crate::config::Config;
 use crate::engine::parallel;

@@ -3,8 +3,16 @@
 
 use super::head::{Head, HeadCtx, HeadOutput};
 use crate::Result;
+use crate::config::HeadConfig;
+use crate::layers::ParamBuilder;
 
 pub struct MatchScore;
+
+impl MatchScore {
+    pub fn new(_: &mut ParamBuilder, _: &HeadConfig, _dim: usize, _tasks: usize) -> Result<MatchScore> {
+        Ok(MatchScore)
+    }
+}
 
 impl Head for MatchScore {
     fn forward(&self, c: &mut HeadCtx) -> Result<HeadOutput> {

@@ -93,64 +93,64 @@ impl Neural {
     }
 
     /// As `represent`, from what `encode` computed, for learners alone.
-    fn learners_from(&self, ctx: &mut ForwardCtx, encoded: &Encoded, learners: &Learners) -> Result<Var> {
-        let nodes: Vec<Var> = encoded.nodes.iter().map(|t| ctx.tape.constant(t.clone())).collect();
+    fn learners_from(&self, pass: &mut ForwardCtx, encoded: &Encoded, learners: &Learners) -> Result<Var> {
+        let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
         if self.config.model.propagation == Propagation::Full {
             let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().heads)?;
-            return self.encoder.rows(ctx, &nodes, &rows);
+            return self.encoder.rows(pass, &nodes, &rows);
         }
-        let states = self.encoder.encode_history(ctx, &nodes, &learners.id, &learners.histories)?;
-        self.encoder.stack(ctx, &states)
+        let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;
+        self.encoder.stack(pass, &states)
     }
 
-    fn gather(&self, ctx: &mut ForwardCtx, table: Var, ids: &[u32]) -> Result<Var> {
-        let rows = Rows::new(&self.device, ids.to_vec(), ctx.rows(table))?;
-        ctx.tape.apply(Gather::new(rows), &[table])
+    fn gather(&self, pass: &mut ForwardCtx, table: Var, ids: &[u32]) -> Result<Var> {
+        let rows = Rows::new(&self.device, ids.to_vec(), pass.rows(table))?;
+        pass.tape.apply(Gather::new(rows), &[table])
     }
 
     /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
-    fn judge(&self, ctx: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
-        let mut out = self.head.forward(&mut HeadCtx::new(ctx, &self.config.head, [z_u, z_i]))?;
+    fn judge(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
+        let mut out = self.head.forward(&mut HeadCtx::new(pass, &self.config.head, [z_u, z_i]))?;
         if self.config.head.score_residual {
-            let score = ctx.tape.apply(RowDot, &[z_u, z_i])?;
-            out.logits[0] = ctx.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
+            let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
+            out.logits[0] = pass.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
         }
         Ok(out)
     }
 
     fn ranking_loss(
         &self,
-        ctx: &mut ForwardCtx,
+        pass: &mut ForwardCtx,
         inputs: &Inputs,
         z: &Represented,
     ) -> Result<Option<(String, Var)>> {
         let (z_u, z_courses) = (z.z_u, z.z_courses);
         if let Some((positive, negative)) = &inputs.triplets {
-            let i = ctx.tape.apply(Gather::new(positive.clone()), &[z_courses])?;
-            let j = ctx.tape.apply(Gather::new(negative.clone()), &[z_courses])?;
+            let i = pass.tape.apply(Gather::new(positive.clone()), &[z_courses])?;
+            let j = pass.tape.apply(Gather::new(negative.clone()), &[z_courses])?;
             let op = Bpr::new(self.config.loss.l2 as f32);
-            return Ok(Some(("bpr".into(), ctx.tape.apply(op, &[z_u, i, j])?)));
+            return Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)));
         }
         let Some(op) = &inputs.softmax else { return Ok(None) };
         let bias = match self.course_bias {
-            Some(id) => ctx.param(id),
-            None => ctx.zeros(1, self.courses)?,
+            Some(id) => pass.param(id),
+            None => pass.zeros(1, self.courses)?,
         };
-        Ok(Some(("softmax".into(), ctx.tape.apply(op.clone(), &[z_u, z_courses, bias])?)))
+        Ok(Some(("softmax".into(), pass.tape.apply(op.clone(), &[z_u, z_courses, bias])?)))
     }
 
     /// Cross-entropies (1, 1) of logits (pairs, 1) with their labels.
     fn cross_entropy(
-        ctx: &mut ForwardCtx,
+        pass: &mut ForwardCtx,
         logits: &[Var],
         (labels, mask): &(Tensor, Option<Tensor>),
     ) -> Result<Vec<Var>> {
         let mut inputs = logits.to_vec();
-        inputs.extend(std::iter::once(labels).chain(mask).map(|t| ctx.tape.constant(t.clone())));
-        ctx.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
+        inputs.extend(std::iter::once(labels).chain(mask).map(|t| pass.tape.constant(t.clone())));
+        pass.tape.apply_all(BceLoss::of_parts(logits.len()), &inputs)
     }
 
-    fn transd(&self, ctx: &mut ForwardCtx, triples: ops::Triples) -> Result<Var> {
+    fn transd(&self, pass: &mut ForwardCtx, triples: ops::Triples) -> Result<Var> {
         let kg = &self.config.kg;
         let options = TransDOptions {
             loss: match kg.loss {
@@ -161,11 +161,11 @@ impl Neural {
             proj_norm: kg.proj_norm,
             l2: kg.l2 as f32,
         };
-        let inputs = self.encoder.transd()?.map(|id| ctx.param(id));
-        ctx.tape.apply(TransD::new(options, triples), &inputs)
+        let inputs = self.encoder.transd()?.map(|id| pass.param(id));
+        pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
-    fn ctx<'a>(
+    fn pass<'a>(
         &'a self,
         tape: &'a mut Tape,
         vars: &'a [Var],
@@ -177,24 +177,24 @@ impl Neural {
     fn inference<R>(&self, run: impl FnOnce(&mut ForwardCtx) -> Result<R>) -> Result<R> {
         let mut tape = Tape::inference();
         let vars = self.params.on_tape(&mut tape);
-        run(&mut self.ctx(&mut tape, &vars, None))
+        run(&mut self.pass(&mut tape, &vars, None))
     }
 
     fn pair_logits(
         &self,
-        ctx: &mut ForwardCtx,
+        pass: &mut ForwardCtx,
         encoded: &Encoded,
         z_u: Var,
         rows: Vec<u32>,
         courses: Vec<u32>,
     ) -> Result<Tensor> {
-        let z_courses = ctx.tape.constant(encoded.z_courses.clone());
-        let u = self.gather(ctx, z_u, &rows)?;
-        let i = self.gather(ctx, z_courses, &courses)?;
-        let out = self.judge(ctx, u, i)?;
+        let z_courses = pass.tape.constant(encoded.z_courses.clone());
+        let u = self.gather(pass, z_u, &rows)?;
+        let i = self.gather(pass, z_courses, &courses)?;
+        let out = self.judge(pass, u, i)?;
         let answers = out.answers.unwrap_or(out.logits);
-        let logits = ctx.tape.apply(ops::Concat, &answers)?;
-        Ok(ctx.tape.value(logits).clone())
+        let logits = pass.tape.apply(ops::Concat, &answers)?;
+        Ok(pass.tape.value(logits).clone())
     }
 }
 
@@ -216,10 +216,10 @@ impl Recommender for Neural {
     }
 
     fn encode(&self) -> Result<Encoded> {
-        self.inference(|ctx| {
-            let nodes = self.encoder.nodes(ctx)?;
-            let z_courses = self.encoder.course_targets(ctx, &nodes)?;
-            let value = |v: Var| ctx.tape.value(v).clone();
+        self.inference(|pass| {
+            let nodes = self.encoder.nodes(pass)?;
+            let z_courses = self.encoder.course_targets(pass, &nodes)?;
+            let value = |v: Var| pass.tape.value(v).clone();
             Ok(Encoded { nodes: nodes.iter().map(|&v| value(v)).collect(), z_courses: value(z_courses) })
         })
     }
@@ -243,17 +243,17 @@ impl Recommender for Neural {
     }
 
     fn represent_learners(&self, encoded: &Encoded, learners: &Learners) -> Result<Tensor> {
-        self.inference(|ctx| {
-            let z_u = self.learners_from(ctx, encoded, learners)?;
-            Ok(ctx.tape.value(z_u).clone())
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
+            Ok(pass.tape.value(z_u).clone())
         })
     }
 
     fn logits(&self, encoded: &Encoded, learners: &Learners, pairs: &[(u32, u32)]) -> Result<Tensor> {
-        self.inference(|ctx| {
-            let z_u = self.learners_from(ctx, encoded, learners)?;
+        self.inference(|pass| {
+            let z_u = self.learners_from(pass, encoded, learners)?;
             let (rows, courses) = pairs.iter().copied().unzip();
-            self.pair_logits(ctx, encoded, z_u, rows, courses)
+            self.pair_logits(pass, encoded, z_u, rows, courses)
         })
     }
 }
@@ -296,26 +296,26 @@ impl Model for Neural {
             Some(inputs) => inputs.clone(),
             None => Arc::new(self.inputs(batch, plan)?),
         };
-        let ctx = &mut self.ctx(tape, vars, plan.dropout.clone());
+        let pass = &mut self.pass(tape, vars, plan.dropout.clone());
         let config = &self.config.loss;
-        let z = self.represent(ctx, batch, plan, &inputs)?;
+        let z = self.represent(pass, batch, plan, &inputs)?;
         let mut losses = vec![];
         let mut add = |name: String, role, var, column, weight| {
             if weight != 0.0 {
                 losses.push(Loss { name, role, var, column, weight });
             }
         };
-        let ranking = self.ranking_loss(ctx, &inputs, &z)?;
+        let ranking = self.ranking_loss(pass, &inputs, &z)?;
         let ranked = ranking.is_some();
         if let Some((name, var)) = ranking {
             add(name, Role::Target, var, 0, config.ranking_weight);
         }
-        let z_u = ctx.tape.apply(Gather::new(inputs.pair_row.clone()), &[z.z_u])?;
-        let z_i = ctx.tape.apply(Gather::new(inputs.pair_course.clone()), &[z.z_courses])?;
-        let out = self.judge(ctx, z_u, z_i)?;
+        let z_u = pass.tape.apply(Gather::new(inputs.pair_row.clone()), &[z.z_u])?;
+        let z_i = pass.tape.apply(Gather::new(inputs.pair_course.clone()), &[z.z_courses])?;
+        let out = self.judge(pass, z_u, z_i)?;
         if !self.learned.is_empty() {
             let logits: Vec<Var> = self.learned.iter().map(|&(place, _)| out.logits[place]).collect();
-            let bce = Self::cross_entropy(ctx, &logits, &inputs.labels)?;
+            let bce = Self::cross_entropy(pass, &logits, &inputs.labels)?;
             for (i, &(_, task)) in self.learned.iter().enumerate() {
                 let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
                 let weight = config.task_weights.get(task).copied().unwrap_or(1.0);
@@ -323,36 +323,36 @@ impl Model for Neural {
             }
         }
         if let Some(labels) = &inputs.auxiliary {
-            let each = Self::cross_entropy(ctx, &out.auxiliary, labels)?;
-            let sum = ctx.tape.apply(Combine::sum(each.len()), &each)?;
+            let each = Self::cross_entropy(pass, &out.auxiliary, labels)?;
+            let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
         if config.orth_weight != 0.0 && !out.pairs.is_empty() {
             let mut parts = vec![];
             for (s, t) in &out.pairs {
-                parts.push(ctx.tape.apply(Orthogonality::new(config.orth), &[*s, *t])?);
+                parts.push(pass.tape.apply(Orthogonality::new(config.orth), &[*s, *t])?);
             }
-            let sum = ctx.tape.apply(Combine::sum(parts.len()), &parts)?;
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
             add("orthogonality".into(), Role::Constraint, sum, 0, config.orth_weight);
         }
         if config.l2 != 0.0 && config.ranking != Ranking::Bpr {
-            let u = ctx.tape.apply(L2 { lambda: config.l2 }, &[z_u])?;
-            let i = ctx.tape.apply(L2 { lambda: config.l2 }, &[z_i])?;
-            let sum = ctx.tape.apply(Combine::sum(2), &[u, i])?;
+            let u = pass.tape.apply(L2 { lambda: config.l2 }, &[z_u])?;
+            let i = pass.tape.apply(L2 { lambda: config.l2 }, &[z_i])?;
+            let sum = pass.tape.apply(Combine::sum(2), &[u, i])?;
             add("l2".into(), Role::Constraint, sum, 0, 1.0);
         }
         let specific = self.head.specific_weights();
         if config.l1_specific != 0.0 && !specific.is_empty() {
             let mut parts = vec![];
             for id in specific {
-                let w = ctx.param(id);
-                parts.push(ctx.tape.apply(L1 { lambda: config.l1_specific }, &[w])?);
+                let w = pass.param(id);
+                parts.push(pass.tape.apply(L1 { lambda: config.l1_specific }, &[w])?);
             }
-            let sum = ctx.tape.apply(Combine::sum(parts.len()), &parts)?;
+            let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
             add("l1".into(), Role::Constraint, sum, 0, 1.0);
         }
         if let Some(triples) = &inputs.triples {
-            let kg = self.transd(ctx, triples.clone())?;
+            let kg = self.transd(pass, triples.clone())?;
             add("kg".into(), Role::Auxiliary, kg, 0, config.kg_weight);
         }
         if losses.first().is_none_or(|l| l.role != Role::Target) {
@@ -373,7 +373,7 @@ impl Model for Neural {
     }
 
     fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
-        self.transd(&mut self.ctx(tape, vars, None), self.triples(batch, plan)?)
+        self.transd(&mut self.pass(tape, vars, None), self.triples(batch, plan)?)
     }
 
     fn begin_epoch(&mut self) -> Result<()> {

@@ -106,7 +106,8 @@ impl<'a> Compiler<'a> {
         tape: &'a Tape,
         steps: &[(&Recorded, Vec<usize>)],
     ) -> Result<Compiler<'a>> {
-        let features = steps.iter().find(|(r, _)| matches!(r.step, Step::Features)).map(|(r, _)| r.outputs[0]);
+        let features =
+            steps.iter().find(|(r, _)| matches!(r.step, Step::Features)).map(|(r, _)| r.outputs[0]);
         let mut first = vec![];
         for (Recorded { step, outputs }, needed) in steps {
             let Step::Mlps(mlps, inputs) = step else { continue };
@@ -139,7 +140,8 @@ impl<'a> Compiler<'a> {
                 Step::Mlps(mlps, inputs) => {
                     // The first layer on the features is there.
                     let done = usize::from(self.rows.contains_key(&outputs[needed[0]].id()));
-                    let from = |&i: &usize| self.row(if done == 1 { outputs[i] } else { inputs[i % inputs.len()] });
+                    let from =
+                        |&i: &usize| self.row(if done == 1 { outputs[i] } else { inputs[i % inputs.len()] });
                     let mut from = needed.iter().map(from).collect::<Result<Vec<_>>>()?;
                     for layer in done..mlps[0].depth() {
                         from = self.layer(mlps, needed, layer, &from)?;

@@ -1,6 +1,6 @@
 //! Popularity: the courses that most learners took, for everybody. What any model has to beat.
 
-use super::closed_form::{Solution, CourseSets};
+use super::closed_form::{CourseSets, Solution};
 use crate::Result;
 use crate::config::Config;
 

@@ -44,8 +44,6 @@ pub enum Make {
     ClosedForm(Solve),
 }
 
-use Make::{ClosedForm, Neural};
-
 const TABLE: &[&str] = &["model.encoder=table"];
 const SUM: &[&str] = &["weighting.combine=sum"];
 /// There is no decomposition for (14) and (15) to act on.
@@ -75,147 +73,61 @@ const LIGHT: &[&str] = &[
     "kg.propagate=false",
 ];
 
+/// Entries, a line or two each: name, name in reports, kind, settings implied; what it is; how it is made.
+macro_rules! entries {
+    ($($name:literal $shown:literal $kind:ident $implies:expr, $about:literal, $make:ident($how:expr);)+) => {
+        &[$(Entry {
+            name: $name,
+            shown: $shown,
+            kind: Kind::$kind,
+            about: $about,
+            implies: &$implies,
+            make: entries!(@$make $how),
+        }),+]
+    };
+    (@Head $new:expr) => { Make::Neural(|b, config, dim, tasks| Ok(Box::new($new(b, config, dim, tasks)?))) };
+    (@ClosedForm $solve:expr) => { Make::ClosedForm($solve) };
+}
+
 /// Every model; those of a kind in the order of reports.
 pub fn models() -> &'static [Entry] {
-    const MODELS: &[Entry] = &[
-        Entry {
-            name: "waa-ta",
-            shown: "WAA-TA",
-            kind: Kind::Own,
-            about: "attention over the knowledge graph, shared and specific representations",
-            implies: &[],
-            make: Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "waa-ta1",
-            shown: "TA1",
-            kind: Kind::Ablation,
-            about: "WAA-TA without weighting of task gradients; with `--set 'loss.tasks=[\"enrolled\"]'` without the \
-                auxiliary task",
-            implies: &[SUM],
-            make: Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "waa-ta2",
-            shown: "TA2",
-            kind: Kind::Ablation,
-            about: "WAA-TA without decomposition: one shared representation",
-            implies: &[NO_PAIRS],
-            make: Neural(|b, c, d, k| Ok(Box::new(SharedBottom::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "waa-ta3",
-            shown: "TA3",
-            kind: Kind::Ablation,
-            about: "WAA-TA without the orthogonality constraint",
-            implies: &[&["loss.orth_weight=0.0"]],
-            make: Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "mmoe",
-            shown: "MMoE",
-            kind: Kind::Network,
-            about: "experts for all tasks, a gate for each task",
-            implies: &[TABLE, SUM, NO_PAIRS],
-            make: Neural(|b, c, d, k| Ok(Box::new(Mmoe::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "ple",
-            shown: "PLE",
-            kind: Kind::Network,
-            about: "levels of shared and own experts (CGC with one level)",
-            implies: &[TABLE, SUM, NO_PAIRS],
-            make: Neural(|b, c, d, k| Ok(Box::new(Ple::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "fdn",
-            shown: "FDN",
-            kind: Kind::Network,
-            about: "pairs of shared and specific experts, kept orthogonal",
-            implies: &[TABLE, SUM, FDN],
-            make: Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::fdn(b, c, d, k)?))),
-        },
-        Entry {
-            name: "esmm",
-            shown: "ESMM",
-            kind: Kind::Network,
-            about: "products of probabilities along the funnel",
-            implies: &[TABLE, SUM, NO_PAIRS, ENTIRE],
-            make: Neural(|b, c, d, k| Ok(Box::new(Esmm::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "esm2",
-            shown: "ESM2",
-            kind: Kind::Network,
-            about: "ESMM with an act between enrolment and completion: three tasks",
-            implies: &[TABLE, SUM, NO_PAIRS, ENTIRE],
-            make: Neural(|b, c, d, k| Ok(Box::new(Esm2::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "ctcvr",
-            shown: "CTCVR",
-            kind: Kind::Network,
-            about: "one network for the last behaviour of the funnel",
-            implies: &[TABLE, SUM, NO_PAIRS, ENTIRE],
-            make: Neural(|b, c, d, k| Ok(Box::new(SingleNet::ctcvr(b, c, d, k)?))),
-        },
-        Entry {
-            name: "single-task",
-            shown: "Single-task",
-            kind: Kind::Network,
-            about: "one network for the target task alone",
-            implies: &[TABLE, SUM, NO_PAIRS],
-            make: Neural(|b, c, d, k| Ok(Box::new(SingleNet::target(b, c, d, k)?))),
-        },
-        Entry {
-            name: "shared-bottom",
-            shown: "Shared-bottom",
-            kind: Kind::Network,
-            about: "one representation, a tower for each task",
-            implies: &[TABLE, SUM, NO_PAIRS],
-            make: Neural(|b, c, d, k| Ok(Box::new(SharedBottom::new(b, c, d, k)?))),
-        },
-        Entry {
-            name: "popularity",
-            shown: "Popularity",
-            kind: Kind::Ranker,
-            about: "courses by how many took them",
-            implies: &[TABLE, RANKS],
-            make: ClosedForm(popularity::solve),
-        },
-        Entry {
-            name: "itemknn",
-            shown: "ItemKNN",
-            kind: Kind::Ranker,
-            about: "courses by their cosine with those taken",
-            implies: &[TABLE, RANKS],
-            make: ClosedForm(itemknn::solve),
-        },
-        Entry {
-            name: "ease",
-            shown: "EASE",
-            kind: Kind::Ranker,
-            about: "linear weights between courses in closed form",
-            implies: &[TABLE, RANKS],
-            make: ClosedForm(ease::solve),
-        },
-        Entry {
-            name: "bpr-mf",
-            shown: "BPR-MF",
-            kind: Kind::Ranker,
-            about: "matrix factorization by BPR",
-            implies: &[TABLE, SUM, NO_PAIRS, RANKS, BPR],
-            make: Neural(|_, _, _, _| Ok(Box::new(MatchScore))),
-        },
-        Entry {
-            name: "lightgcn",
-            shown: "LightGCN",
-            kind: Kind::Ranker,
-            about: "vectors smoothed over the graph of enrolments, by BPR",
-            implies: &[SUM, NO_PAIRS, RANKS, BPR, LIGHT],
-            make: Neural(|_, _, _, _| Ok(Box::new(MatchScore))),
-        },
-    ];
+    const MODELS: &[Entry] = entries! {
+        "waa-ta" "WAA-TA" Own [],
+            "attention over the knowledge graph, shared and specific representations", Head(WaaTaHead::new);
+        "waa-ta1" "TA1" Ablation [SUM],
+            "WAA-TA without weighting of task gradients; with `--set 'loss.tasks=[\"enrolled\"]'` without the auxiliary \
+                task", Head(WaaTaHead::new);
+        "waa-ta2" "TA2" Ablation [NO_PAIRS],
+            "WAA-TA without decomposition: one shared representation", Head(SharedBottom::new);
+        "waa-ta3" "TA3" Ablation [&["loss.orth_weight=0.0"]],
+            "WAA-TA without the orthogonality constraint", Head(WaaTaHead::new);
+        "mmoe" "MMoE" Network [TABLE, SUM, NO_PAIRS],
+            "experts for all tasks, a gate for each task", Head(Mmoe::new);
+        "ple" "PLE" Network [TABLE, SUM, NO_PAIRS],
+            "levels of shared and own experts (CGC with one level)", Head(Ple::new);
+        "fdn" "FDN" Network [TABLE, SUM, FDN],
+            "pairs of shared and specific experts, kept orthogonal", Head(WaaTaHead::fdn);
+        "esmm" "ESMM" Network [TABLE, SUM, NO_PAIRS, ENTIRE],
+            "products of probabilities along the funnel", Head(Esmm::new);
+        "esm2" "ESM2" Network [TABLE, SUM, NO_PAIRS, ENTIRE],
+            "ESMM with an act between enrolment and completion: three tasks", Head(Esm2::new);
+        "ctcvr" "CTCVR" Network [TABLE, SUM, NO_PAIRS, ENTIRE],
+            "one network for the last behaviour of the funnel", Head(SingleNet::ctcvr);
+        "single-task" "Single-task" Network [TABLE, SUM, NO_PAIRS],
+            "one network for the target task alone", Head(SingleNet::target);
+        "shared-bottom" "Shared-bottom" Network [TABLE, SUM, NO_PAIRS],
+            "one representation, a tower for each task", Head(SharedBottom::new);
+        "popularity" "Popularity" Ranker [TABLE, RANKS],
+            "courses by how many took them", ClosedForm(popularity::solve);
+        "itemknn" "ItemKNN" Ranker [TABLE, RANKS],
+            "courses by their cosine with those taken", ClosedForm(itemknn::solve);
+        "ease" "EASE" Ranker [TABLE, RANKS],
+            "linear weights between courses in closed form", ClosedForm(ease::solve);
+        "bpr-mf" "BPR-MF" Ranker [TABLE, SUM, NO_PAIRS, RANKS, BPR],
+            "matrix factorization by BPR", Head(MatchScore::new);
+        "lightgcn" "LightGCN" Ranker [SUM, NO_PAIRS, RANKS, BPR, LIGHT],
+            "vectors smoothed over the graph of enrolments, by BPR", Head(MatchScore::new);
+    };
     MODELS
 }
 

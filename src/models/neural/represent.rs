@@ -24,26 +24,26 @@ impl Neural {
     /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of its candidates.
     pub(super) fn represent(
         &self,
-        ctx: &mut ForwardCtx,
+        pass: &mut ForwardCtx,
         batch: &Batch,
         plan: &Plan,
         inputs: &Inputs,
     ) -> Result<Represented> {
         let nodes = match &plan.blocks {
-            Some(blocks) => self.encoder.sampled_nodes(ctx, blocks)?,
-            None => self.encoder.nodes(ctx)?,
+            Some(blocks) => self.encoder.sampled_nodes(pass, blocks)?,
+            None => self.encoder.nodes(pass)?,
         };
         let z_u = match &inputs.learners {
-            Some(rows) => self.encoder.rows(ctx, &nodes, rows)?,
+            Some(rows) => self.encoder.rows(pass, &nodes, rows)?,
             None => {
                 let learners = &batch.learners;
-                let states = self.encoder.encode_history(ctx, &nodes, &learners.id, &learners.histories)?;
-                self.encoder.stack(ctx, &states)?
+                let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;
+                self.encoder.stack(pass, &states)?
             }
         };
         let z_courses = match &inputs.courses {
-            Some(rows) => self.encoder.targets(ctx, &nodes, rows)?,
-            None => self.encoder.course_targets(ctx, &nodes)?,
+            Some(rows) => self.encoder.targets(pass, &nodes, rows)?,
+            None => self.encoder.course_targets(pass, &nodes)?,
         };
         Ok(Represented { z_u, z_courses })
     }
