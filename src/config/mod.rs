@@ -106,7 +106,8 @@ impl Config {
             let word = given.get("model").and_then(|model| model.get(key)).and_then(Value::as_str);
             Ok(word.unwrap_or_default().to_string())
         };
-        keys::set_all(&mut tree, &implied(&word(&tree, "name")?)?)?;
+        let implied = implied(&word(&tree, "name")?)?;
+        keys::set_all(&mut tree, &implied)?;
         if word(&tree, "encoder")? == "table" {
             keys::set_all(&mut tree, TABLE)?;
         }
