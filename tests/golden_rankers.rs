@@ -71,7 +71,7 @@ fn popularity_itemknn_and_ease_of_numpy() {
 #[test]
 fn ease_solves_its_equations() {
     for courses in [7, 64, 65, 200] {
-        let mut data = synth::generate(3 * courses, courses, 12 * courses, 5).unwrap();
+        let mut data = synth::generate(3 * courses, courses, 12 * courses as u64, 5).unwrap();
         data.interactions.split = vec![Split::Train; data.interactions.course.len()].into();
         let lambda = 3.0;
         let config = tiny::config(&["model.name=ease", &format!("rankers.ease_lambda={lambda}")]).unwrap();
