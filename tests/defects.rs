@@ -6,7 +6,7 @@ mod common;
 use waata::config::Config;
 use waata::data::Dataset;
 use waata::engine::{DType, Device, Op, Owner, ParamId, Tensor};
-use waata::models::{Batch, Kind, MODELS, Model};
+use waata::models::{Batch, Make, Model, models};
 use waata::ops::{OrthForm, Orthogonality};
 
 use common::tiny;
@@ -70,11 +70,11 @@ impl Built {
 #[test]
 fn a_pair_does_not_depend_on_its_batch() {
     let data = tiny::funnel();
-    for (name, kind) in MODELS {
-        if !matches!(kind, Kind::Neural(_)) {
+    for entry in models() {
+        if !matches!(entry.make, Make::Neural(_)) {
             continue;
         }
-        let name = format!("model.name={name}");
+        let name = format!("model.name={}", entry.name);
         let mut settings = vec![&name[..], "loss.orth_weight=0", "kg.phase=off"];
         settings.extend(if name.ends_with("lightgcn") { ["model.layers=[4]"].iter() } else { [].iter() });
         let mut whole = built(&data, &settings);
@@ -191,7 +191,7 @@ fn orthogonality_is_about_angles() {
     // The readings by samples see a sample's own angle.
     let (s, across) = ([1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]);
     assert_eq!((value(OrthForm::D, s, across), value(OrthForm::FdnCode, s, across)), (0.0, 1.0));
-    assert_eq!(config(&["model.name=fdn"]).loss.orth, waata::config::OrthForm::A);
+    assert_eq!(config(&["model.name=fdn"]).loss.orth, OrthForm::A);
 }
 
 /// FDN's head is one linear layer over its own specific and all shared vectors, and every label weighs the same (its code

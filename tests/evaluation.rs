@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::tiny;
-use waata::config::{Config, NdcgIdcg};
+use waata::config::{Config, Idcg};
 use waata::data::{Dataset, Interactions, Split};
 use waata::engine::{DType, Device, Tensor};
 use waata::eval::{
@@ -135,7 +135,7 @@ fn ranking_metrics_by_hand() {
     // its one course at rank 2 of a list of two.
     let top = lists(4, &[&[4, 7, 9, 1], &[1, 2, 3, 4], &[5, 6]]);
     let truth = IdSets::new(&Device::Cpu, &[vec![9, 4, 8, 4], vec![], vec![6]], 10).unwrap();
-    let m = ranking_metrics(&top, &truth, &[1, 3, 4], NdcgIdcg::Truth).unwrap();
+    let m = ranking_metrics(&top, &truth, &[1, 3, 4], Idcg::Truth).unwrap();
     assert_eq!(m.rows, [0, 2]);
     let third = 1.0 / 3f64.log2();
     // K = 1
@@ -150,18 +150,18 @@ fn ranking_metrics_by_hand() {
     close(mrr, 0.75);
     // K = 4 is beyond the end of row 2's list.
     close(m.at[2].means()[0], recall);
-    let m = ranking_metrics(&top, &truth, &[1, 4], NdcgIdcg::Retrieved).unwrap();
+    let m = ranking_metrics(&top, &truth, &[1, 4], Idcg::Retrieved).unwrap();
     close(m.at[0].values[1][0], 1.0);
     close(m.at[1].values[1][0], 1.5 / (1.0 + third));
     close(m.at[1].values[1][1], third);
-    assert!(ranking_metrics(&top, &truth, &[5], NdcgIdcg::Truth).is_err());
+    assert!(ranking_metrics(&top, &truth, &[5], Idcg::Truth).is_err());
 }
 
 #[test]
 fn ranking_metrics_of_nobody() {
     let top = lists(2, &[&[0, 1]]);
     let truth = IdSets::none(&Device::Cpu, 1, 5).unwrap();
-    let m = ranking_metrics(&top, &truth, &[2], NdcgIdcg::Truth).unwrap();
+    let m = ranking_metrics(&top, &truth, &[2], Idcg::Truth).unwrap();
     assert!(m.rows.is_empty() && m.at[0].means() == [0.0; 4]);
 }
 
@@ -254,8 +254,8 @@ fn slices_by_hand() {
     assert_eq!(popularity_parts(&data.course_degrees(&[Split::Train])), [0, 1, 1, 2]);
     let top = TopK { k: 2, ids: vec![0, 1, 3, 2, 1, 0], scores: vec![0.0; 6] };
     let truth = IdSets::new(&Device::Cpu, [vec![0, 3], vec![3], vec![]], 4).unwrap();
-    let all = ranking_metrics(&top, &truth, &[2], NdcgIdcg::Truth).unwrap();
-    slicer.add(&top, (&all.rows, &all.at), &truth, &[1, 25, 3], NdcgIdcg::Truth).unwrap();
+    let all = ranking_metrics(&top, &truth, &[2], Idcg::Truth).unwrap();
+    slicer.add(&top, (&all.rows, &all.at), &truth, &[1, 25, 3], Idcg::Truth).unwrap();
     let slices = slicer.finish(&[2]);
     let of = |name: &str| {
         let slice = slices.iter().find(|s| s.slice == name).unwrap();

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use serde_json::Value;
-use waata::config::NdcgIdcg;
+use waata::config::Idcg;
 use waata::engine::{Device, Index, Tape, Tensor};
 use waata::eval::{RANKING, Scorer, auc, ranking_metrics};
 use waata::graph::{Edge, Graph, IdSets};
@@ -248,7 +248,7 @@ fn metrics() {
         let unit: Vec<f64> = (0..courses * courses).map(|i| (i % (courses + 1) == 0) as u8 as f64).collect();
         let scorer = Scorer::match_score(target.of(courses, courses, &unit)).unwrap();
         let top = scorer.rank(&scores, &seen, 20).unwrap();
-        let got = ranking_metrics(&top, &truth, &cutoffs, NdcgIdcg::Truth).unwrap();
+        let got = ranking_metrics(&top, &truth, &cutoffs, Idcg::Truth).unwrap();
         assert_eq!(got.rows, evaluated);
         for at in &got.at {
             for ((name, mean), each) in RANKING.into_iter().zip(at.means()).zip(&at.values).take(2) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use waata::data::{Dataset, Interactions, Split};
+use waata::data::{Dataset, Interactions, Split, synth};
 use waata::engine::Device;
 use waata::models::{self, Recommender, learners_for};
 
@@ -63,5 +63,38 @@ fn popularity_itemknn_and_ease_of_numpy() {
                 }
             }
         }
+    }
+}
+
+/// EASE's solution is the minimum: (X^T X + lambda I) B is X^T X off the diagonal, for sizes below, at and beyond the
+/// blocks of its inversion.
+#[test]
+fn ease_solves_its_equations() {
+    for courses in [7, 64, 65, 200] {
+        let mut data = synth::generate(3 * courses, courses, 12 * courses as u64, 5).unwrap();
+        data.interactions.split = vec![Split::Train; data.interactions.course.len()].into();
+        let lambda = 3.0;
+        let config = tiny::config(&["model.name=ease", &format!("rankers.ease_lambda={lambda}")]).unwrap();
+        let mut model = models::closed_form(&config, &data, &Device::Cpu).unwrap().unwrap();
+        model.fit(&data, &[Split::Train]).unwrap();
+        let n = data.courses;
+        let mut gram = vec![0.0; n * n];
+        for u in 0..data.learners() {
+            let mut own: Vec<usize> =
+                data.rows(u).map(|row| data.interactions.course[row] as usize).collect();
+            own.sort_unstable();
+            own.dedup();
+            own.iter().for_each(|&i| own.iter().for_each(|&j| gram[i * n + j] += 1.0));
+        }
+        // Row j of the table is column j of B.
+        let id = model.params().find("courses").unwrap();
+        let table = model.params().get(id).value.to_f64().unwrap();
+        for (i, j) in (0..n * n).map(|at| (at / n, at % n)).filter(|(i, j)| i != j) {
+            let column = &table[j * n..][..n];
+            let product: f64 = gram[i * n..][..n].iter().zip(column).map(|(g, b)| g * b).sum();
+            let (got, want) = (product + lambda * column[i], gram[i * n + j]);
+            assert!((got - want).abs() < 1e-4 * gram[i * n + i].max(1.0), "{n} courses: {got}, not {want}");
+        }
+        assert!((0..n).all(|j| table[j * n + j] == 0.0), "the diagonal is 0");
     }
 }

@@ -1,16 +1,21 @@
 //! Every model of the registry, on tiny data with three tasks. The list is the registry's own: a new model is in it.
 
 mod common;
+#[path = "guide/two_towers.rs"]
+mod two_towers;
 
-use waata::config::{Aggregator, Config, DEFINITIONS, EncoderKind};
+use waata::config::{Aggregator, Config, EncoderKind};
 use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Tensor};
 use waata::eval::Ranker;
-use waata::models::{self, ClosedForm, Kind, MODELS, Recommender, TrainGraph, learners_for};
+use waata::models::{
+    self, ClosedForm, Make, MakeHead, Neural, Recommender, TrainGraph, learners_for, models as registry,
+};
 use waata::train::TrainStep;
 
 use common::tiny;
 use common::whole::{batch, check_gradients, check_kernels, close, executor, model, overfit, ranked};
+use two_towers::TwoTowers;
 
 /// Of models with choices of their own, further ones beside their defaults.
 const VARIANTS: &[(&str, &[&str])] = &[
@@ -50,9 +55,9 @@ fn small(name: &str, more: &[&str]) -> Config {
 
 /// Every model that is trained by gradients, and the variants.
 fn trained(check: impl Fn(&str, &[&str])) {
-    for (name, kind) in MODELS {
-        if let Kind::Neural(_) = kind {
-            check(name, &[]);
+    for model in registry() {
+        if let Make::Neural(_) = model.make {
+            check(model.name, &[]);
         }
     }
     VARIANTS.iter().for_each(|(name, more)| check(name, more));
@@ -60,24 +65,47 @@ fn trained(check: impl Fn(&str, &[&str])) {
 
 /// Every model with a solution, solved for the train part.
 fn solved(data: &Dataset, device: &Device, check: impl Fn(&str, &Config, &ClosedForm)) {
-    for (name, kind) in MODELS {
-        if let Kind::ClosedForm(_) = kind {
-            let config = small(name, &["rankers.ease_lambda=0.5"]);
+    for entry in registry() {
+        if let Make::ClosedForm(_) = entry.make {
+            let config = small(entry.name, &["rankers.ease_lambda=0.5"]);
             let mut model = models::closed_form(&config, data, device).unwrap().unwrap();
             model.fit(data, &[Split::Train]).unwrap();
-            check(name, &config, &model);
+            check(entry.name, &config, &model);
         }
     }
 }
 
 #[test]
-fn registry_and_definitions_have_the_same_models() {
-    let registered: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
-    let defined: Vec<&str> = DEFINITIONS.iter().map(|d| d.name).collect();
-    assert_eq!(registered, defined);
-    for (name, _) in VARIANTS {
-        assert!(registered.contains(name), "{name}");
+fn every_model_says_what_it_is() {
+    for (i, model) in registry().iter().enumerate() {
+        assert!(!model.shown.is_empty() && model.about.len() > 10, "{}", model.name);
+        let same = |other: &models::Entry| other.name == model.name || other.shown == model.shown;
+        assert!(!registry()[..i].iter().any(same), "{} is there twice", model.name);
+        assert_eq!(models::find(model.name).unwrap().about, model.about);
     }
+    VARIANTS.iter().for_each(|(name, _)| assert!(models::find(name).is_ok(), "{name}"));
+}
+
+/// The model of docs/adding-a-model.md is trained, and ranks by what it was trained on.
+#[test]
+fn the_guides_model_works() {
+    let data = tiny::funnel();
+    let table = ["model.encoder=table", "weighting.combine=sum", "loss.orth_weight=0", "loss.aux_weight=0"];
+    let config = tiny::config(&table).unwrap();
+    let graph = TrainGraph::new(&config, &data, &[Split::Train]);
+    let head: MakeHead = |b, config, dim, tasks| Ok(Box::new(TwoTowers::new(b, config, dim, tasks)?));
+    let made = Neural::new(("two-towers", head), &config, &data, &graph, &Device::Cpu, DType::F32);
+    let mut it = made.unwrap();
+    let batch = batch(&config, &data, &it, &graph);
+    let mut stepper = TrainStep::new(&config).unwrap();
+    let first = stepper.enrolments(&mut it, &batch).unwrap().values["loss/bce/enrolled"];
+    let last =
+        (0..50).map(|_| stepper.enrolments(&mut it, &batch).unwrap().values["loss/bce/enrolled"]).last();
+    assert!(last.unwrap() < 0.9 * first, "from {first} to {last:?}");
+    let learners = learners_for(&data, &config, &[0, 1, 2], &[Split::Train]);
+    let want = common::whole::scores(&it, config.eval.rank_by, &config, &learners);
+    close("ranked", &ranked(&it, &learners), &want, 1e-5);
+    assert_eq!(it.name(), "two-towers");
 }
 
 #[test]

@@ -49,10 +49,10 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
             let pass =
                 &mut ForwardCtx { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
             // MMoE: a softmax gate over the experts for each task, then its tower.
-            let experts = Mlp::bank(pass, &experts, &[x])?;
-            let gates = Mlp::bank(pass, &gates, &[x])?;
+            let experts = Mlp::grouped(pass, &experts, &[x])?;
+            let gates = Mlp::grouped(pass, &gates, &[x])?;
             let mixed = pass.tape.apply_all(SoftmaxMixture::new(TASKS), &[gates, experts].concat())?;
-            let mut logits = Mlp::bank(pass, &towers, &mixed)?;
+            let mut logits = Mlp::grouped(pass, &towers, &mixed)?;
             logits.push(labels);
             let losses = pass.tape.apply_all(BceLoss::of_parts(TASKS), &logits)?;
             // The mean over all pairs and tasks.

@@ -7,7 +7,7 @@ use crate::engine::DType;
 use crate::eval::Scorer;
 use crate::graph::IdSets;
 use crate::layers::ParamBuilder;
-use crate::models::{Head, WaaTaHead};
+use crate::models::{WaaTaHead, pair_head};
 
 const TOP: usize = 50;
 /// One learner in this many is ranked through the head, which costs hundreds of times a match score.
@@ -35,7 +35,9 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         }))
     };
     let mut b = ParamBuilder::new(&inputs.device, DType::F32, SEED);
-    let head = WaaTaHead::new(&mut b, &HeadConfig::default(), d, 2)?.first_task(&b.params, d)?;
+    let config = HeadConfig::default();
+    let head = WaaTaHead::new(&mut b, &config, d, 2)?;
+    let head = pair_head(&head, &config, &b.params, d)?;
     let z = z_courses.clone();
     let by_head = move || Scorer::new(z.clone(), None, head.clone());
     let by_match = move || Scorer::match_score(z_courses.clone());

@@ -1,105 +1,96 @@
-//! run.toml: every choice of a run, with its default; unknown keys are refused.
-
-/// An enumeration whose variants are the words of a setting.
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-    };
-}
+//! run.toml: every choice of a run, declared once with its default, range and meaning (`sections.rs`); unknown keys are
+//! refused.
 
 mod check;
-mod definitions;
-mod graph;
 mod keys;
-mod objective;
-mod rankers;
-mod run;
+mod sections;
+mod setting;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use crate::{Error, Result};
 
-pub use definitions::{DEFINITIONS, Definition};
-pub use graph::*;
-pub use objective::*;
-pub use rankers::*;
-pub use run::*;
+pub use keys::nearest;
+pub(crate) use keys::no_such;
+pub use sections::*;
+pub use setting::Setting;
 
 /// What settings start from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Base {
     #[default]
     Defaults,
-    /// One of `PRESETS`.
+    /// The name of one of `presets()`.
     Preset(String),
     /// A run.toml.
     File(PathBuf),
 }
 
-/// Settings that belong together, by name (data/presets).
-pub const PRESETS: &[(&str, &str)] = &[
-    ("paper", include_str!("../../data/presets/paper.toml")),
-    ("paper-mooccubex", include_str!("../../data/presets/paper-mooccubex.toml")),
-    ("paper-edx", include_str!("../../data/presets/paper-edx.toml")),
-    ("history", include_str!("../../data/presets/history.toml")),
-    ("tasks", include_str!("../../data/presets/tasks.toml")),
-];
-
-/// The text of a preset.
-pub fn preset(name: &str) -> Result<&'static str> {
-    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| {
-        let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
-        Error::config(
-            "--preset",
-            format!("there is no preset `{name}`"),
-            format!("presets: {}", known.join(", ")),
-        )
-    })
+/// Settings that belong together (data/presets).
+#[derive(Debug)]
+pub struct Preset {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// As a run.toml.
+    pub text: &'static str,
 }
 
-/// A whole run. Precedence: flag, then `--set key=value`, then run.toml, then these defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Seed of every random number of the run.
-    pub seed: u64,
-    pub model: ModelConfig,
-    pub kg: KgConfig,
-    pub attention: AttentionConfig,
-    pub head: HeadConfig,
-    pub loss: LossConfig,
-    pub weighting: WeightingConfig,
-    pub rankers: RankersConfig,
-    pub train: TrainConfig,
-    pub eval: EvalConfig,
+macro_rules! presets {
+    ($($name:literal: $about:literal;)+) => {
+        &[$(Preset { name: $name, about: $about, text: include_str!(concat!("../../data/presets/", $name, ".toml")) }),+]
+    };
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            seed: 1,
-            model: Default::default(),
-            kg: Default::default(),
-            attention: Default::default(),
-            head: Default::default(),
-            loss: Default::default(),
-            weighting: Default::default(),
-            rankers: Default::default(),
-            train: Default::default(),
-            eval: Default::default(),
-        }
+/// Every preset.
+pub fn presets() -> &'static [Preset] {
+    presets! {
+        "paper": "the defaults: WAA-TA as model.md reads the paper";
+        "paper-mooccubex": "the paper's settings for MOOCCubeX, written out: Adam, 2e-4, batches of 1024, 20 epochs, \
+            experts of width 32, the tasks `enrolled` and `completed`";
+        "paper-edx": "the same for edX: the tasks `enrolled` and `certified`, and cut-offs for few courses besides the \
+            paper's";
+        "history": "ranking where the order of enrolments is known: a learner is the courses taken so far";
+        "tasks": "several labels per enrolment, ranked by the head";
     }
 }
 
+/// The text of a preset.
+pub fn preset(name: &str) -> Result<&'static str> {
+    presets().iter().find(|preset| preset.name == name).map(|preset| preset.text).ok_or_else(|| {
+        let known: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+        keys::no_such("--preset", "preset", name, &known)
+    })
+}
+
+/// What a table of vectors in place of propagation implies. Vectors begin near 0, as in torch-rechub and DeepCTR-Torch
+/// (1e-4): a learner has few enrolments, so a random vector of length 1 would outweigh all that is learned of him or her.
+const TABLE: &[&str] = &[
+    "model.encoder=table",
+    "model.init_std=0.0001",
+    "model.propagation=full",
+    "model.learner=free",
+    "model.course_output=tied",
+    "model.layers=[]",
+    "model.fan_out=[]",
+    "attention.mode=laplacian",
+    "attention.edge_bias=none",
+    "attention.norm_power=1.0",
+    "attention.message=raw",
+    "attention.self_loop=false",
+    "kg.phase=off",
+    "kg.propagate=false",
+];
+
 impl Config {
-    /// The defaults, changed by a base (a preset or a run.toml), by what the model that is named is (`DEFINITIONS`), and
-    /// then by `--set key=value` pairs, and checked.
-    pub fn resolve(base: Base, settings: &[String]) -> Result<Config> {
+    /// The defaults, changed by a base, by what the model that is named implies (`implied` of its name, `key=value`
+    /// each), and then by `--set key=value` pairs, and checked.
+    pub(crate) fn layered(
+        base: Base,
+        settings: &[String],
+        implied: impl FnOnce(&str) -> Result<Vec<&'static str>>,
+    ) -> Result<Config> {
         let mut tree = keys::defaults();
         match base {
             Base::Defaults => {}
@@ -109,13 +100,19 @@ impl Config {
                 keys::merge_text(&mut tree, &text, &path.display().to_string())?;
             }
         }
-        definitions::define(&mut tree, settings)?;
-        for setting in settings {
-            keys::set(&mut tree, setting)?;
+        let word = |tree: &Table, key| -> Result<String> {
+            let mut given = tree.clone();
+            keys::set_all(&mut given, settings)?;
+            let word = given.get("model").and_then(|model| model.get(key)).and_then(Value::as_str);
+            Ok(word.unwrap_or_default().to_string())
+        };
+        let implied = implied(&word(&tree, "name")?)?;
+        keys::set_all(&mut tree, &implied)?;
+        if word(&tree, "encoder")? == "table" {
+            keys::set_all(&mut tree, TABLE)?;
         }
-        let config = keys::into_config(tree)?;
-        config.check()?;
-        Ok(config)
+        keys::set_all(&mut tree, settings)?;
+        keys::into_config(tree)?.checked()
     }
 
     /// The settings that a run was saved with.
@@ -127,12 +124,15 @@ impl Config {
 
     /// These settings with some changed by `--set`.
     pub fn with(&self, settings: &[String]) -> Result<Config> {
-        let mut tree = keys::defaults();
-        keys::merge_text(&mut tree, &self.to_toml(), "run.toml")?;
-        settings.iter().try_for_each(|setting| keys::set(&mut tree, setting))?;
-        let config = keys::into_config(tree)?;
-        config.check()?;
-        Ok(config)
+        let mut tree = keys::tree(self);
+        keys::set_all(&mut tree, settings)?;
+        keys::into_config(tree)?.checked()
+    }
+
+    fn checked(self) -> Result<Config> {
+        setting::check(&self)?;
+        self.check()?;
+        Ok(self)
     }
 
     pub fn to_toml(&self) -> String {
@@ -141,5 +141,16 @@ impl Config {
 
     pub fn relation_dim(&self) -> usize {
         if self.model.relation_dim == 0 { self.model.dim } else { self.model.relation_dim }
+    }
+}
+
+impl KgConfig {
+    /// Whether a model of this many tasks learns triples in the steps on interactions.
+    pub fn is_joint(&self, tasks: usize) -> bool {
+        match self.phase {
+            KgPhase::Joint => true,
+            KgPhase::Auto => tasks == 1,
+            KgPhase::Separate | KgPhase::Off => false,
+        }
     }
 }

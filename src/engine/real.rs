@@ -2,13 +2,16 @@
 //! checks, where finite differences need the digits.
 
 use num_traits::{Float, NumAssign};
+use serde::{Deserialize, Serialize};
 
 use super::element::Element;
 use super::matmul::{self, View};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DType {
     F32,
+    #[serde(skip)]
     F64,
     /// For storage alone: 8 bits of exponent, 7 of mantissa. Computed in f32.
     Bf16,

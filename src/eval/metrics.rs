@@ -2,7 +2,7 @@
 //! and the log-loss of logits.
 
 use super::TopK;
-use crate::config::NdcgIdcg;
+use crate::config::Idcg;
 use crate::graph::IdSets;
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ pub struct RankingMetrics {
 }
 
 /// Metrics of `top` against the courses to find, at each of `cutoffs`. NDCG is divided by the DCG of min(K, |T|) hits, or,
-/// with `NdcgIdcg::Retrieved`, by that of the hits anywhere in the list, the best K of them: this inflates NDCG, and is for
+/// with `Idcg::Retrieved`, by that of the hits anywhere in the list, the best K of them: this inflates NDCG, and is for
 /// comparison with numbers that were published so.
 ///
 /// Rows with nothing to find are left out. A list may be shorter than a cut-off (few candidates); a cut-off
@@ -42,7 +42,7 @@ pub fn ranking_metrics(
     top: &TopK,
     truth: &IdSets,
     cutoffs: &[usize],
-    idcg: NdcgIdcg,
+    idcg: Idcg,
 ) -> Result<RankingMetrics> {
     if truth.rows() != top.rows() {
         let (expected, got) = (format!("{} rows of truth", top.rows()), format!("{}", truth.rows()));
@@ -68,8 +68,8 @@ pub fn ranking_metrics(
             let found = &hits[..hits.partition_point(|&place| place < at.k)];
             let dcg = found.iter().fold(0.0, |dcg, &place| dcg + discounts[place]);
             let best = match idcg {
-                NdcgIdcg::Truth => ideal[relevant.len().min(at.k)],
-                NdcgIdcg::Retrieved => ideal[hits.len().min(at.k)],
+                Idcg::Truth => ideal[relevant.len().min(at.k)],
+                Idcg::Retrieved => ideal[hits.len().min(at.k)],
             };
             let values = [
                 found.len() as f64 / relevant.len() as f64,

@@ -8,6 +8,7 @@ mod recommend;
 mod slices;
 mod tasks;
 
+pub use crate::config::Idcg;
 pub use crate::ops::{MAX_K, NO_COURSE, Scorer, TopK};
 pub(crate) use evaluate::BLOCK;
 pub use evaluate::{Evaluation, PerLearner, Ranker, known_before, sample_learners};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AtCutoff, RANKING, TopK, ranking_metrics};
 use crate::Result;
-use crate::config::NdcgIdcg;
+use crate::config::Idcg;
 use crate::data::{Dataset, Split};
 use crate::engine::Device;
 use crate::graph::IdSets;
@@ -87,7 +87,7 @@ impl Slicer {
         (rows, at): (&[usize], &[AtCutoff]),
         truth: &IdSets,
         known: &[usize],
-        idcg: NdcgIdcg,
+        idcg: Idcg,
     ) -> Result<()> {
         for (i, &row) in rows.iter().enumerate() {
             if let Some(slice) = ACTIVITY.iter().rposition(|&(least, _)| known[row] >= least) {

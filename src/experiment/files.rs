@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, EvalConfig, NdcgIdcg};
+use crate::config::{Config, EvalConfig, Idcg};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ pub struct Identity {
 pub struct Protocol {
     pub k: Vec<usize>,
     pub mask_valid: bool,
-    pub ndcg_idcg: NdcgIdcg,
+    pub ndcg_idcg: Idcg,
     pub metric: String,
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::config::{Base, Config, DEFINITIONS};
-use crate::models::MODELS;
+use crate::config::{Base, Config};
+use crate::models::{self, Kind};
 use crate::train::TrainStep;
 use crate::{Error, Result};
 
@@ -80,7 +80,7 @@ pub(super) fn varies(model: &str) -> Varies {
 
 /// All models, as in `--models all`.
 pub fn model_names() -> Vec<String> {
-    MODELS.iter().map(|(name, ..)| name.to_string()).collect()
+    models::models().iter().map(|model| model.name.to_string()).collect()
 }
 
 impl ComparePlan {
@@ -183,8 +183,8 @@ fn resolve(
 /// Refuses settings for an ablation of WAA-TA that restore what the ablation removes, as those found for WAA-TA do: its
 /// rows would be WAA-TA's under another name.
 fn keeps_ablation(model: &str, settings: &[String]) -> Result<()> {
-    let ablation = DEFINITIONS.iter().find(|d| d.name == model && model.starts_with("waa-ta"));
-    for implied in ablation.iter().flat_map(|d| d.settings) {
+    let ablation = models::models().iter().find(|m| m.name == model && m.kind == Kind::Ablation);
+    for implied in ablation.iter().flat_map(|m| m.settings()) {
         let Some((key, value)) = implied.split_once('=') else { continue };
         let given = settings.iter().filter_map(|s| s.split_once('=')).rfind(|(k, _)| k.trim() == key);
         if let Some((_, given)) = given.filter(|(_, v)| v.trim().trim_matches('"') != value) {

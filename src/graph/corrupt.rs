@@ -2,9 +2,11 @@
 
 use base::{Error, Result};
 use engine::{Philox, parallel};
+use serde::{Deserialize, Serialize};
 
 /// Which end of a triple is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Corruption {
     /// The tail (KGAT).
     Tail,

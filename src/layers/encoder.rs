@@ -1,18 +1,18 @@
 //! The attention encoder: TransD-attentive propagation over the graph, formulas (1) and (3) to (7).
 //!
 //! Nodes are learners, then courses, then attributes (`full` propagation), or courses and attributes alone, with
-//! learners listening to their courses at the end (`history`).
+//! learners attending to their courses at the end (`history`).
 
-mod listeners;
+mod history_encoder;
 mod sampled;
 
 use std::sync::Arc;
 
-use super::history::{MAX_HEARD_LABELS, Relations};
+use super::history::{MAX_HISTORY_LABELS, Relations};
 use super::{ForwardCtx, ParamBuilder};
 use crate::config::{
-    AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels, LearnerInit, Logit, Message,
-    ModelConfig, ProjInit, Propagation, Stack, Storage,
+    self, AttentionConfig, AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels,
+    LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
@@ -41,7 +41,7 @@ struct Geometry {
 
 pub struct Encoder {
     model: ModelConfig,
-    attention: crate::config::AttentionConfig,
+    attention: AttentionConfig,
     relations: Relations,
     learners: usize,
     /// How many an enrolment has.
@@ -92,21 +92,19 @@ impl Encoder {
         let std =
             |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
         let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
-        let (entity_std, relation_std) = match config.kg.proj_init {
-            ProjInit::Xavier => ((1.0 / n as f64).sqrt(), (1.0 / m as f64).sqrt()),
-            ProjInit::EntityZero => (0.0, (1.0 / m as f64).sqrt()),
-            ProjInit::RelationZero => ((1.0 / n as f64).sqrt(), 0.0),
-        };
+        let xavier =
+            |zero, width: usize| if config.kg.proj_init == zero { 0.0 } else { (1.0 / width as f64).sqrt() };
+        let (entity_std, relation_std) = (xavier(ProjInit::EntityZero, n), xavier(ProjInit::RelationZero, m));
         let q = relations.count();
         // LightGCN has no attention, and a table no neighbours.
-        let bare = table || model.aggregator == crate::config::Aggregator::Light;
+        let bare = table || model.aggregator == config::Aggregator::Light;
         let projections = match bare {
             true => None,
-            false => Some((
+            false => Some([
                 b.normal("entity_proj", Owner::Shared, nodes, n, entity_std)?,
                 b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?,
                 b.normal("relation_proj", Owner::Shared, q, m, relation_std)?,
-            )),
+            ]),
         };
         let learner = match (model.propagation, model.learner) {
             (Propagation::History, LearnerInit::Free | LearnerInit::FreeHistory) => Some((
@@ -115,9 +113,9 @@ impl Encoder {
             )),
             _ => None,
         };
-        if model.history_labels != HistoryLabels::None && labels > MAX_HEARD_LABELS {
+        if model.history_labels != HistoryLabels::None && labels > MAX_HISTORY_LABELS {
             let why = format!("{labels} labels would make {} outcomes of a course", 1u64 << labels.min(63));
-            let remedy = format!("prepare the data set with at most {MAX_HEARD_LABELS} labels");
+            let remedy = format!("prepare the data set with at most {MAX_HISTORY_LABELS} labels");
             return Err(Error::config("model.history_labels", why, remedy));
         }
         // From 0 on, what became of a course changes nothing until it is learned to.
@@ -133,7 +131,7 @@ impl Encoder {
         let has_bias = attention.edge_bias == EdgeBias::Recency;
         let buckets = if has_bias { 1 + attention.recency_buckets } else { 1 };
         let geometry = match projections {
-            Some((entity_proj, relation, relation_proj)) => {
+            Some([entity_proj, relation, relation_proj]) => {
                 let edge_bias = b.zeros("edge_bias", Owner::Shared, buckets, 1)?;
                 Some(Geometry { entity_proj, relation, relation_proj, gat, edge_bias })
             }
@@ -142,7 +140,7 @@ impl Encoder {
         let mut layers = vec![];
         let mut from = n;
         for (l, &to) in model.layers.iter().enumerate() {
-            use crate::config::Aggregator::*;
+            use config::Aggregator::*;
             let input = if model.aggregator == Graphsage { 2 * from } else { from };
             if model.aggregator == Light {
                 layers.push(None);
@@ -225,11 +223,6 @@ impl Encoder {
         Ok([self.entity, g.entity_proj, g.relation, g.relation_proj])
     }
 
-    /// The vectors of all nodes.
-    pub fn table(&self) -> ParamId {
-        self.entity
-    }
-
     fn geometry(&self) -> Result<&Geometry> {
         self.geometry.as_ref().ok_or_else(|| {
             let why = "this encoder has no projections: neither attention nor triples work with it";
@@ -242,8 +235,8 @@ impl Encoder {
     }
 
     /// P of all nodes on the tape; E, which nobody reads as P, where there is none.
-    fn projections(&self, pass: &ForwardCtx) -> Var {
-        pass.param(self.geometry.map_or(self.entity, |g| g.entity_proj))
+    fn projections(&self, ctx: &ForwardCtx) -> Var {
+        ctx.param(self.geometry.map_or(self.entity, |g| g.entity_proj))
     }
 
     /// The courses' output vectors, where they have any.
@@ -287,189 +280,194 @@ impl Encoder {
         }
         let mut tape = Tape::inference();
         let vars = params.on_tape(&mut tape);
-        let pass = &mut ForwardCtx { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
-        let (e, p) = (pass.param(self.entity), self.projections(pass));
+        let ctx = &mut ForwardCtx { tape: &mut tape, vars: &vars, device, dtype, dropout: None };
+        let (e, p) = (ctx.param(self.entity), self.projections(ctx));
         let graph = self.graph.clone();
-        let heard = self.attend(pass, &graph, (e, p), (e, p))?;
-        let alpha = pass.tape.value(heard.alpha).clone();
+        let attention = self.attend(ctx, &graph, (e, p), (e, p))?;
+        let alpha = ctx.tape.value(attention.alpha).clone();
         self.set_fixed_attention(alpha)
     }
 
     /// Layer states of the graph's nodes, (nodes, d_l) each.
-    pub fn nodes(&self, pass: &mut ForwardCtx) -> Result<States> {
-        let (e, p) = (pass.param(self.entity), self.projections(pass));
+    pub fn nodes(&self, ctx: &mut ForwardCtx) -> Result<States> {
+        let (e, p) = (ctx.param(self.entity), self.projections(ctx));
         if self.layers.is_empty() {
             return Ok(vec![e]);
         }
-        let heard = match &self.fixed {
-            Some(alpha) => {
-                AttentionOutput { alpha: pass.tape.constant(alpha.clone()), first: None, log_sum: None }
-            }
-            None => self.attend(pass, &self.graph, (e, p), (e, p))?,
+        let attention = match &self.fixed {
+            Some(alpha) => AttentionOutput::constant(ctx.tape.constant(alpha.clone())),
+            None => self.attend(ctx, &self.graph, (e, p), (e, p))?,
         };
         let mut states = vec![e];
         for l in 0..self.layers.len() {
-            let a = self.messages(pass, &self.graph, &heard, l, (states[l], p), None)?;
-            states.push(self.layer(pass, l, states[l], a, 0)?);
+            let a = self.messages(ctx, &self.graph, &attention, l, (states[l], p), None)?;
+            states.push(self.layer(ctx, l, states[l], a, 0)?);
             // A layer that only gathers hands on what was gathered.
             if states[l + 1] != a {
-                pass.tape.forget(a)?;
+                ctx.tape.forget(a)?;
             }
         }
         Ok(states)
     }
 
     /// Z (7): what stacking makes of layer states.
-    pub fn stack(&self, pass: &mut ForwardCtx, states: &[Var]) -> Result<Var> {
+    pub fn stack(&self, ctx: &mut ForwardCtx, states: &[Var]) -> Result<Var> {
         let mut parts = vec![states[0]];
         for &x in &states[1..] {
             let mut x = x;
             if self.model.normalize {
-                x = pass.tape.apply(L2Normalize::default(), &[x])?;
+                x = ctx.tape.apply(L2Normalize::default(), &[x])?;
             }
             if self.model.layer_scale != 1.0 {
-                x = pass.tape.apply(Combine { weights: vec![self.model.layer_scale] }, &[x])?;
+                x = ctx.tape.apply(Combine { weights: vec![self.model.layer_scale] }, &[x])?;
             }
             parts.push(x);
         }
         match self.model.stack {
             _ if parts.len() == 1 => Ok(parts[0]),
-            Stack::Concat => pass.tape.apply(Concat, &parts),
+            Stack::Concat => ctx.tape.apply(Concat, &parts),
             Stack::Last => Ok(parts[parts.len() - 1]),
-            Stack::Sum => pass.tape.apply(Combine::sum(parts.len()), &parts),
-            Stack::Mean => pass.tape.apply(Combine::mean(parts.len()), &parts),
+            Stack::Sum => ctx.tape.apply(Combine::sum(parts.len()), &parts),
+            Stack::Mean => ctx.tape.apply(Combine::mean(parts.len()), &parts),
         }
     }
 
     /// Z of the nodes in some rows of `nodes`, (rows, D). The rest of Z is not made, nor a gradient of it.
-    pub fn rows(&self, pass: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
-        let gathered = |&x: &Var| pass.tape.apply(Gather::new(rows.clone()), &[x]);
+    pub fn rows(&self, ctx: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
+        let gathered = |&x: &Var| ctx.tape.apply(Gather::new(rows.clone()), &[x]);
         let states = nodes.iter().map(gathered).collect::<Result<Vec<_>>>()?;
-        self.stack(pass, &states)
+        self.stack(ctx, &states)
     }
 
     /// Z of all courses as targets, (courses, D).
-    pub fn course_targets(&self, pass: &mut ForwardCtx, nodes: &[Var]) -> Result<Var> {
-        self.targets(pass, nodes, &self.course_rows)
+    pub fn course_targets(&self, ctx: &mut ForwardCtx, nodes: &[Var]) -> Result<Var> {
+        self.targets(ctx, nodes, &self.course_rows)
     }
 
     /// As `course_targets`, of the courses in some rows of `nodes`. Where courses have an output vector of their own,
     /// the rows of these courses stand on the tape.
-    pub fn targets(&self, pass: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
+    pub fn targets(&self, ctx: &mut ForwardCtx, nodes: &[Var], rows: &Rows) -> Result<Var> {
         let mut states = vec![];
         for (l, &x) in nodes.iter().enumerate() {
             states.push(match (l, self.output) {
-                (0, Some(output)) => pass.param(output),
-                _ => pass.tape.apply(Gather::new(rows.clone()), &[x])?,
+                (0, Some(output)) => ctx.param(output),
+                _ => ctx.tape.apply(Gather::new(rows.clone()), &[x])?,
             });
         }
-        self.stack(pass, &states)
+        self.stack(ctx, &states)
     }
 
     fn attend(
         &self,
-        pass: &mut ForwardCtx,
+        ctx: &mut ForwardCtx,
         graph: &Arc<Graph>,
         (x, p): (Var, Var),
         (xt, pt): (Var, Var),
     ) -> Result<AttentionOutput> {
         let geometry = *self.geometry()?;
-        let (r, rp) = (pass.param(geometry.relation), pass.param(geometry.relation_proj));
+        let (r, rp) = (ctx.param(geometry.relation), ctx.param(geometry.relation_proj));
         let kind = match self.attention.logit {
             Logit::KgatTanh => LogitKind::Tanh,
             Logit::Dot => LogitKind::Dot,
             Logit::Gat => LogitKind::Gat { slope: self.model.slope },
         };
         let mut inputs = vec![x, p, r, rp];
-        inputs.extend(geometry.gat.map(|a| pass.param(a)));
-        let query = pass.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
-        let bias = pass.param(geometry.edge_bias);
-        let attend = RelationAttention::new(graph.clone(), kind, self.attention.temperature);
-        let (u, xt, pt) = (self.stored(pass, query[0])?, self.stored(pass, xt)?, self.stored(pass, pt)?);
-        let outputs = pass.tape.apply_all(attend, &[u, query[1], xt, pt, rp, bias])?;
+        inputs.extend(geometry.gat.map(|a| ctx.param(a)));
+        let query = ctx.tape.apply_all(Query::new(graph.clone(), kind), &inputs)?;
+        let bias = ctx.param(geometry.edge_bias);
+        let attention = RelationAttention::new(graph.clone(), kind, self.attention.temperature);
+        let (u, xt, pt) = (self.stored(ctx, query[0])?, self.stored(ctx, xt)?, self.stored(ctx, pt)?);
+        let outputs = ctx.tape.apply_all(attention, &[u, query[1], xt, pt, rp, bias])?;
         if Arc::ptr_eq(graph, &self.graph) {
-            [query[0], query[1], u].into_iter().try_for_each(|made| pass.tape.forget(made))?;
+            [query[0], query[1], u].into_iter().try_for_each(|made| ctx.tape.forget(made))?;
         }
         Ok(AttentionOutput { first: Some(outputs[0]), alpha: outputs[1], log_sum: Some(outputs[2]) })
     }
 
     /// Rows as edges gather them.
-    fn stored(&self, pass: &mut ForwardCtx, x: Var) -> Result<Var> {
-        let to = match self.model.storage {
-            Storage::F32 => return Ok(x),
-            Storage::Bf16 => DType::Bf16,
-            Storage::F16 => DType::F16,
-        };
-        pass.tape.apply(Cast::to(to), &[x])
+    fn stored(&self, ctx: &mut ForwardCtx, x: Var) -> Result<Var> {
+        match self.model.storage {
+            DType::F32 => Ok(x),
+            to => ctx.tape.apply(Cast::to(to), &[x]),
+        }
     }
 
-    /// a (3): what each head hears of layer l, whose states are `x`; and `besides`, under the same attention.
+    /// a (3): the message to each head from layer l, whose states are `x`, plus `besides`.
     fn messages(
         &self,
-        pass: &mut ForwardCtx,
+        ctx: &mut ForwardCtx,
         graph: &Arc<Graph>,
-        heard: &AttentionOutput,
+        attention: &AttentionOutput,
         l: usize,
         (x, p): (Var, Var),
         besides: Option<Var>,
     ) -> Result<Var> {
-        let mut a = match (l, heard.first) {
+        let mut a = match (l, attention.first) {
             (0, Some(first)) => first,
             _ => {
-                let rows = self.stored(pass, x)?;
-                pass.tape.apply(Aggregate::new(graph.clone()), &[heard.alpha, rows])?
+                let rows = self.stored(ctx, x)?;
+                ctx.tape.apply(Aggregate::new(graph.clone()), &[attention.alpha, rows])?
             }
         };
         if self.attention.message == Message::Projected {
-            let s = pass.tape.apply(RowDot, &[p, x])?;
-            let rp = pass.param(self.geometry()?.relation_proj);
-            let along = pass.tape.apply(RelationMix::new(graph.clone()), &[heard.alpha, s, rp])?;
-            a = pass.tape.apply(Combine::sum(2), &[a, along])?;
+            let s = ctx.tape.apply(RowDot, &[p, x])?;
+            let rp = ctx.param(self.geometry()?.relation_proj);
+            let along = ctx.tape.apply(RelationMix::new(graph.clone()), &[attention.alpha, s, rp])?;
+            a = ctx.tape.apply(Combine::sum(2), &[a, along])?;
         }
         if let Some(besides) = besides {
-            a = pass.tape.apply(Combine::sum(2), &[a, besides])?;
+            a = ctx.tape.apply(Combine::sum(2), &[a, besides])?;
         }
         let is_history = !Arc::ptr_eq(graph, &self.graph);
-        match heard.log_sum {
+        match attention.log_sum {
             Some(log_sum) if is_history && self.attention.norm_power != 1.0 => {
                 let power = 1.0 - self.attention.norm_power;
-                pass.tape.apply(ScaleRows { power }, &[a, log_sum])
+                ctx.tape.apply(ScaleRows { power }, &[a, log_sum])
             }
             _ => Ok(a),
         }
     }
 
-    /// (6) on nodes with states x and messages a. `side` tells the dropout of nodes and of listeners apart.
-    fn layer(&self, pass: &mut ForwardCtx, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
+    /// (6) on nodes with states x and messages a. `side` tells the dropout of nodes and of learners apart.
+    fn layer(&self, ctx: &mut ForwardCtx, l: usize, x: Var, a: Var, side: u64) -> Result<Var> {
         let Some(layer) = &self.layers[l] else { return Ok(a) };
         let aggregator = match self.model.aggregator {
-            crate::config::Aggregator::Bi => Aggregator::Bi,
-            crate::config::Aggregator::Gcn | crate::config::Aggregator::Light => Aggregator::Gcn,
-            crate::config::Aggregator::Graphsage => Aggregator::GraphSage,
+            config::Aggregator::Bi => Aggregator::Bi,
+            config::Aggregator::Gcn | config::Aggregator::Light => Aggregator::Gcn,
+            config::Aggregator::Graphsage => Aggregator::GraphSage,
         };
         let (slope, rate) = (self.model.slope, self.model.message_dropout);
-        let op = match &pass.dropout {
+        let op = match &ctx.dropout {
             Some(random) if rate > 0.0 => {
                 let random = random.of_layer((1 + 2 * l as u64 + side) << 48);
                 BiInteraction::of_step(aggregator, slope, rate, random)
             }
             _ => BiInteraction::new(aggregator, slope, rate, None),
         };
-        let mut inputs = vec![x, a, pass.param(layer.w1)];
+        let mut inputs = vec![x, a, ctx.param(layer.w1)];
         match layer.second {
-            Some((w2, b2)) => inputs.extend([pass.param(w2), pass.param(layer.b1), pass.param(b2)]),
-            None => inputs.push(pass.param(layer.b1)),
+            Some((w2, b2)) => inputs.extend([ctx.param(w2), ctx.param(layer.b1), ctx.param(b2)]),
+            None => inputs.push(ctx.param(layer.b1)),
         }
-        pass.tape.apply(op, &inputs)
+        ctx.tape.apply(op, &inputs)
     }
 }
 
-/// Attention over one graph: per edge, and what it gathers of layer 0 where that was fused.
+/// Attention over one graph.
 struct AttentionOutput {
+    /// (edges, 1)
     alpha: Var,
+    /// (heads, n) the message of layer 0, where the attention makes it in the same pass.
     first: Option<Var>,
     /// (heads, 1) logarithm of the softmax's denominator.
     log_sum: Option<Var>,
+}
+
+impl AttentionOutput {
+    /// Attention that is not computed here.
+    fn constant(alpha: Var) -> AttentionOutput {
+        AttentionOutput { alpha, first: None, log_sum: None }
+    }
 }
 
 fn constant(device: &Device, dtype: DType, weights: Vec<f32>) -> Result<Tensor> {

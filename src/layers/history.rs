@@ -31,8 +31,8 @@ impl Relations {
     }
 }
 
-/// Labels that a learner may hear of: 2^labels vectors for each course.
-pub const MAX_HEARD_LABELS: usize = 4;
+/// Labels of a history at most: 2^labels vectors for each course.
+pub const MAX_HISTORY_LABELS: usize = 4;
 
 /// Courses of learners, one row each, the latest last.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,7 +40,7 @@ pub struct Histories {
     /// rows + 1
     pub offsets: Vec<u64>,
     pub course: Vec<u32>,
-    /// What became of each course: its labels as bits, or 0 where nobody hears of them.
+    /// What became of each course: its labels as bits, or 0 where the model does not read them.
     pub outcome: Vec<u8>,
 }
 
@@ -50,8 +50,8 @@ impl Histories {
     }
 
     /// Adds the row of a learner: courses with their outcomes.
-    pub fn push(&mut self, taken: impl IntoIterator<Item = (u32, u8)>) {
-        for (course, outcome) in taken {
+    pub fn push(&mut self, history: impl IntoIterator<Item = (u32, u8)>) {
+        for (course, outcome) in history {
             self.course.push(course);
             self.outcome.push(outcome);
         }
@@ -76,19 +76,4 @@ pub fn recency_bucket(back: usize, buckets: usize) -> u32 {
         Some(beyond) => single + (beyond / single + 1).ilog2() as usize,
     };
     1 + bucket.min(buckets - 1) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_grow_with_age_and_end() {
-        let bucket = |back| recency_bucket(back, 6);
-        // Four single places, then four in one, then the rest.
-        assert_eq!((0..9).map(bucket).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 5, 5, 5, 6]);
-        assert_eq!(bucket(100_000), 6);
-        assert_eq!(recency_bucket(5, 1), 1);
-        assert!((0..1000).map(|b| recency_bucket(b, 24)).is_sorted());
-    }
 }

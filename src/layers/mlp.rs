@@ -2,7 +2,7 @@
 
 use super::{ForwardCtx, ParamBuilder};
 use crate::Result;
-use crate::engine::{Owner, ParamId, Var};
+use crate::engine::{Owner, ParamId, Params, Tensor, Var};
 use crate::ops::{Activation, GroupedMlp, Linear};
 
 #[derive(Clone, Debug)]
@@ -34,52 +34,54 @@ impl Mlp {
         Ok(Mlp { layers, hidden, last })
     }
 
-    /// One product without bias or activation: the logits of a gate over experts.
+    /// One layer without activation: the logits of a gate.
     pub fn linear(
         b: &mut ParamBuilder,
         name: &str,
         owner: Owner,
-        input: usize,
-        outputs: usize,
+        (input, outputs): (usize, usize),
+        bias: bool,
     ) -> Result<Mlp> {
         let w = b.xavier(&format!("{name}.w"), owner, input, outputs)?;
-        Ok(Mlp { layers: vec![(w, None)], hidden: Activation::Identity, last: Activation::Identity })
+        let bias = bias.then(|| b.zeros(&format!("{name}.b"), owner, 1, outputs)).transpose()?;
+        Ok(Mlp { layers: vec![(w, bias)], hidden: Activation::Identity, last: Activation::Identity })
     }
 
     /// x (B, input) -> (B, last width)
-    pub fn forward(&self, pass: &mut ForwardCtx, x: Var) -> Result<Var> {
+    pub fn forward(&self, ctx: &mut ForwardCtx, x: Var) -> Result<Var> {
         let mut x = x;
         for i in 0..self.layers.len() {
-            let [w, b] = self.on_tape(pass, i)?;
-            x = pass.tape.apply(Linear { activation: self.activation(i) }, &[x, w, b])?;
+            let [w, b] = self.on_tape(ctx, i)?;
+            x = ctx.tape.apply(Linear { activation: self.activation(i) }, &[x, w, b])?;
         }
         Ok(x)
     }
 
     /// All of `mlps`, which have the same widths and activations, over one input or one input each: one output each.
-    pub fn bank<'a>(
-        pass: &mut ForwardCtx,
+    pub fn grouped<'a>(
+        ctx: &mut ForwardCtx,
         mlps: impl IntoIterator<Item = &'a Mlp>,
         inputs: &[Var],
     ) -> Result<Vec<Var>> {
         let mlps: Vec<&Mlp> = mlps.into_iter().collect();
         let Some(first) = mlps.first() else { return Ok(vec![]) };
-        let bank = GroupedMlp::new(mlps.len(), first.layers.len(), first.hidden, first.last);
+        let op = GroupedMlp::new(mlps.len(), first.layers.len(), first.hidden, first.last);
         let mut all = inputs.to_vec();
         for mlp in &mlps {
             for i in 0..mlp.layers.len() {
-                all.extend(mlp.on_tape(pass, i)?);
+                all.extend(mlp.on_tape(ctx, i)?);
             }
         }
-        pass.tape.apply_all(bank, &all)
+        ctx.tape.apply_all(op, &all)
     }
 
-    fn on_tape(&self, pass: &mut ForwardCtx, i: usize) -> Result<[Var; 2]> {
+    /// W and b of layer `i` on the tape; zeros where it has no b.
+    pub fn on_tape(&self, ctx: &mut ForwardCtx, i: usize) -> Result<[Var; 2]> {
         let (w, b) = self.layers[i];
-        let w = pass.param(w);
+        let w = ctx.param(w);
         match b {
-            Some(b) => Ok([w, pass.param(b)]),
-            None => Ok([w, pass.zeros(1, pass.cols(w))?]),
+            Some(b) => Ok([w, ctx.param(b)]),
+            None => Ok([w, ctx.zeros(1, ctx.cols(w))?]),
         }
     }
 
@@ -88,9 +90,15 @@ impl Mlp {
         self.layers.len()
     }
 
-    /// W and, where there is one, b of layer `i`.
-    pub fn layer(&self, i: usize) -> (ParamId, Option<ParamId>) {
-        self.layers[i]
+    /// The values of W and b of layer `i`; zeros where it has no b.
+    pub fn values(&self, params: &Params, i: usize) -> Result<(Tensor, Tensor)> {
+        let (w, b) = self.layers[i];
+        let w = params.get(w).value.clone();
+        let b = match b {
+            Some(b) => params.get(b).value.clone(),
+            None => Tensor::zeros(&w.device(), w.dtype(), 1, w.cols())?,
+        };
+        Ok((w, b))
     }
 
     /// What follows layer `i`.

@@ -1,4 +1,4 @@
-//! What a model is given: learners with what they are known by, and what is asked about them.
+//! What a model is given: learners with what they are known by, and the courses that they are paired with.
 
 use crate::config::{Config, HistoryLabels};
 use crate::data::{Dataset, Split};
@@ -63,14 +63,14 @@ pub fn learners_for(data: &Dataset, config: &Config, ids: &[u32], known: &[Split
     let mut histories = Histories::new();
     for &u in ids {
         let rows = data.rows(u as usize).filter(|&r| known.contains(&data.interactions.split[r]));
-        histories.push(taken(data, config, &rows.collect::<Vec<_>>()));
+        histories.push(history(data, config, &rows.collect::<Vec<_>>()));
     }
     Learners { id: ids.to_vec(), histories }
 }
 
-/// The latest of some enrolments of a learner, which are rows of the data set in time order: courses, and what became
-/// of them where the model hears of it.
-pub fn taken(data: &Dataset, config: &Config, rows: &[usize]) -> Vec<(u32, u8)> {
+/// The most recent of some enrolments of a learner, which are rows of the data set in time order: courses, and their
+/// labels as bits where the model reads them.
+pub fn history(data: &Dataset, config: &Config, rows: &[usize]) -> Vec<(u32, u8)> {
     let latest = &rows[rows.len().saturating_sub(config.model.max_history)..];
     let labels = match config.model.history_labels {
         HistoryLabels::None => &[],

@@ -8,10 +8,10 @@ use crate::ops::Scorer;
 use crate::{Error, Result};
 
 /// What a model file solves: the courses' vectors, from what each learner took.
-pub type Solve = fn(&Config, &Taken) -> Result<Solution>;
+pub type Solve = fn(&Config, &CourseSets) -> Result<Solution>;
 
 /// The courses that learners took, each once.
-pub struct Taken {
+pub struct CourseSets {
     pub courses: usize,
     /// Course ids of each learner, ascending.
     pub lists: Vec<Vec<u32>>,
@@ -69,8 +69,8 @@ impl ClosedForm {
             list.dedup();
             list
         };
-        let taken = Taken { courses: data.courses, lists: (0..data.learners()).map(list).collect() };
-        let (cols, values) = match (self.solve)(&self.config, &taken)? {
+        let sets = CourseSets { courses: data.courses, lists: (0..data.learners()).map(list).collect() };
+        let (cols, values) = match (self.solve)(&self.config, &sets)? {
             Solution::Scores(values) => (1, values),
             Solution::Weights(values) => (self.courses, values),
         };
@@ -138,12 +138,12 @@ impl Recommender for ClosedForm {
         let table = encoded.z_courses.to_vec()?;
         let score = |&(row, course): &(u32, u32)| -> f32 {
             let weights = &table[course as usize * cols..][..cols];
-            let mut taken = learners.histories.row(row as usize).to_vec();
-            taken.sort_unstable();
-            taken.dedup();
+            let mut history = learners.histories.row(row as usize).to_vec();
+            history.sort_unstable();
+            history.dedup();
             match constant(&encoded.z_courses) {
                 true => weights[0],
-                false => taken.iter().map(|&c| weights[c as usize]).sum(),
+                false => history.iter().map(|&c| weights[c as usize]).sum(),
             }
         };
         let scores: Vec<f32> = pairs.iter().map(score).collect();

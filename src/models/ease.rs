@@ -4,18 +4,15 @@
 //!
 //! In f64: X^T X of real data has condition numbers that f32 does not hold.
 
-use super::closed_form::{Solution, Taken};
+use super::closed_form::{CourseSets, Solution};
 use super::itemknn::together;
+use crate::Result;
 use crate::config::Config;
 use crate::engine::parallel::{self, Trans};
-use crate::{Error, Result};
 
-pub fn solve(config: &Config, taken: &Taken) -> Result<Solution> {
-    let (n, lambda) = (taken.courses, config.rankers.ease_lambda);
-    if !(lambda > 0.0 && lambda.is_finite()) {
-        return Err(Error::config("rankers.ease_lambda", "must be positive", "try 200"));
-    }
-    let mut p: Vec<f64> = together(taken).into_iter().map(f64::from).collect();
+pub fn solve(config: &Config, sets: &CourseSets) -> Result<Solution> {
+    let (n, lambda) = (sets.courses, config.rankers.ease_lambda);
+    let mut p: Vec<f64> = together(sets).into_iter().map(f64::from).collect();
     (0..n).for_each(|i| p[i * n + i] += lambda);
     invert(&mut p, n);
     // Row i of the table is column i of B.
@@ -74,31 +71,6 @@ fn invert_small(a: &mut [f64], n: usize) {
             if i != k {
                 let by = std::mem::take(&mut other[k]);
                 other.iter_mut().zip(&row).for_each(|(x, r)| *x -= by * r);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::Philox;
-
-    #[test]
-    fn inverse_times_matrix_is_one() {
-        for n in [1, 7, 64, 65, 200] {
-            let random = Philox::new(1, n as u64);
-            let x: Vec<f64> = (0..2 * n * n).map(|i| random.normal_at(i as u64)).collect();
-            let mut a = vec![0.0; n * n];
-            parallel::matmul((n, 2 * n, n), &x, Trans::Yes, &x, Trans::No, 0.0, &mut a);
-            (0..n).for_each(|i| a[i * n + i] += 1.0);
-            let mut inverse = a.clone();
-            invert(&mut inverse, n);
-            let mut one = vec![0.0; n * n];
-            parallel::matmul((n, n, n), &a, Trans::No, &inverse, Trans::No, 0.0, &mut one);
-            for (i, x) in one.iter().enumerate() {
-                let want = if i / n == i % n { 1.0 } else { 0.0 };
-                assert!((x - want).abs() < 1e-9, "n = {n}: {x} at {i}");
             }
         }
     }

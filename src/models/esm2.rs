@@ -6,16 +6,15 @@
 //! Three tasks in that order. The losses are on the three probabilities over all pairs. With fewer there is no act or no
 //! completion, and the model is refused: what would be left is ESMM.
 
-use super::esmm::{nets, ranked};
-use super::head::{Head, HeadOutput, bottom};
+use super::esmm::nets;
+use super::head::{Head, HeadCtx, HeadOutput};
 use crate::config::HeadConfig;
-use crate::engine::{Owner, Params, Var};
-use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
-use crate::ops::{Funnel, PairHead};
+use crate::engine::Owner;
+use crate::layers::{Mlp, ParamBuilder};
+use crate::ops::Funnel;
 use crate::{Error, Result};
 
 pub struct Esm2 {
-    config: HeadConfig,
     /// y1 to y4
     nets: Vec<Mlp>,
 }
@@ -32,24 +31,18 @@ impl Esm2 {
         }
         let owners = [Owner::Shared, Owner::Shared, Owner::Task(2), Owner::Task(2)];
         let names = ["enrol", "act", "after_act", "without_act"].map(|name| format!("net.{name}"));
-        let names: Vec<_> = names.into_iter().zip(owners).collect();
-        Ok(Esm2 { config: config.clone(), nets: nets(b, config, dim, &names)? })
+        Ok(Esm2 { nets: nets(b, config, dim, names.into_iter().zip(owners))? })
     }
 }
 
 impl Head for Esm2 {
-    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
-        let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
-        let y = Mlp::bank(pass, &self.nets, &[x])?;
-        let acts = pass.tape.apply(Funnel::Both, &[y[0], y[1]])?;
-        let completes = pass.tape.apply(Funnel::Either, &[y[1], y[2], y[3]])?;
-        let all = pass.tape.apply(Funnel::Both, &[y[0], completes])?;
-        let given = vec![y[0], y[1], completes];
-        Ok(HeadOutput { answers: Some(given), ..HeadOutput::of(vec![y[0], acts, all]) })
-    }
-
-    fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>> {
-        ranked(&self.config, params, dim, &self.nets[0]).map(Some)
+    fn forward(&self, c: &mut HeadCtx) -> Result<HeadOutput> {
+        let x = c.features()?;
+        let y = c.mlps(&self.nets, &[x])?;
+        let acts = c.apply(Funnel::Both, &[y[0], y[1]])?;
+        let completes = c.apply(Funnel::Either, &[y[1], y[2], y[3]])?;
+        let all = c.apply(Funnel::Both, &[y[0], completes])?;
+        Ok(HeadOutput { answers: Some(vec![y[0], y[1], completes]), ..HeadOutput::of(vec![y[0], acts, all]) })
     }
 
     fn first_logit_is_learned(&self) -> bool {

@@ -1,41 +1,21 @@
 //! What judges a learner and a course once both have a vector: the part in which multi-task models differ.
+//!
+//! A head is written once, as `Head::forward`: operations of a `HeadCtx`, which run on the tape. For rankings
+//! (`pair_head.rs`) it runs on one pair, its operations are recorded, and those that the first logit depends on become
+//! the steps of a `PairHead`.
 
+use super::pair_head::{Recorded, Step};
 use crate::Result;
-use crate::config::{BottomKind, HeadActivation, HeadConfig};
-use crate::engine::{ParamId, Params, Tensor, Var};
-use crate::layers::{ForwardCtx, Mlp};
-use crate::ops::{Activation, PairFeatures, PairHead};
-
-/// Logits and what losses beside the cross-entropies need.
-#[derive(Default)]
-pub struct HeadOutput {
-    /// (B, 1) of each task that `Head::learns`, for its cross-entropy.
-    pub logits: Vec<Var>,
-    /// (B, 1) of each task, where it is not what the loss is about: what the model says when it is asked. Of tasks after
-    /// the first that is the logit given enrolment.
-    pub answers: Option<Vec<Var>>,
-    /// (B, 1) of each entry of `Head::auxiliary`: logits of (15).
-    pub auxiliary: Vec<Var>,
-    /// (S_k^m, T_k^m), each (B, d): what (14) keeps apart.
-    pub pairs: Vec<(Var, Var)>,
-    /// Gate values of each task, (B, width); none without gates.
-    pub gates: Vec<Var>,
-}
-
-impl HeadOutput {
-    /// Of a model that learns every task's logit.
-    pub fn of(logits: Vec<Var>) -> HeadOutput {
-        HeadOutput { logits, ..Default::default() }
-    }
-}
+use crate::config::HeadConfig;
+use crate::engine::{Op, Owner, ParamId, Var};
+use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
+use crate::ops::{Activation, Combine, Concat, Gate, RowDot, SoftmaxMixture};
 
 /// A head with parameters of its own, made by a model's file.
 pub trait Head {
-    /// z_u, z_i (B, D)
-    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput>;
-
-    /// The first task's logit for rankings, of vectors with `dim` columns. `None` where it is the match score (8).
-    fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>>;
+    /// The logits of a batch of pairs. The first task's logit is what rankings go by (`HeadOutput::logits[0]`): it has to
+    /// be made by operations of `HeadCtx` other than `apply`.
+    fn forward(&self, c: &mut HeadCtx) -> Result<HeadOutput>;
 
     /// The tasks of `HeadOutput::logits`.
     fn learns(&self, tasks: usize) -> Vec<usize> {
@@ -58,106 +38,136 @@ pub trait Head {
     }
 }
 
-/// How the two vectors become one.
-pub fn bottom(config: &HeadConfig) -> PairFeatures {
-    match config.bottom {
-        BottomKind::Concat => PairFeatures::Concat,
-        BottomKind::Hadamard => PairFeatures::Hadamard,
-        BottomKind::ConcatHadamard => PairFeatures::ConcatHadamard,
+/// Logits and what losses beside the cross-entropies need.
+#[derive(Default)]
+pub struct HeadOutput {
+    /// (B, 1) of each task that `Head::learns`, for its cross-entropy.
+    pub logits: Vec<Var>,
+    /// (B, 1) of each task: the model's predictions, where they are not what the losses are about. Of tasks after the
+    /// first that is the logit given enrolment.
+    pub answers: Option<Vec<Var>>,
+    /// (B, 1) of each entry of `Head::auxiliary`: logits of (15).
+    pub auxiliary: Vec<Var>,
+    /// (S_k^m, T_k^m), each (B, d): what (14) keeps apart.
+    pub pairs: Vec<(Var, Var)>,
+    /// Gate values of each task, (B, width); none without gates.
+    pub gates: Vec<Var>,
+}
+
+impl HeadOutput {
+    /// Of a model that learns every task's logit.
+    pub fn of(logits: Vec<Var>) -> HeadOutput {
+        HeadOutput { logits, ..Default::default() }
     }
 }
 
-pub fn activation(config: &HeadConfig) -> Activation {
-    match config.activation {
-        HeadActivation::Relu => Activation::Relu,
-        HeadActivation::Elu => Activation::Elu,
+/// The width of the pair's features.
+pub fn input_width(config: &HeadConfig, dim: usize) -> usize {
+    config.bottom.width(dim)
+}
+
+/// A network of `config.widths`, activated throughout: an expert, a shared or a specific network.
+pub fn expert(
+    b: &mut ParamBuilder,
+    name: &str,
+    owner: Owner,
+    input: usize,
+    config: &HeadConfig,
+) -> Result<Mlp> {
+    Mlp::new(b, name, owner, input, &config.widths, config.activation, config.activation)
+}
+
+/// The tower of task `k`: `config.tower` and the logit.
+pub fn tower(b: &mut ParamBuilder, k: usize, input: usize, config: &HeadConfig) -> Result<Mlp> {
+    let widths = [&config.tower[..], &[1]].concat();
+    let (name, act) = (format!("tower.{k}"), config.activation);
+    Mlp::new(b, &name, Owner::Task(k), input, &widths, act, Activation::Identity)
+}
+
+/// The last of `config.widths`, d.
+pub fn expert_width(config: &HeadConfig) -> usize {
+    config.widths.last().copied().unwrap_or_default()
+}
+
+/// The operations that heads are made of, on a batch of pairs.
+pub struct HeadCtx<'c, 't> {
+    ctx: &'c mut ForwardCtx<'t>,
+    config: &'c HeadConfig,
+    /// Z_u and Z_i of the pairs, (B, D) each.
+    z: [Var; 2],
+    pub(super) recorded: Option<Vec<Recorded>>,
+}
+
+impl<'c, 't> HeadCtx<'c, 't> {
+    pub fn new(ctx: &'c mut ForwardCtx<'t>, config: &'c HeadConfig, z: [Var; 2]) -> Self {
+        HeadCtx { ctx, config, z, recorded: None }
     }
-}
 
-/// `config.tower` and the logit.
-pub fn tower_widths(config: &HeadConfig) -> Vec<usize> {
-    config.tower.iter().copied().chain([1]).collect()
-}
-
-/// A head's first task, step by step, as rankings run it: rows of values, later ones made from earlier ones.
-pub struct Ranked<'a> {
-    pub steps: PairHead,
-    params: &'a Params,
-}
-
-/// A dense layer's W (input, outputs) and b (1, outputs).
-pub type Layer = (Tensor, Tensor);
-
-impl<'a> Ranked<'a> {
-    /// Begins with the first layers of `mlps` on the bottom vector, side by side, and after them layers without
-    /// activation (gates' logits).
-    pub fn new(
-        config: &HeadConfig,
-        params: &'a Params,
-        dim: usize,
-        mlps: &[&Mlp],
-        plain: &[Layer],
-    ) -> Result<Ranked<'a>> {
-        let first = mlps.iter().map(|mlp| layer(params, mlp, 0)).collect::<Result<Vec<_>>>()?;
-        let steps = PairHead::new(bottom(config), dim, &first, plain, activation(config))?;
-        Ok(Ranked { steps, params })
-    }
-
-    /// The layers after the first of MLPs that stand side by side from row `at`, `width` rows each. Returns where their
-    /// outputs begin, and their width.
-    pub fn rest(&mut self, mlps: &[&Mlp], mut at: usize, mut width: usize) -> Result<(usize, usize)> {
-        let layers = mlps.first().map_or(0, |mlp| mlp.depth());
-        for i in 1..layers {
-            let from: Vec<usize> = (0..mlps.len()).map(|j| at + j * width).collect();
-            (at, width) = self.side_by_side(mlps, i, &from)?;
+    fn record(&mut self, step: impl FnOnce() -> Step, outputs: &[Var]) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Recorded { step: step(), outputs: outputs.to_vec() });
         }
-        Ok((at, width))
     }
 
-    /// All layers of MLPs, each on its rows from `from`, side by side. Returns as `rest`.
-    pub fn bank(&mut self, mlps: &[&Mlp], from: &[usize]) -> Result<(usize, usize)> {
-        let (at, width) = self.side_by_side(mlps, 0, from)?;
-        self.rest(mlps, at, width)
+    /// The match score (8), (B, 1).
+    pub fn match_score(&mut self) -> Result<Var> {
+        let score = self.ctx.tape.apply(RowDot, &self.z)?;
+        self.record(|| Step::MatchScore, &[score]);
+        Ok(score)
     }
 
-    fn side_by_side(&mut self, mlps: &[&Mlp], i: usize, from: &[usize]) -> Result<(usize, usize)> {
-        let layers = mlps.iter().map(|mlp| layer(self.params, mlp, i)).collect::<Result<Vec<_>>>()?;
-        let width = layers.first().map_or(0, |(w, _)| w.cols());
-        let to = self.steps.reserve(mlps.len() * width);
-        for (j, ((w, b), mlp)) in layers.iter().zip(mlps).enumerate() {
-            self.steps.dense(from[j], (w, b), mlp.activation(i), to + j * width)?;
+    /// The features of the pairs, (B, `input_width`).
+    pub fn features(&mut self) -> Result<Var> {
+        let x = self.ctx.tape.apply(self.config.bottom, &self.z)?;
+        self.record(|| Step::Features, &[x]);
+        Ok(x)
+    }
+
+    pub fn mlp(&mut self, mlp: &Mlp, x: Var) -> Result<Var> {
+        let y = mlp.forward(self.ctx, x)?;
+        self.record(|| Step::Mlps(vec![mlp.clone()], vec![x]), &[y]);
+        Ok(y)
+    }
+
+    /// MLPs of the same widths and activations, over one input or one input each: one output each.
+    pub fn mlps<'a>(&mut self, mlps: impl IntoIterator<Item = &'a Mlp>, inputs: &[Var]) -> Result<Vec<Var>> {
+        let mlps: Vec<&Mlp> = mlps.into_iter().collect();
+        let y = Mlp::grouped(self.ctx, mlps.iter().copied(), inputs)?;
+        self.record(|| Step::Mlps(mlps.into_iter().cloned().collect(), inputs.to_vec()), &y);
+        Ok(y)
+    }
+
+    /// The experts (B, d) mixed by the softmax of each task's logits (B, experts).
+    pub fn mixture(&mut self, logits: &[Var], experts: &[Var]) -> Result<Vec<Var>> {
+        let y = self.ctx.tape.apply_all(SoftmaxMixture::new(logits.len()), &[logits, experts].concat())?;
+        for (logits, y) in logits.iter().zip(&y) {
+            self.record(|| Step::Mixture(experts.to_vec(), *logits), &[*y]);
         }
-        Ok((to, width))
+        Ok(y)
     }
 
-    /// All layers of one MLP on the rows from `at`. Returns where its output begins.
-    pub fn whole(&mut self, mlp: &Mlp, at: usize) -> Result<usize> {
-        Ok(self.bank(&[mlp], &[at])?.0)
+    /// (12) and (13): F = g S + (1 - g) T and g, the sigmoid of `logits` on [S | T].
+    pub fn gate(&mut self, s: Var, t: Var, logits: &Mlp) -> Result<[Var; 2]> {
+        let [w, b] = logits.on_tape(self.ctx, 0)?;
+        let y = self.ctx.tape.apply_all(Gate, &[s, t, w, b])?;
+        self.record(|| Step::Gate([s, t], logits.clone()), &y[..1]);
+        Ok([y[0], y[1]])
     }
 
-    /// One layer on the rows from `at`, without activation. Returns where its output begins.
-    pub fn plain(&mut self, (w, b): &Layer, at: usize) -> Result<usize> {
-        let to = self.steps.reserve(w.cols());
-        self.steps.dense(at, (w, b), Activation::Identity, to)?;
-        Ok(to)
+    pub fn mean(&mut self, parts: &[Var]) -> Result<Var> {
+        let y = self.ctx.tape.apply(Combine::mean(parts.len()), parts)?;
+        self.record(|| Step::Mean(parts.to_vec()), &[y]);
+        Ok(y)
     }
 
-    /// The mixture of `parts` blocks of `width` rows from `at` by the softmax of the rows from `logits`. Returns where
-    /// it begins.
-    pub fn mixed(&mut self, at: usize, parts: usize, width: usize, logits: usize) -> Result<usize> {
-        let to = self.steps.reserve(width);
-        self.steps.softmax(at, parts, width, logits, to)?;
-        Ok(to)
+    pub fn concat(&mut self, parts: &[Var]) -> Result<Var> {
+        let y = self.ctx.tape.apply(Concat, parts)?;
+        self.record(|| Step::Concat(parts.to_vec()), &[y]);
+        Ok(y)
     }
-}
 
-/// W and b of layer `i`; zeros where it has no b.
-pub fn layer(params: &Params, mlp: &Mlp, i: usize) -> Result<Layer> {
-    let (w, b) = mlp.layer(i);
-    let w = params.get(w).value.clone();
-    let b = match b {
-        Some(b) => params.get(b).value.clone(),
-        None => Tensor::zeros(&w.device(), w.dtype(), 1, w.cols())?,
-    };
-    Ok((w, b))
+    /// An operation that the first task's logit does not depend on.
+    pub fn apply(&mut self, op: impl Op + 'static, inputs: &[Var]) -> Result<Var> {
+        self.ctx.tape.apply(op, inputs)
+    }
 }

@@ -5,33 +5,33 @@
 //! with n_ij the learners who took both. With `rankers.itemknn_neighbours` = k only the k largest w_ij of each course j
 //! that was taken count.
 
-use super::closed_form::{Solution, Taken};
+use super::closed_form::{CourseSets, Solution};
 use crate::Result;
 use crate::config::Config;
 use crate::engine::parallel;
 
 /// (courses x courses) how many learners took both; the diagonal holds how many took the course.
-pub(super) fn together(taken: &Taken) -> Vec<f32> {
-    let n = taken.courses;
+pub(super) fn together(sets: &CourseSets) -> Vec<f32> {
+    let n = sets.courses;
     // By rows, each by one worker: for each course, the learners who took it. Counts are whole, so any order will do.
     let mut learners: Vec<Vec<u32>> = vec![vec![]; n];
-    for (u, list) in taken.lists.iter().enumerate() {
+    for (u, list) in sets.lists.iter().enumerate() {
         list.iter().for_each(|&c| learners[c as usize].push(u as u32));
     }
     let mut counts = vec![0.0f32; n * n];
     parallel::for_rows(&mut counts, n, |first, rows| {
         for (i, row) in rows.chunks_exact_mut(n).enumerate() {
             for &u in &learners[first + i] {
-                taken.lists[u as usize].iter().for_each(|&c| row[c as usize] += 1.0);
+                sets.lists[u as usize].iter().for_each(|&c| row[c as usize] += 1.0);
             }
         }
     });
     counts
 }
 
-pub fn solve(config: &Config, taken: &Taken) -> Result<Solution> {
-    let (n, settings) = (taken.courses, &config.rankers);
-    let mut weights = together(taken);
+pub fn solve(config: &Config, sets: &CourseSets) -> Result<Solution> {
+    let (n, settings) = (sets.courses, &config.rankers);
+    let mut weights = together(sets);
     let own: Vec<f32> = (0..n).map(|i| weights[i * n + i]).collect();
     let shrink = settings.itemknn_shrink as f32;
     for (i, row) in weights.chunks_exact_mut(n.max(1)).enumerate() {

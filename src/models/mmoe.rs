@@ -4,15 +4,13 @@
 //!
 //! Gates see the input itself, have no bias and no normalization before their softmax.
 
-use super::head::{Head, HeadOutput, Ranked, activation, bottom, layer, tower_widths};
+use super::head::{Head, HeadCtx, HeadOutput, expert, expert_width, input_width, tower};
 use crate::Result;
 use crate::config::HeadConfig;
-use crate::engine::{Owner, Params, Var};
-use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
-use crate::ops::{Activation, PairHead, SoftmaxMixture};
+use crate::engine::Owner;
+use crate::layers::{Mlp, ParamBuilder};
 
 pub struct Mmoe {
-    config: HeadConfig,
     experts: Vec<Mlp>,
     gates: Vec<Mlp>,
     towers: Vec<Mlp>,
@@ -21,42 +19,24 @@ pub struct Mmoe {
 impl Mmoe {
     /// `dim` is D, the width of Z_u and Z_i; `config.experts` experts of `config.widths`.
     pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<Mmoe> {
-        let (act, input) = (activation(config), bottom(config).width(dim));
+        let input = input_width(config, dim);
         let experts = (0..config.experts)
-            .map(|e| Mlp::new(b, &format!("expert.{e}"), Owner::Shared, input, &config.widths, act, act))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|e| expert(b, &format!("expert.{e}"), Owner::Shared, input, config))
+            .collect::<Result<_>>()?;
         let gates = (0..tasks)
-            .map(|k| Mlp::linear(b, &format!("gate.{k}"), Owner::Task(k), input, config.experts))
-            .collect::<Result<Vec<_>>>()?;
-        let d = config.widths.last().copied().unwrap_or(input);
-        let tower = |k| {
-            let (name, widths) = (format!("tower.{k}"), tower_widths(config));
-            Mlp::new(b, &name, Owner::Task(k), d, &widths, act, Activation::Identity)
-        };
-        let towers = (0..tasks).map(tower).collect::<Result<_>>()?;
-        Ok(Mmoe { config: config.clone(), experts, gates, towers })
+            .map(|k| Mlp::linear(b, &format!("gate.{k}"), Owner::Task(k), (input, config.experts), false))
+            .collect::<Result<_>>()?;
+        let towers = (0..tasks).map(|k| tower(b, k, expert_width(config), config)).collect::<Result<_>>()?;
+        Ok(Mmoe { experts, gates, towers })
     }
 }
 
 impl Head for Mmoe {
-    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
-        let x = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
-        let experts = Mlp::bank(pass, &self.experts, &[x])?;
-        let mut inputs = Mlp::bank(pass, &self.gates, &[x])?;
-        let tasks = inputs.len();
-        inputs.extend(&experts);
-        let mixed = pass.tape.apply_all(SoftmaxMixture::new(tasks), &inputs)?;
-        Ok(HeadOutput::of(Mlp::bank(pass, &self.towers, &mixed)?))
-    }
-
-    fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>> {
-        let experts: Vec<&Mlp> = self.experts.iter().collect();
-        let gate = layer(params, &self.gates[0], 0)?;
-        let mut ranked = Ranked::new(&self.config, params, dim, &experts, &[gate])?;
-        let first = self.config.widths[0];
-        let (at, width) = ranked.rest(&experts, 0, first)?;
-        let mixed = ranked.mixed(at, experts.len(), width, experts.len() * first)?;
-        ranked.whole(&self.towers[0], mixed)?;
-        Ok(Some(ranked.steps))
+    fn forward(&self, c: &mut HeadCtx) -> Result<HeadOutput> {
+        let x = c.features()?;
+        let experts = c.mlps(&self.experts, &[x])?;
+        let logits = c.mlps(&self.gates, &[x])?;
+        let mixed = c.mixture(&logits, &experts)?;
+        Ok(HeadOutput::of(c.mlps(&self.towers, &mixed)?))
     }
 }

@@ -1,23 +1,23 @@
-//! Models: each one file, registered here by name.
+//! Models: each a file, and an entry in `registry.rs`.
 
 mod batch;
 mod closed_form;
-mod ctcvr;
 mod ease;
 mod esm2;
 mod esmm;
-mod fdn;
 mod graphs;
-mod head;
+pub mod head;
 mod itemknn;
 mod match_score;
 mod mmoe;
 mod neural;
+mod pair_head;
 mod plan;
 mod ple;
 mod popularity;
+mod registry;
 mod shared_bottom;
-mod single_task;
+mod single_net;
 mod waa_ta;
 
 use crate::config::Config;
@@ -27,12 +27,13 @@ use crate::layers::ParamBuilder;
 use crate::ops::Scorer;
 use crate::{Error, Result};
 
-pub use batch::{Batch, Learners, TripleBatch, learners_for, taken};
+pub use batch::{Batch, Learners, TripleBatch, history, learners_for};
 pub use closed_form::ClosedForm;
 pub use graphs::{TrainGraph, triples_for_training};
-pub use head::{Head, HeadOutput};
 pub use neural::{MakeHead, Neural};
+pub use pair_head::pair_head;
 pub use plan::{Inputs, Plan};
+pub use registry::{Entry, Kind, Make, find, models};
 pub use waa_ta::WaaTaHead;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
@@ -130,44 +131,6 @@ pub trait Model: Recommender {
     fn after_step(&mut self) -> Result<()>;
 }
 
-/// How a model comes to be.
-#[derive(Clone, Copy)]
-pub enum Kind {
-    /// By gradients; this makes its head.
-    Neural(MakeHead),
-    /// By one solution; this makes the courses' vectors.
-    ClosedForm(closed_form::Solve),
-}
-
-/// Every model by its name in `model.name`; `config::DEFINITIONS` says what the name implies.
-pub const MODELS: &[(&str, Kind)] = &[
-    ("waa-ta", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
-    ("waa-ta1", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
-    ("waa-ta2", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
-    ("waa-ta3", Kind::Neural(|b, c, d, k| Ok(Box::new(WaaTaHead::new(b, c, d, k)?)))),
-    ("mmoe", Kind::Neural(|b, c, d, k| Ok(Box::new(mmoe::Mmoe::new(b, c, d, k)?)))),
-    ("ple", Kind::Neural(|b, c, d, k| Ok(Box::new(ple::Ple::new(b, c, d, k)?)))),
-    ("fdn", Kind::Neural(|b, c, d, k| Ok(Box::new(fdn::head(b, c, d, k)?)))),
-    ("esmm", Kind::Neural(|b, c, d, k| Ok(Box::new(esmm::Esmm::new(b, c, d, k)?)))),
-    ("esm2", Kind::Neural(|b, c, d, k| Ok(Box::new(esm2::Esm2::new(b, c, d, k)?)))),
-    ("ctcvr", Kind::Neural(|b, c, d, k| Ok(Box::new(ctcvr::Ctcvr::new(b, c, d, k)?)))),
-    ("single-task", Kind::Neural(|b, c, d, k| Ok(Box::new(single_task::SingleTask::new(b, c, d, k)?)))),
-    ("shared-bottom", Kind::Neural(|b, c, d, k| Ok(Box::new(shared_bottom::SharedBottom::new(b, c, d, k)?)))),
-    ("bpr-mf", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),
-    ("lightgcn", Kind::Neural(|_, _, _, _| Ok(Box::new(match_score::MatchScore)))),
-    ("popularity", Kind::ClosedForm(popularity::solve)),
-    ("itemknn", Kind::ClosedForm(itemknn::solve)),
-    ("ease", Kind::ClosedForm(ease::solve)),
-];
-
-fn entry(config: &Config) -> Result<(&'static str, Kind)> {
-    MODELS.iter().find(|(name, _)| *name == config.model.name).copied().ok_or_else(|| {
-        let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
-        let why = format!("there is no model `{}`", config.model.name);
-        Error::config("model.name", why, format!("models: {}", names.join(", ")))
-    })
-}
-
 /// The model that `config.model.name` names, with fresh parameters. `Error::Config` for one that gradients do not train.
 pub fn build(
     config: &Config,
@@ -195,10 +158,11 @@ fn build_from(
     graph: &TrainGraph,
     b: ParamBuilder,
 ) -> Result<Box<dyn Model>> {
-    match entry(config)? {
-        (name, Kind::Neural(head)) => Ok(Box::new(Neural::new((name, head), config, data, graph, b)?)),
-        (name, Kind::ClosedForm(_)) => {
-            let why = format!("`{name}` has a solution in closed form and no steps");
+    let entry = find(&config.model.name)?;
+    match entry.make {
+        Make::Neural(head) => Ok(Box::new(Neural::new((entry.name, head), config, data, graph, b)?)),
+        Make::ClosedForm(_) => {
+            let why = format!("`{}` has a solution in closed form and no steps", entry.name);
             Err(Error::config("model.name", why, "fit it with waata train or compare"))
         }
     }
@@ -206,9 +170,10 @@ fn build_from(
 
 /// The model that `config.model.name` names where it has a solution in closed form, not yet solved.
 pub fn closed_form(config: &Config, data: &Dataset, device: &Device) -> Result<Option<ClosedForm>> {
-    match entry(config)? {
-        (_, Kind::Neural(_)) => Ok(None),
-        (name, Kind::ClosedForm(solve)) => ClosedForm::new((name, solve), config, data, device).map(Some),
+    let entry = find(&config.model.name)?;
+    match entry.make {
+        Make::Neural(_) => Ok(None),
+        Make::ClosedForm(solve) => ClosedForm::new((entry.name, solve), config, data, device).map(Some),
     }
 }
 

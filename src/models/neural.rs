@@ -6,15 +6,12 @@ mod represent;
 
 use std::sync::Arc;
 
-use super::head::{Head, HeadOutput};
+use super::head::{Head, HeadCtx, HeadOutput};
 use super::{
     Batch, Encoded, Inputs, Learners, Loss, Losses, Model, Plan, Recommender, Role, TrainGraph, TripleBatch,
-    task_names,
+    pair_head, task_names,
 };
-use crate::config::{
-    Config, Distance, EntityNorm, HeadConfig, KgLoss, KgPhase, OrthForm, ProjNorm, Propagation, RankBy,
-    Ranking,
-};
+use crate::config::{Config, EntityNorm, HeadConfig, KgLoss, KgPhase, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 use crate::layers::{Encoder, ForwardCtx, ParamBuilder};
@@ -100,7 +97,7 @@ impl Neural {
             let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().heads)?;
             return self.encoder.rows(pass, &nodes, &rows);
         }
-        let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
+        let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;
         self.encoder.stack(pass, &states)
     }
 
@@ -111,7 +108,7 @@ impl Neural {
 
     /// Logits (B, K) of the head on rows of Z; the match score joins the first where asked for.
     fn judge(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
-        let mut out = self.head.forward(pass, z_u, z_i)?;
+        let mut out = self.head.forward(&mut HeadCtx::new(pass, &self.config.head, [z_u, z_i]))?;
         if self.config.head.score_residual {
             let score = pass.tape.apply(RowDot, &[z_u, z_i])?;
             out.logits[0] = pass.tape.apply(Combine::sum(2), &[out.logits[0], score])?;
@@ -158,16 +155,8 @@ impl Neural {
                 KgLoss::Bpr => ops::TransDLoss::Bpr,
                 KgLoss::Margin => ops::TransDLoss::Margin { gamma: kg.gamma as f32 },
             },
-            distance: match kg.distance {
-                Distance::L2Squared => ops::Distance::L2Squared,
-                Distance::L2 => ops::Distance::L2,
-                Distance::L1 => ops::Distance::L1,
-            },
-            proj_norm: match kg.proj_norm {
-                ProjNorm::None => ops::ProjNorm::None,
-                ProjNorm::Clamp => ops::ProjNorm::Clamp,
-                ProjNorm::L2 => ops::ProjNorm::L2,
-            },
+            distance: kg.distance,
+            proj_norm: kg.proj_norm,
             l2: kg.l2 as f32,
         };
         let inputs = self.encoder.transd()?.map(|id| pass.param(id));
@@ -240,7 +229,7 @@ impl Recommender for Neural {
         let scale = if loss.ranking == Ranking::Softmax { loss.softmax_scale as f32 } else { 1.0 };
         let head = match self.config.eval.rank_by {
             RankBy::Inner => None,
-            _ => self.head.first_task(&self.params, courses.cols())?,
+            _ => pair_head(&*self.head, &self.config.head, &self.params, courses.cols())?,
         };
         // A head that has no layers is the match score.
         let by_match = self.config.eval.rank_by != RankBy::Head || head.is_none();
@@ -337,17 +326,9 @@ impl Model for Neural {
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
         }
         if config.orth_weight != 0.0 && !out.pairs.is_empty() {
-            let form = match config.orth {
-                OrthForm::A => ops::OrthForm::A,
-                OrthForm::A0 => ops::OrthForm::A0,
-                OrthForm::B => ops::OrthForm::B,
-                OrthForm::C => ops::OrthForm::C,
-                OrthForm::D => ops::OrthForm::D,
-                OrthForm::FdnCode => ops::OrthForm::FdnCode,
-            };
             let mut parts = vec![];
             for (s, t) in &out.pairs {
-                parts.push(pass.tape.apply(Orthogonality::new(form), &[*s, *t])?);
+                parts.push(pass.tape.apply(Orthogonality::new(config.orth), &[*s, *t])?);
             }
             let sum = pass.tape.apply(Combine::sum(parts.len()), &parts)?;
             add("orthogonality".into(), Role::Constraint, sum, 0, config.orth_weight);
@@ -410,7 +391,7 @@ impl Model for Neural {
             "attention" if value.len() == self.encoder.graph().edges() => {
                 self.encoder.set_fixed_attention(value)
             }
-            _ => Err(Error::shape("waa-ta", "a state of its own", format!("{name} of {:?}", value.shape()))),
+            _ => Err(Error::shape(self.name, "a state of its own", format!("{name} of {:?}", value.shape()))),
         }
     }
 

@@ -1,12 +1,17 @@
 //! WAA-TA: shared and specific representations under a gate, towers and auxiliary heads, formulas (9) to (13) and the
-//! heads of (15). With `fusion = "fdn_concat"` it is the head of FDN (fdn.rs).
+//! heads of (15).
+//!
+//! With `fusion = "fdn_concat"` it is the head of FDN (Zhou et al. 2023): several pairs of shared and specific experts for
+//! each task; a task reads its own specific experts and all shared ones, side by side, through one linear layer
+//! (`head.tower = []`). Losses: cross-entropies, (14) and (15). The authors' code forms (14) from one sample at a time and
+//! so penalises norms, not angles: that is `loss.orth = "fdn_code"`, for comparison. Here it is what (14) says.
 
-use super::head::{Head, HeadOutput, Ranked, activation, bottom, layer, tower_widths};
+use super::head::{Head, HeadCtx, HeadOutput, expert, expert_width, input_width, tower};
 use crate::Result;
 use crate::config::{Fusion, GateWidth, HeadConfig, PairMerge};
-use crate::engine::{Owner, ParamId, Params, Var};
-use crate::layers::{ForwardCtx, Mlp, ParamBuilder};
-use crate::ops::{Activation, Combine, Concat, Gate, Linear, PairHead, SoftmaxMixture};
+use crate::engine::{Owner, ParamId, Var};
+use crate::layers::{Mlp, ParamBuilder};
+use crate::ops::Activation::Identity;
 
 pub struct WaaTaHead {
     config: HeadConfig,
@@ -17,7 +22,8 @@ pub struct WaaTaHead {
     specific: Vec<Mlp>,
     /// Joins the pairs' outputs when `pair_merge = concat_project`: of S, then of each task.
     projections: Vec<Mlp>,
-    gates: Vec<(ParamId, ParamId)>,
+    /// One for each task, or one for all.
+    gates: Vec<Mlp>,
     towers: Vec<Mlp>,
     /// One linear head for each specific MLP (15).
     auxiliary: Vec<Mlp>,
@@ -26,79 +32,45 @@ pub struct WaaTaHead {
 impl WaaTaHead {
     /// `dim` is D, the width of Z_u and Z_i.
     pub fn new(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<WaaTaHead> {
-        let (act, input) = (activation(config), bottom(config).width(dim));
-        let d = config.widths.last().copied().unwrap_or(input);
-        let m = config.pairs;
+        let (input, d, m) = (input_width(config, dim), expert_width(config), config.pairs);
+        let fdn = config.fusion == Fusion::FdnConcat;
+        let project = m > 1 && config.pair_merge == PairMerge::ConcatProject && !fdn;
         let shared_count = if m == 1 { 1 } else { tasks * m };
-        let mlp = |b: &mut ParamBuilder, name: String, owner| {
-            Mlp::new(b, &name, owner, input, &config.widths, act, act)
-        };
+        let shared_name = |i| if m == 1 { "shared".into() } else { format!("shared.{}.{}", i / m, i % m) };
         let shared = (0..shared_count)
-            .map(|i| {
-                mlp(
-                    b,
-                    if m == 1 { "shared".into() } else { format!("shared.{}.{}", i / m, i % m) },
-                    Owner::Shared,
-                )
-            })
+            .map(|i| expert(b, &shared_name(i), Owner::Shared, input, config))
             .collect::<Result<Vec<_>>>()?;
-        let mut specific = vec![];
-        let mut auxiliary = vec![];
-        let mut gates = vec![];
-        let mut towers = vec![];
-        let mut projections = vec![];
-        let project =
-            m > 1 && config.pair_merge == PairMerge::ConcatProject && config.fusion != Fusion::FdnConcat;
+        let (mut specific, mut auxiliary, mut projections) = (vec![], vec![], vec![]);
+        let (mut gates, mut towers) = (vec![], vec![]);
+        let linear = |b: &mut ParamBuilder, name: &str, owner, input, width| {
+            Mlp::new(b, name, owner, input, &[width], Identity, Identity)
+        };
         if project {
-            let linear = Activation::Identity;
-            projections.push(Mlp::new(
-                b,
-                "shared.project",
-                Owner::Shared,
-                shared_count * d,
-                &[d],
-                linear,
-                linear,
-            )?);
+            projections.push(linear(b, "shared.project", Owner::Shared, shared_count * d, d)?);
         }
         for k in 0..tasks {
             let task = Owner::Task(k);
             for i in 0..m {
-                let name = if m == 1 { format!("specific.{k}") } else { format!("specific.{k}.{i}") };
-                specific.push(mlp(b, name, task)?);
-                let name = if m == 1 { format!("aux.{k}") } else { format!("aux.{k}.{i}") };
-                auxiliary.push(Mlp::new(
-                    b,
-                    &name,
-                    task,
-                    d,
-                    &[1],
-                    Activation::Identity,
-                    Activation::Identity,
-                )?);
+                let place = if m == 1 { format!("{k}") } else { format!("{k}.{i}") };
+                specific.push(expert(b, &format!("specific.{place}"), task, input, config)?);
+                auxiliary.push(linear(b, &format!("aux.{place}"), task, d, 1)?);
             }
             if project {
-                let linear = Activation::Identity;
-                let name = format!("specific.{k}.project");
-                projections.push(Mlp::new(b, &name, task, m * d, &[d], linear, linear)?);
+                projections.push(linear(b, &format!("specific.{k}.project"), task, m * d, d)?);
             }
-            if config.fusion != Fusion::FdnConcat && (k == 0 || !config.shared_gate) {
-                let (name, owner) = if config.shared_gate {
-                    ("gate".into(), Owner::Shared)
-                } else {
-                    (format!("gate.{k}"), task)
+            if !fdn && (k == 0 || !config.shared_gate) {
+                let (name, owner) = match config.shared_gate {
+                    true => ("gate".into(), Owner::Shared),
+                    false => (format!("gate.{k}"), task),
                 };
                 let width = match (config.fusion, config.gate) {
                     (Fusion::SoftmaxGate, _) => 2,
                     (_, GateWidth::Vector) => d,
                     (_, GateWidth::Scalar) => 1,
                 };
-                let w = b.xavier(&format!("{name}.w"), owner, 2 * d, width)?;
-                gates.push((w, b.zeros(&format!("{name}.b"), owner, 1, width)?));
+                gates.push(Mlp::linear(b, &name, owner, (2 * d, width), true)?);
             }
-            let fused = if config.fusion == Fusion::FdnConcat { (m + shared_count) * d } else { d };
-            let (name, widths) = (format!("tower.{k}"), tower_widths(config));
-            towers.push(Mlp::new(b, &name, task, fused, &widths, act, Activation::Identity)?);
+            towers.push(tower(b, k, if fdn { (m + shared_count) * d } else { d }, config)?);
         }
         Ok(WaaTaHead {
             config: config.clone(),
@@ -111,84 +83,55 @@ impl WaaTaHead {
             auxiliary,
         })
     }
+
+    /// FDN's, whatever `config.fusion` says.
+    pub fn fdn(b: &mut ParamBuilder, config: &HeadConfig, dim: usize, tasks: usize) -> Result<WaaTaHead> {
+        WaaTaHead::new(b, &HeadConfig { fusion: Fusion::FdnConcat, ..config.clone() }, dim, tasks)
+    }
+
+    /// One (B, d) out of the pairs'.
+    fn merge(&self, c: &mut HeadCtx, parts: &[Var], projection: usize) -> Result<Var> {
+        match parts {
+            [one] => Ok(*one),
+            _ if self.projections.is_empty() => c.mean(parts),
+            _ => {
+                let joined = c.concat(parts)?;
+                c.mlp(&self.projections[projection], joined)
+            }
+        }
+    }
 }
 
 impl Head for WaaTaHead {
-    fn forward(&self, pass: &mut ForwardCtx, z_u: Var, z_i: Var) -> Result<HeadOutput> {
-        let bottom = pass.tape.apply(bottom(&self.config), &[z_u, z_i])?;
-        let m = self.config.pairs;
-        let s_and_t = Mlp::bank(pass, self.shared.iter().chain(&self.specific), &[bottom])?;
+    fn forward(&self, c: &mut HeadCtx) -> Result<HeadOutput> {
+        let (m, fusion) = (self.config.pairs, self.config.fusion);
+        let x = c.features()?;
+        let s_and_t = c.mlps(self.shared.iter().chain(&self.specific), &[x])?;
         let (s, t) = s_and_t.split_at(self.shared.len());
-        let s_all = self.merge(pass, s, 0)?;
+        let s_all = self.merge(c, s, 0)?;
         let (mut fused, mut gates, mut pairs) = (vec![], vec![], vec![]);
         for k in 0..self.tasks {
             let own = &t[k * m..(k + 1) * m];
-            for (i, &t) in own.iter().enumerate() {
-                pairs.push((if m == 1 { s[0] } else { s[k * m + i] }, t));
+            pairs.extend(own.iter().enumerate().map(|(i, &t)| (if m == 1 { s[0] } else { s[k * m + i] }, t)));
+            if fusion == Fusion::FdnConcat {
+                fused.push(c.concat(&[own, s].concat())?);
+                continue;
             }
-            fused.push(if self.config.fusion == Fusion::FdnConcat {
-                let parts: Vec<Var> = own.iter().chain(s).copied().collect();
-                pass.tape.apply(Concat, &parts)?
+            let t_k = self.merge(c, own, 1 + k)?;
+            let gate = &self.gates[if self.config.shared_gate { 0 } else { k }];
+            if fusion == Fusion::SoftmaxGate {
+                let both = c.concat(&[s_all, t_k])?;
+                let choice = c.mlp(gate, both)?;
+                fused.extend(c.mixture(&[choice], &[s_all, t_k])?);
             } else {
-                let t_k = self.merge(pass, own, 1 + k)?;
-                let (w, b) = self.gates[if self.config.shared_gate { 0 } else { k }];
-                let (w, b) = (pass.param(w), pass.param(b));
-                if self.config.fusion == Fusion::SoftmaxGate {
-                    let both = pass.tape.apply(Concat, &[s_all, t_k])?;
-                    let activation = Activation::Identity;
-                    let choice = pass.tape.apply(Linear { activation }, &[both, w, b])?;
-                    pass.tape.apply(SoftmaxMixture::default(), &[choice, s_all, t_k])?
-                } else {
-                    let outputs = pass.tape.apply_all(Gate, &[s_all, t_k, w, b])?;
-                    gates.push(outputs[1]);
-                    outputs[0]
-                }
-            });
-        }
-        let logits = Mlp::bank(pass, &self.towers, &fused)?;
-        let auxiliary = Mlp::bank(pass, &self.auxiliary, t)?;
-        Ok(HeadOutput { auxiliary, pairs, gates, ..HeadOutput::of(logits) })
-    }
-
-    fn first_task(&self, params: &Params, dim: usize) -> Result<Option<PairHead>> {
-        let config = &self.config;
-        let (m, fdn) = (config.pairs, config.fusion == Fusion::FdnConcat);
-        // Side by side as the fusion reads them: [S | T], or the codes [T | S].
-        let (shared, specific) = (self.shared.iter(), self.specific[..m].iter());
-        let mlps: Vec<&Mlp> =
-            if fdn { specific.chain(shared).collect() } else { shared.chain(specific).collect() };
-        let mut ranked = Ranked::new(config, params, dim, &mlps, &[])?;
-        let (mut at, width) = ranked.rest(&mlps, 0, config.widths[0])?;
-        if !fdn {
-            let shared = self.shared.len();
-            if m > 1 {
-                let to = ranked.steps.reserve(2 * width);
-                for (part, from, parts) in [(0, at, shared), (1, at + shared * width, m)] {
-                    match self.projections.get(part) {
-                        Some(mlp) => {
-                            let (w, b) = layer(params, mlp, 0)?;
-                            let to = to + part * width;
-                            ranked.steps.dense(from, (&w, &b), Activation::Identity, to)?
-                        }
-                        None => ranked.steps.mean(from, parts, width, to + part * width)?,
-                    }
-                }
-                at = to;
+                let [mixed, values] = c.gate(s_all, t_k, gate)?;
+                fused.push(mixed);
+                gates.push(values);
             }
-            let (w, b) = self.gates[0];
-            let gate = (params.get(w).value.clone(), params.get(b).value.clone());
-            let logits = ranked.plain(&gate, at)?;
-            at = match config.fusion {
-                Fusion::SoftmaxGate => ranked.mixed(at, 2, width, logits)?,
-                _ => {
-                    let to = ranked.steps.reserve(width);
-                    ranked.steps.gate(at, width, logits, gate.0.cols(), to)?;
-                    to
-                }
-            };
         }
-        ranked.whole(&self.towers[0], at)?;
-        Ok(Some(ranked.steps))
+        let logits = c.mlps(&self.towers, &fused)?;
+        let auxiliary = c.mlps(&self.auxiliary, t)?;
+        Ok(HeadOutput { auxiliary, pairs, gates, ..HeadOutput::of(logits) })
     }
 
     fn auxiliary(&self) -> Vec<usize> {
@@ -197,19 +140,5 @@ impl Head for WaaTaHead {
 
     fn specific_weights(&self) -> Vec<ParamId> {
         self.specific.iter().flat_map(Mlp::weights).collect()
-    }
-}
-
-impl WaaTaHead {
-    /// One (B, d) out of the pairs'.
-    fn merge(&self, pass: &mut ForwardCtx, parts: &[Var], projection: usize) -> Result<Var> {
-        match parts {
-            [one] => Ok(*one),
-            _ if self.projections.is_empty() => pass.tape.apply(Combine::mean(parts.len()), parts),
-            _ => {
-                let joined = pass.tape.apply(Concat, parts)?;
-                self.projections[projection].forward(pass, joined)
-            }
-        }
     }
 }

@@ -6,10 +6,12 @@ use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{RowWork, axpy, for_rows_work};
 use engine::{Backward, Op, Real, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Inputs z_u (B, D) and z_i (B, D); output (B, D), (B, 2 D) or (B, 3 D). With the product block a linear read-out
 /// can reproduce the match score of formula (8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PairFeatures {
     /// [u | i]
     Concat,

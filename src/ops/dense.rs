@@ -8,14 +8,18 @@ use engine::device::{Grid, Kernel, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans, View, gemm, vectorized_work};
 use engine::{Gpu, MathMode, Real, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Element-wise non-linearity. All of them keep the sign of their argument, so that the derivative can be read
 /// off the output.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
+    #[serde(skip)]
     Identity,
     Relu,
     /// slope * z for z <= 0
+    #[serde(skip)]
     LeakyRelu(f32),
     /// e^z - 1 for z <= 0
     Elu,

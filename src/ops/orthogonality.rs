@@ -8,10 +8,12 @@ use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans};
 use engine::{Backward, Op, Real, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// The readings of formula (14), by the letters of docs/model.md. C = S^T T is the cross-Gram matrix of B pairs of
 /// rows s_b, t_b.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OrthForm {
     /// |C|_F^2 / B^2
     #[default]

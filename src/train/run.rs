@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Progress};
 use super::{Sampler, TrainStep, TripleSampler};
-use crate::config::{Config, KgPhase, Matmul};
+use crate::config::{Config, KgPhase};
 use crate::data::{Dataset, Split};
-use crate::engine::{DType, Device, MathMode, Tensor, memory};
+use crate::engine::{DType, Device, Tensor, memory};
 use crate::eval::{Evaluation, Ranker, sample_learners};
 use crate::models::{self, ClosedForm, Model, Recommender, TrainGraph, triples_for_training};
 use crate::{Error, Result};
@@ -453,11 +453,7 @@ impl<'a> Run<'a> {
 /// Sets how the GPU multiplies matrices.
 pub(crate) fn use_math_mode(config: &Config, device: &Device) {
     if let Device::Gpu(gpu) = device {
-        gpu.set_matrix_unit(match config.train.matmul {
-            Matmul::F32 => MathMode::F32,
-            Matmul::Tf32 => MathMode::Tf32,
-            Matmul::Bf16 => MathMode::Bf16,
-        });
+        gpu.set_matrix_unit(config.train.matmul);
     }
 }
 

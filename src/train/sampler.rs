@@ -10,7 +10,7 @@ use crate::data::negatives::NegativeSampler;
 use crate::data::{CourseLists, Dataset, Split};
 use crate::engine::Philox;
 use crate::graph::{Corruption, Corruptor};
-use crate::models::{Batch, ENROLLED, Learners, TripleBatch, taken};
+use crate::models::{self, Batch, ENROLLED, Learners, TripleBatch};
 use crate::{Error, Result};
 
 const ORDER_STREAM: u64 = 0x6F72_6465;
@@ -172,7 +172,7 @@ impl<'a> Sampler<'a> {
                 random.uniform_at(at) >= rate
             });
         }
-        taken(self.data, self.config, &rows)
+        models::history(self.data, self.config, &rows)
     }
 }
 
@@ -209,13 +209,8 @@ impl TripleSampler {
         nodes: usize,
         relations: usize,
     ) -> Result<TripleSampler> {
-        let kind = match config.kg.corruption {
-            crate::config::Corruption::Tail => Corruption::Tail,
-            crate::config::Corruption::Unif => Corruption::Unif,
-            crate::config::Corruption::Bern => Corruption::Bern,
-        };
         let corruptor = Corruptor::new(nodes, relations, &triples)?;
-        Ok(TripleSampler { triples, corruptor, kind, seed: config.seed })
+        Ok(TripleSampler { triples, corruptor, kind: config.kg.corruption, seed: config.seed })
     }
 
     pub fn len(&self) -> usize {

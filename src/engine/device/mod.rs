@@ -22,6 +22,7 @@ pub use pack::StagedInputs;
 
 use super::memory::{self, Allocation, Place};
 use base::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Device {
@@ -81,7 +82,8 @@ impl Device {
 
 /// What multiplies matrices on a GPU. Sums are float in any case; `Tf32` and `Bf16` round the operands of the dense
 /// layers, to 10 and 7 bits of mantissa, for the matrix units.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MathMode {
     #[default]
     F32,

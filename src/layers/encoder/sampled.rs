@@ -22,7 +22,7 @@ impl Encoder {
         self.attention.mode == AttentionMode::Differentiated || self.attention.message == Message::Projected
     }
 
-    /// Neighbourhoods of some nodes, a hop per layer; `extra` nodes are read without being heard.
+    /// Neighbourhoods of some nodes, a hop per layer; `extra` nodes join the last level without edges to them.
     pub fn sample(&self, device: &Device, nodes: &[u32], extra: &[u32], random: Philox) -> Result<Blocks> {
         Blocks::sample(&self.graph, device, nodes, extra, &self.model.fan_out, random)
     }
@@ -34,17 +34,17 @@ impl Encoder {
 
     /// Layer states of the batch's own nodes (level 0), (nodes, d_l) each. E and P stand on the tape as the rows of
     /// `blocks.nodes()`.
-    pub fn sampled_nodes(&self, pass: &mut ForwardCtx, blocks: &Blocks) -> Result<States> {
+    pub fn sampled_nodes(&self, ctx: &mut ForwardCtx, blocks: &Blocks) -> Result<States> {
         let hops = blocks.blocks.len();
         let down = (0..hops)
             .map(|h| {
                 let (heads, tails) = (&blocks.levels[h], &blocks.levels[h + 1]);
-                Rows::new(pass.device, tails.places(heads.ids()), tails.len())
+                Rows::new(ctx.device, tails.places(heads.ids()), tails.len())
             })
             .collect::<Result<Vec<_>>>()?;
-        let e = descend(pass, &down, pass.param(self.entity))?;
+        let e = descend(ctx, &down, ctx.param(self.entity))?;
         let p = match self.reads_projections() {
-            true => descend(pass, &down, self.projections(pass))?,
+            true => descend(ctx, &down, self.projections(ctx))?,
             // Nobody reads them: any rows do.
             false => e.clone(),
         };
@@ -52,10 +52,10 @@ impl Encoder {
         for l in 0..hops {
             let h = hops - 1 - l;
             let block = &blocks.blocks[h];
-            let heard = self.hear(pass, block, (e[h], p[h]), (e[h + 1], p[h + 1]))?;
-            let a = self.messages(pass, &block.graph, &heard, l, (x[h + 1], p[h + 1]), None)?;
-            let y = self.layer(pass, l, x[h], a, 0)?;
-            x = descend(pass, &down[..h], y)?;
+            let attention = self.attend_block(ctx, block, (e[h], p[h]), (e[h + 1], p[h + 1]))?;
+            let a = self.messages(ctx, &block.graph, &attention, l, (x[h + 1], p[h + 1]), None)?;
+            let y = self.layer(ctx, l, x[h], a, 0)?;
+            x = descend(ctx, &down[..h], y)?;
             states.push(x[0]);
         }
         Ok(states)
@@ -63,30 +63,30 @@ impl Encoder {
 
     /// Attention over a block: the softmax over its edges where it is differentiated. A constant attention is that of
     /// the whole graph, each edge weighing for those that it stands for.
-    fn hear(
+    fn attend_block(
         &self,
-        pass: &mut ForwardCtx,
+        ctx: &mut ForwardCtx,
         block: &Block,
         head: (Var, Var),
         tail: (Var, Var),
     ) -> Result<AttentionOutput> {
         if self.fixed.is_none() {
-            return self.attend(pass, &block.graph, head, tail);
+            return self.attend(ctx, &block.graph, head, tail);
         }
         let heads = block.graph.head.host().iter().map(|&v| block.stands_for[v as usize]);
         let weights = block.edge.iter().zip(heads).map(|(&e, n)| self.fixed_values[e as usize] * n);
         let weights: Vec<f64> = weights.map(f64::from).collect();
-        let alpha = Tensor::from_f64(pass.device, pass.dtype, weights.len(), 1, &weights)?;
-        Ok(AttentionOutput { alpha: pass.tape.constant(alpha), first: None, log_sum: None })
+        let alpha = Tensor::from_f64(ctx.device, ctx.dtype, weights.len(), 1, &weights)?;
+        Ok(AttentionOutput::constant(ctx.tape.constant(alpha)))
     }
 }
 
 /// Rows of `x`, which are those of level `down.len()`, for that level and every one below, the batch's own first.
-fn descend(pass: &mut ForwardCtx, down: &[Rows], x: Var) -> Result<Vec<Var>> {
+fn descend(ctx: &mut ForwardCtx, down: &[Rows], x: Var) -> Result<Vec<Var>> {
     let mut levels = vec![x];
     for rows in down.iter().rev() {
         let last = levels[levels.len() - 1];
-        levels.push(pass.tape.apply(Gather::new(rows.clone()), &[last])?);
+        levels.push(ctx.tape.apply(Gather::new(rows.clone()), &[last])?);
     }
     levels.reverse();
     Ok(levels)

@@ -21,7 +21,7 @@ pub(super) struct Represented {
 }
 
 impl Neural {
-    /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of those that it asks about.
+    /// Z of a batch's learners, and of all courses or, over sampled neighbourhoods, of its candidates.
     pub(super) fn represent(
         &self,
         pass: &mut ForwardCtx,
@@ -37,7 +37,7 @@ impl Neural {
             Some(rows) => self.encoder.rows(pass, &nodes, rows)?,
             None => {
                 let learners = &batch.learners;
-                let states = self.encoder.listeners(pass, &nodes, &learners.id, &learners.histories)?;
+                let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;
                 self.encoder.stack(pass, &states)?
             }
         };
@@ -55,7 +55,7 @@ impl Neural {
         let (own, courses) = match (&plan.blocks, self.config.model.propagation) {
             (Some(blocks), _) => {
                 let level = &blocks.levels[0];
-                let courses = self.asked(batch);
+                let courses = self.candidates(batch);
                 let nodes: Vec<u32> = courses.iter().map(|&c| self.encoder.course_node(c)).collect();
                 let places = rows(level.places(&nodes), level.len())?;
                 (Some(rows(level.places(&learners.id), level.len())?), Some((courses, places)))
@@ -63,10 +63,10 @@ impl Neural {
             (None, Propagation::Full) => (Some(rows(learners.id.clone(), self.encoder.graph().heads)?), None),
             (None, Propagation::History) => (None, None),
         };
-        let (asked, courses) = courses.unzip();
-        let among = asked.as_ref().map_or(self.courses, Vec::len);
+        let (candidates, courses) = courses.unzip();
+        let among = candidates.as_ref().map_or(self.courses, Vec::len);
         let of_courses = |courses: &[u32]| {
-            let places = match &asked {
+            let places = match &candidates {
                 None => courses.to_vec(),
                 Some(all) => courses.iter().map(|c| all.partition_point(|x| x < c) as u32).collect(),
             };
@@ -131,7 +131,7 @@ impl Neural {
     }
 
     /// The courses whose Z a batch's losses read, ascending.
-    pub(super) fn asked(&self, batch: &Batch) -> Vec<u32> {
+    pub(super) fn candidates(&self, batch: &Batch) -> Vec<u32> {
         if self.config.loss.ranking == Ranking::Softmax {
             return (0..self.courses as u32).collect();
         }
@@ -146,7 +146,7 @@ impl Neural {
 
     /// The plan of a step over sampled neighbourhoods.
     pub(super) fn sampled_plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
-        let courses = self.asked(batch);
+        let courses = self.candidates(batch);
         let nodes =
             courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
         let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();

@@ -19,6 +19,7 @@ pub use triples::Triples;
 use super::{check, check_shape};
 use base::{Error, Result};
 use engine::{Backward, Op, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Pairwise loss of z = d(positive) - d(negative).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +31,8 @@ pub enum TransDLoss {
 }
 
 /// Distance d = -g of the residual e = h_perp + r - t_perp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Distance {
     /// sum e^2, formula (2)
     L2Squared,
@@ -41,7 +43,8 @@ pub enum Distance {
 }
 
 /// What is done to a projected entity before the distance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProjNorm {
     /// Nothing, as formula (1) says.
     None,
