@@ -140,7 +140,7 @@ pub fn open_data(path: &Path) -> Result<Dataset> {
     if path.join(store::MANIFEST).is_file() {
         return Dataset::open(path);
     }
-    let loaded = formats::read(path, formats::Format::Auto, None, &Default::default())?;
+    let loaded = formats::read(path, None, None, &Default::default())?;
     let mut data = loaded.dataset;
     let policy = match loaded.report.has_split {
         true => SplitPolicy::Given,
