@@ -11,11 +11,11 @@ use waata::engine::Device;
 use waata::experiment::{Search, SearchObserver, Space, Trial, model_names};
 use waata::{Error, Result};
 
-/// Searches the settings of one model by validation: random trials, the worse two thirds of which are dropped in each round.
-/// The test split is not used.
+/// Searches the settings of one model by validation: random trials, the worse two thirds of which are dropped in each
+/// round. The test split is not used.
 ///
-/// The same command resumes after an interrupt or a kill. The total of epochs depends on --trials, --budget and --first-rung
-/// alone, so models searched with the same numbers had the same chance.
+/// The same command resumes after an interrupt or a kill. The total of epochs depends on --trials, --budget and
+/// --first-rung alone, so models searched with the same numbers had the same chance.
 #[derive(clap::Args)]
 pub struct Args {
     /// Prepared data set, or a folder of source files
@@ -30,8 +30,8 @@ pub struct Args {
     /// Epochs of the trials that are kept to the end
     #[arg(long, value_name = "EPOCHS")]
     budget: u64,
-    /// Epochs of each trial before any is dropped: more than 1 if the best settings start slowly, as many as --budget for
-    /// plain random search
+    /// Epochs of each trial before any is dropped: more than 1 if the best settings start slowly, as many as --budget
+    /// for plain random search
     #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
     first_rung: u64,
     /// File with ranges of settings; data/search.toml if absent
