@@ -117,8 +117,8 @@ pub fn settings_fingerprint(config: &Config) -> String {
 
 /// Creates `dir` and locks it against other processes until the file is dropped, even by a kill.
 ///
-/// Only a folder that is new, empty or contains `own` is accepted. `Error::Data` for others, and if another process holds
-/// the lock.
+/// Only a folder that is new, empty or contains `own` is accepted. `Error::Data` for others, and if another process
+/// holds the lock.
 pub fn lock(dir: &Path, own: &str) -> Result<File> {
     if dir.is_dir() && !dir.join(own).is_file() {
         let entries = fs::read_dir(dir).map_err(Error::io(dir, "listing"))?;

@@ -151,8 +151,8 @@ pub fn check_settings(dir: &Path, config: &Config) -> Result<()> {
     ))
 }
 
-/// Trains `config` in `dir` until `epochs` are done, from the last checkpoint if there is one; a folder without a usable
-/// checkpoint is emptied first.
+/// Trains `config` in `dir` until `epochs` are done, from the last checkpoint if there is one; a folder without a
+/// usable checkpoint is emptied first.
 pub fn train<'a>(
     context: &Context<'a>,
     config: &'a Config,

@@ -1,8 +1,8 @@
 //! Experiments: many runs on one data set, compared honestly, and searches for the settings to compare with.
 //!
-//! `plan` turns models, optimizers, weightings and seeds into runs; `compare` makes them, resumably, one folder each, and
-//! writes their tables with `report::tables`; `stats` and `summary` test which differences are significant; `search` finds
-//! settings by validation alone. docs/compare.md has the files and the formulas.
+//! `plan` turns models, optimizers, weightings and seeds into runs; `compare` makes them, resumably, one folder each,
+//! and writes their tables with `report::tables`; `stats` and `summary` test which differences are significant;
+//! `search` finds settings by validation alone. docs/compare.md has the files and the formulas.
 
 mod compare;
 mod files;

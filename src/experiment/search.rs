@@ -113,8 +113,8 @@ pub fn rungs(trials: usize, budget: u64, first: u64) -> Vec<(usize, u64)> {
 }
 
 impl Search<'_> {
-    /// Does the trials that are not finished and writes trials.csv and best.toml. Returns the trials of the last rung, best
-    /// first.
+    /// Does the trials that are not finished and writes trials.csv and best.toml. Returns the trials of the last
+    /// rung, best first.
     pub fn run(&self, observer: &mut dyn SearchObserver) -> Result<Vec<Trial>> {
         for (flag, value) in [("--trials", self.trials as u64), ("--budget", self.budget)] {
             if value == 0 {

@@ -123,8 +123,8 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// Holm's step-down correction: hypotheses whose corrected p-value is below alpha are rejected at a family-wise error rate
-/// of alpha.
+/// Holm's step-down correction: hypotheses whose corrected p-value is below alpha are rejected at a family-wise error
+/// rate of alpha.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));

@@ -1,5 +1,5 @@
-//! The figures: grouped bars and curves as SVG that follows the page's light or dark, names itself to screen readers and
-//! shows each value under the pointer.
+//! The figures: grouped bars and curves as SVG that follows the page's light or dark, names itself to screen readers
+//! and shows each value under the pointer.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -34,8 +34,8 @@ impl Figure {
     fn svg(&self, namespace: Option<&str>) -> Markup {
         let (width, height) = (WIDTH, round(self.height));
         html! {
-            svg xmlns=[namespace] class="plot" role="img" viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height)
-                aria-labelledby={ (self.id) "-title " (self.id) "-desc" } {
+            svg xmlns=[namespace] class="plot" role="img" viewBox={ "0 0 " (width) " " (height) }
+                width=(width) height=(height) aria-labelledby={ (self.id) "-title " (self.id) "-desc" } {
                 title id={ (self.id) "-title" } { (self.title) }
                 desc id={ (self.id) "-desc" } { (self.description) }
                 @if namespace.is_some() {

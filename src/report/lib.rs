@@ -1,8 +1,8 @@
 //! The report of a comparison or of a single run: one HTML page, the same as Markdown, and every figure as an SVG file.
 //!
 //! [`tables`] reads and writes the tables of a comparison, [`read`] the whole folder, [`field`] puts seeds together,
-//! [`sections`] decide what is said, [`document`] holds it independent of the format, [`html`] and [`markdown`] write it,
-//! [`chart`] draws. The same folder gives the same bytes.
+//! [`sections`] decide what is said, [`document`] holds it independent of the format, [`html`] and [`markdown`] write
+//! it, [`chart`] draws. The same folder gives the same bytes.
 
 mod chart;
 mod document;
@@ -31,8 +31,8 @@ pub struct Written {
 /// Name of the page in the folder of a report.
 pub const PAGE: &str = "report.html";
 
-/// Reads the folder `from` of a comparison or a run and writes report.html, report.md and the figures into `to`, which is
-/// created if it does not exist. Nothing is written if the folder cannot be read.
+/// Reads the folder `from` of a comparison or a run and writes report.html, report.md and the figures into `to`,
+/// which is created if it does not exist. Nothing is written if the folder cannot be read.
 pub fn write(from: &Path, to: &Path) -> Result<Written> {
     let results = read::Results::open(from)?;
     let document = sections::document(&field::Field::of(&results));

@@ -458,7 +458,8 @@ fn in_a_browser() {
     let colours = "new Set([...document.querySelectorAll('#figure-5 path.curve')].map(p => getComputedStyle(p).stroke + \
                    getComputedStyle(p).strokeDasharray)).size";
     assert_eq!(browser.eval(colours), 5);
-    let bars = "new Set([...document.querySelectorAll('#figure-3-recall .fill')].map(p => getComputedStyle(p).fill + p.getAttribute('fill-opacity'))).size";
+    let bars = "new Set([...document.querySelectorAll('#figure-3-recall .fill')].map(p => getComputedStyle(p).fill + \
+                p.getAttribute('fill-opacity'))).size";
     assert_eq!(browser.eval(bars), 3 * 3, "three cut-offs of WAA-TA, of the best other and of the rest");
     // No text of a figure leaves it.
     let outside = "[...document.querySelectorAll('main>.figures svg')].flatMap(s => [...s.querySelectorAll('text')]\

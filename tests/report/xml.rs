@@ -1,5 +1,5 @@
-//! A strict reader of the markup that the report writes: elements, attributes, text, four entities, and the two elements
-//! of HTML without an end that it uses.
+//! A strict reader of the markup that the report writes: elements, attributes, text, four entities, and the two
+//! elements of HTML without an end that it uses.
 
 use std::collections::BTreeMap;
 

@@ -186,7 +186,9 @@ pub fn missing(field: &Field) -> Vec<Block> {
     }
     let baselines = models.iter().any(|v| v.kind().is_baseline());
     if baselines && field.own().is_some() && models.iter().all(|v| v.kind() != Kind::Ranker) {
-        items.push("the comparison has no simple ranker (popularity, ItemKNN, EASE, ...); they are often the strongest".into());
+        items.push(
+            "there is no simple ranker (popularity, ItemKNN, EASE, ...); they are often the strongest".into(),
+        );
     }
     if items.is_empty() { vec![] } else { vec![Block::List(items)] }
 }

@@ -30,8 +30,8 @@ pub fn main(field: &Field) -> Vec<Block> {
     );
     reading += if most > 1 { " ± standard deviation." } else { "." };
     if field.variants.len() > models.len() {
-        reading += " A model that ran with several optimizers or task weightings is represented by those requested first, \
-                    whatever their result.";
+        reading += " A model that ran with several optimizers or task weightings is represented by those requested \
+                    first, whatever their result.";
     }
     let caption = "Recall and NDCG (the paper's Table 3). Bold: best; underlined: second best.";
     let mut blocks = vec![Block::Paragraph(reading)];
@@ -104,7 +104,7 @@ pub fn baselines(field: &Field) -> Vec<Block> {
     );
     if tested {
         said += " Tests: paired bootstrap over learners, two-sided p, corrected by Holm over all models tested by the \
-                 metric; * p < 0.05, ** p < 0.01, *** p < 0.001. They generalize to other learners, not to other seeds.";
+                 metric; * p < 0.05, ** p < 0.01, *** p < 0.001. They hold for other learners, not for other seeds.";
     }
     vec![Block::Table(table), Block::Paragraph(said)]
 }
@@ -170,8 +170,8 @@ pub fn ablation(field: &Field) -> Vec<Block> {
             cell.aside = change.map_or(String::new(), |(value, own)| names::percent((value - own) / own));
         }
     }
-    let said = "TA1 adds the gradients of the auxiliary tasks without weighting them. TA2 does not separate shared from \
-                task-specific features. TA3 has no orthogonality constraint.";
+    let said = "TA1 adds the gradients of the auxiliary tasks without weighting them. TA2 does not separate shared \
+                from task-specific features. TA3 has no orthogonality constraint.";
     let mut blocks = vec![Block::Paragraph(said.into()), Block::Table(table)];
     blocks.extend(bars(field, "Figure 4", &shown));
     blocks
@@ -196,8 +196,8 @@ pub fn slices(field: &Field) -> Vec<Block> {
     else {
         return vec![];
     };
-    let said = "Means over seeds; the number of learners is below each slice. Activity: learners by their known enrolments. \
-                Popularity: the courses to be found, by training enrolments; a learner counts in each part that holds one.";
+    let said = "Means over seeds, with the number of learners. Activity: learners by their known enrolments. \
+                Popularity: the courses to be found, by training enrolments; a learner counts in each part with one.";
     let mut blocks = vec![Block::Paragraph(said.into())];
     let mut folded = vec![];
     for kind in &kinds {

@@ -1,4 +1,5 @@
-//! The course of training: convergence by optimizer (the paper's Figure 5), task weightings, gates, weights and cosines.
+//! The course of training: convergence by optimizer (the paper's Figure 5), task weightings, gates, weights and
+//! cosines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +46,8 @@ fn compare(id: String, title: String, y: &str, key: &str, rows: &[(&Variant, Str
     chart::lines(id, title, y, curves)
 }
 
-/// The variants of each model that differ from the one that represents it in one choice alone, that one included: models
-/// with several, WAA-TA before all.
+/// The variants of each model that differ from the one that represents it in one choice alone, that one included:
+/// models with several, WAA-TA before all.
 fn ways<'f, 'a>(
     field: &'f Field<'a>,
     same: impl Fn(&Variant, &Variant) -> bool,
@@ -177,8 +178,8 @@ fn cosines(field: &Field) -> Option<Block> {
     }
     let head =
         ["Model", "Loss", "First epoch", "Last epoch", "Mean", "Epochs below 0"].map(String::from).into();
-    let caption = "Cosine between the gradients of each loss and of the target task over the shared parameters; below 0 the \
-                   two conflict.";
+    let caption = "Cosine between the gradients of each loss and of the target task over the shared parameters; below 0 \
+                   the two conflict.";
     let table = Table { id: "cosine-table".into(), caption: caption.into(), head, rows, own: None };
     (!table.rows.is_empty()).then_some(Block::Table(table))
 }

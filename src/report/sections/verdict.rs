@@ -90,7 +90,7 @@ pub fn of(field: &Field) -> (Tone, Vec<String>) {
                     count(all.len(), "main metric")
                 ));
             }
-            n => parts.push(format!("{what} it on {n}").replace("loses to it", "loses")),
+            n => parts.push(format!("{what} it on {n}")),
         }
     }
     let mut lines = vec![format!("{}.", parts.join(" and "))];
