@@ -4,8 +4,7 @@
 //! as many as a published data set has (`shape.rs`). A learner (`walk.rs`) prefers a field, later a second one, and a
 //! school; takes courses that share concepts with the last one; and mostly takes prerequisites first. Popularity is
 //! skewed. Completion depends on other things than enrolment: the learner's fit to the course and ability, and the course's
-//! difficulty. The numbers use no transcendental functions,
-//! so a seed gives the same bits on every machine.
+//! difficulty. The numbers use no transcendental functions, so a seed gives the same bits on every machine.
 
 mod degrees;
 mod shape;
@@ -64,16 +63,19 @@ impl Draws {
         ((self.uniform() * n as f64) as usize).min(n - 1)
     }
 
-    /// Position in a list of weights, each as likely as its weight.
+    /// Fisher-Yates.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        (1..items.len()).rev().for_each(|i| items.swap(i, self.below(i + 1)));
+    }
+
+    /// Index into a list of weights, each as likely as its weight.
     pub fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut left = self.uniform() * weights.iter().sum::<f64>();
-        weights
-            .iter()
-            .position(|w| {
-                left -= w;
-                left < 0.0
-            })
-            .unwrap_or(weights.len() - 1)
+        let reached = |w: &f64| {
+            left -= w;
+            left < 0.0
+        };
+        weights.iter().position(reached).unwrap_or(weights.len() - 1)
     }
 }
 

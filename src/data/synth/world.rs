@@ -72,9 +72,7 @@ impl World {
 
         // Zipf over a random order of the courses.
         let mut popularity: Vec<f64> = (0..courses).map(|rank| 1.0 / (rank as f64 + shape.head)).collect();
-        for i in (1..courses).rev() {
-            popularity.swap(i, draws.below(i + 1));
-        }
+        draws.shuffle(&mut popularity);
         let mut field_courses: Vec<Vec<u32>> = vec![Vec::new(); fields];
         let field: Vec<u32> = (0..courses)
             .map(|course| {
@@ -135,8 +133,8 @@ impl World {
             self.school[c] = school_of_teacher[self.teachers[c][0] as usize];
             // Two concepts of its level, which its neighbours share, and one from anywhere in the field.
             let here = (share * (concepts - 1) as f64) as u32;
-            let mut own = vec![first_concept + here, first_concept + here + 1];
-            own.push(first_concept + draws.below(concepts) as u32);
+            let mut own = vec![here, here + 1, draws.below(concepts) as u32];
+            own.iter_mut().for_each(|concept| *concept += first_concept);
             own.sort_unstable();
             own.dedup();
             self.concepts[c] = own;
@@ -149,14 +147,12 @@ impl World {
 
     /// Hides fields and schools, and adds teachers and concepts, until the graph has as much of each as `links` says.
     fn link(&mut self, links: &Links, mut draws: Draws) {
+        let (courses, fields) = (self.courses(), self.field_courses.len());
         for (shown, count) in [(&mut self.shows_field, links.fields), (&mut self.shows_school, links.schools)]
         {
-            shown.iter_mut().enumerate().for_each(|(k, shows)| *shows = k < count);
-            for i in (1..shown.len()).rev() {
-                shown.swap(i, draws.below(i + 1));
-            }
+            *shown = (0..courses).map(|k| k < count).collect();
+            draws.shuffle(shown);
         }
-        let (courses, fields) = (self.courses(), self.field_courses.len());
         let mut shares = |wanted: u64, have: &[Vec<u32>], most: usize| {
             let weights: Vec<f64> = (0..courses).map(|_| pareto(draws.uniform(), 0.6)).collect();
             let missing = wanted.saturating_sub(have.iter().map(|list| list.len() as u64).sum());
@@ -229,11 +225,9 @@ impl World {
             ("school", self.school_count),
             ("concept", self.concept_count),
         ];
-        let mut first = [0u32; 5];
-        for k in 1..5 {
-            first[k] = first[k - 1] + kinds[k - 1].1 as u32;
-        }
-        let [_, fields, teachers, schools, concepts] = first;
+        // The first entity of each kind.
+        let [_, fields, teachers, schools, concepts] =
+            std::array::from_fn(|k| kinds[..k].iter().map(|kind| kind.1 as u32).sum::<u32>());
         let mut triples = Vec::new();
         for c in 0..self.courses() {
             let head = c as u32;

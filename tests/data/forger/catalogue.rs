@@ -35,9 +35,7 @@ impl Catalogue {
         // 435 of 4,216 courses have enrolments and no line in course.json.
         let unlisted = (courses * 435 + 2_108) / 4_216;
         let mut listed: Vec<bool> = (0..courses).map(|k| k >= unlisted).collect();
-        for i in (1..courses).rev() {
-            listed.swap(i, draws.below(i + 1));
-        }
+        draws.shuffle(&mut listed);
         let mut catalogue = Catalogue {
             numbers: (0..courses as u64).map(|c| FIRST + 11 * c + draws.below(11) as u64).collect(),
             listed,
