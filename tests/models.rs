@@ -8,6 +8,7 @@ use waata::config::{Aggregator, Config, EncoderKind};
 use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Tensor};
 use waata::eval::Ranker;
+use waata::layers::ParamBuilder;
 use waata::models::{
     self, ClosedForm, Make, MakeHead, Neural, Recommender, TrainGraph, learners_for, models as registry,
 };
@@ -94,7 +95,13 @@ fn the_guides_model_works() {
     let config = tiny::config(&table).unwrap();
     let graph = TrainGraph::new(&config, &data, &[Split::Train]);
     let head: MakeHead = |b, config, dim, tasks| Ok(Box::new(TwoTowers::new(b, config, dim, tasks)?));
-    let made = Neural::new(("two-towers", head), &config, &data, &graph, &Device::Cpu, DType::F32);
+    let made = Neural::new(
+        ("two-towers", head),
+        &config,
+        &data,
+        &graph,
+        ParamBuilder::new(&Device::Cpu, DType::F32, config.seed),
+    );
     let mut it = made.unwrap();
     let batch = batch(&config, &data, &it, &graph);
     let mut stepper = TrainStep::new(&config).unwrap();

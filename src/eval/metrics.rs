@@ -38,12 +38,7 @@ pub struct RankingMetrics {
 ///
 /// Rows with nothing to find are left out. A list may be shorter than a cut-off (few candidates); a cut-off
 /// beyond the K of the lists is `Error::Shape`, as are other numbers of rows.
-pub fn ranking_metrics(
-    top: &TopK,
-    truth: &IdSets,
-    cutoffs: &[usize],
-    idcg: Idcg,
-) -> Result<RankingMetrics> {
+pub fn ranking_metrics(top: &TopK, truth: &IdSets, cutoffs: &[usize], idcg: Idcg) -> Result<RankingMetrics> {
     if truth.rows() != top.rows() {
         let (expected, got) = (format!("{} rows of truth", top.rows()), format!("{}", truth.rows()));
         return Err(Error::shape("metrics", expected, got));

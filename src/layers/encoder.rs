@@ -71,7 +71,7 @@ type States = Vec<Var>;
 
 impl Encoder {
     /// `edges`: of the whole graph (`full`) or of courses and attributes (`history`), inverses included. `labels`: how
-    /// many labels an enrolment has, of which learners may hear.
+    /// many labels an enrolment has.
     pub fn new(
         b: &mut ParamBuilder,
         config: &Config,
@@ -89,12 +89,11 @@ impl Encoder {
             Propagation::History => entities,
         };
         // Rows of a table are vectors of n numbers: Xavier's rule for a map from n to n.
-        let std =
-            |width: usize| if model.init_std > 0.0 { model.init_std } else { (1.0 / width as f64).sqrt() };
-        let entity = b.normal("entity", Owner::Shared, nodes, n, std(n))?;
-        let xavier =
-            |zero, width: usize| if config.kg.proj_init == zero { 0.0 } else { (1.0 / width as f64).sqrt() };
-        let (entity_std, relation_std) = (xavier(ProjInit::EntityZero, n), xavier(ProjInit::RelationZero, m));
+        let xavier = |width: usize| (1.0 / width as f64).sqrt();
+        let std = if model.init_std > 0.0 { model.init_std } else { xavier(n) };
+        let unless = |zero, width| if config.kg.proj_init == zero { 0.0 } else { xavier(width) };
+        let (entity_std, relation_std) = (unless(ProjInit::EntityZero, n), unless(ProjInit::RelationZero, m));
+        let entity = b.normal("entity", Owner::Shared, nodes, n, std)?;
         let q = relations.count();
         // LightGCN has no attention, and a table no neighbours.
         let bare = table || model.aggregator == config::Aggregator::Light;
@@ -102,13 +101,13 @@ impl Encoder {
             true => None,
             false => Some([
                 b.normal("entity_proj", Owner::Shared, nodes, n, entity_std)?,
-                b.normal("relation", Owner::Shared, q, m, (1.0 / m as f64).sqrt())?,
+                b.normal("relation", Owner::Shared, q, m, xavier(m))?,
                 b.normal("relation_proj", Owner::Shared, q, m, relation_std)?,
             ]),
         };
         let learner = match (model.propagation, model.learner) {
             (Propagation::History, LearnerInit::Free | LearnerInit::FreeHistory) => Some((
-                b.normal("learner", Owner::Shared, learners, n, std(n))?,
+                b.normal("learner", Owner::Shared, learners, n, std)?,
                 b.normal("learner_proj", Owner::Shared, learners, n, entity_std)?,
             )),
             _ => None,
@@ -160,7 +159,7 @@ impl Encoder {
             from = to;
         }
         let output = match model.course_output {
-            CourseOutput::Separate => Some(b.normal("course_output", Owner::Shared, courses, n, std(n))?),
+            CourseOutput::Separate => Some(b.normal("course_output", Owner::Shared, courses, n, std)?),
             CourseOutput::Tied => None,
         };
         let widest = model.layers.iter().copied().fold(n, usize::max);
