@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use waata::engine::gradient_weighting::{BalanceLog, Combine, GradientWeighting, Options};
-use waata::engine::optim::Rule;
+use waata::engine::optim::named;
 use waata::engine::{DType, Device, Factor, Gradient, Philox, Tensor};
 
 use common::devices;
@@ -348,7 +348,7 @@ fn descent_ends_on_the_pareto_set() {
 /// Every number that a rule has learned is in its state: a twin restored from it goes on with the same bits.
 #[test]
 fn a_restored_rule_goes_on_with_the_same_bits() {
-    let adam = Rule::named("adam").unwrap();
+    let adam = named("adam").unwrap();
     for combine in OF_LOSSES {
         let options = Options { combine, learner: adam, ..Options::default() };
         let mut rule = GradientWeighting::new(options);
