@@ -24,7 +24,7 @@ fn options(combine: Combine) -> Options {
 }
 
 fn combine(options: Options, grads: Grads) -> Vec<Option<Vec<f64>>> {
-    let (combined, _) = GradientWeighting::new(options).combine(grads).unwrap();
+    let (combined, _) = GradientWeighting::new(options.clone()).combine(grads).unwrap();
     combined.into_iter().map(|g| g.map(|g| g.tensor().to_f64().unwrap())).collect()
 }
 
@@ -226,7 +226,7 @@ fn kernels_agree_with_the_cpu() {
         for granularity in [Granularity::Tensor, Granularity::Global] {
             let options = Options { granularity, cosine_granularity: granularity, ..options(rule) };
             let run = |device: &Device, dtype| {
-                GradientWeighting::new(options).combine(gradients(device, dtype)).unwrap()
+                GradientWeighting::new(options.clone()).combine(gradients(device, dtype)).unwrap()
             };
             let (want, want_log) = run(&Device::Cpu, DType::F64);
             let cpu = ("CPU f32".to_string(), Device::Cpu);

@@ -126,8 +126,8 @@ fn models_presets_and_settings_are_listed() {
     let within = |text: &str| assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let models = succeed(workshop(), &["models"]);
     let presets = succeed(workshop(), &["presets"]);
-    waata::models::MODELS.iter().for_each(|(name, _)| assert!(models.contains(name), "{name}"));
-    waata::config::PRESETS.iter().for_each(|(name, _)| assert!(presets.contains(name), "{name}"));
+    waata::models::models().iter().for_each(|it| assert!(models.contains(it.name), "{}", it.name));
+    waata::config::presets().iter().for_each(|it| assert!(presets.contains(it.name), "{}", it.name));
     let settings = succeed(workshop(), &["settings"]);
     assert!(settings.contains("train.lr ") && settings.contains("eval.metric "), "{settings}");
     let one = succeed(workshop(), &["settings", "train.lr"]);

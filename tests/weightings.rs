@@ -350,11 +350,11 @@ fn descent_ends_on_the_pareto_set() {
 fn a_restored_rule_goes_on_with_the_same_bits() {
     let adam = named("adam").unwrap();
     for combine in OF_LOSSES {
-        let options = Options { combine, learner: adam, ..Options::default() };
-        let mut rule = GradientWeighting::new(options);
+        let options = Options { combine, learner: adam.clone(), ..Options::default() };
+        let mut rule = GradientWeighting::new(options.clone());
         let restored = |rule: &GradientWeighting| {
             let saved: BTreeMap<String, Tensor> = rule.state().unwrap().into_iter().collect();
-            let mut twin = GradientWeighting::new(options);
+            let mut twin = GradientWeighting::new(options.clone());
             twin.restore(&saved).unwrap();
             twin
         };
@@ -381,7 +381,7 @@ fn a_restored_rule_goes_on_with_the_same_bits() {
                 cut.insert(name.into(), Tensor::new(&Device::Cpu, 1, 4, &[0.0; 4]).unwrap());
             }
         }
-        assert!(GradientWeighting::new(options).restore(&cut).is_err(), "{combine:?}");
+        assert!(GradientWeighting::new(options.clone()).restore(&cut).is_err(), "{combine:?}");
     }
 }
 

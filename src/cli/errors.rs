@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::settings::Setting;
-use super::{nearest, show};
+use super::show;
 use waata::Error;
+use waata::config::{self, Setting, nearest};
 
 /// Prints an error of a command. The exit code is that of its kind.
 pub fn report(error: &Error) -> ExitCode {
@@ -48,13 +48,12 @@ fn settings(error: &clap::Error, command: &clap::Command) -> Vec<String> {
         return vec![];
     }
     let word = flag.trim_start_matches('-').replace('-', "_");
-    let settings = Setting::all();
     let last = |setting: &Setting| setting.key.rsplit('.').next().unwrap_or_default();
-    let mut found: Vec<&Setting> = settings.iter().filter(|s| s.key == word || last(s) == word).collect();
+    let mut found: Vec<&Setting> = config::settings().filter(|s| s.key == word || last(s) == word).collect();
     // A flag that is written alike is likelier than a setting that is.
     if found.is_empty() && error.get(ContextKind::SuggestedArg).is_none() {
-        let near = nearest(&word, settings.iter().map(last));
-        found.extend(settings.iter().find(|s| Some(last(s)) == near));
+        let near = nearest(&word, config::settings().map(last));
+        found.extend(config::settings().find(|s| Some(last(s)) == near));
     }
     let mut rest = arguments.skip_while(|argument| argument.split('=').next() != Some(flag));
     let value = match rest.next().as_deref().and_then(|argument| argument.split_once('=')) {

@@ -229,9 +229,3 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
         serde_json::to_string_pretty(value).map_err(|e| Error::shape("json", "a document", e.to_string()))?;
     show::line(&text)
 }
-
-/// The name most like `word`, where one is like it at all.
-fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = names.into_iter().map(|name| (strsim::jaro_winkler(word, name), name));
-    alike.filter(|(alike, _)| *alike > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}

@@ -4,26 +4,25 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::show;
 use waata::Result;
-use waata::config::DEFINITIONS;
+use waata::models::{Entry, models};
 
 /// Of a flag that names models: their names, for the help, and for what was meant by a mistyped one.
 pub fn parser() -> PossibleValuesParser {
-    DEFINITIONS
-        .iter()
-        .map(|model| PossibleValue::new(model.name).help(model.about))
-        .collect::<Vec<_>>()
-        .into()
+    models().iter().map(value).collect::<Vec<_>>().into()
 }
 
 /// As `parser`, with `all`.
 pub fn parser_or_all() -> PossibleValuesParser {
     let all = PossibleValue::new("all").help("every model");
-    let models = DEFINITIONS.iter().map(|model| PossibleValue::new(model.name).help(model.about));
-    models.chain([all]).collect::<Vec<_>>().into()
+    models().iter().map(value).chain([all]).collect::<Vec<_>>().into()
+}
+
+fn value(model: &Entry) -> PossibleValue {
+    PossibleValue::new(model.name).help(model.about)
 }
 
 pub fn run() -> Result<()> {
-    for model in DEFINITIONS {
+    for model in models() {
         show::line(&show::entry(model.name, 15, model.about))?;
     }
     show::line("\nchoose one with --set model.name=NAME; docs/model.md has formulas and sources")

@@ -4,26 +4,20 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::show;
 use waata::Result;
-use waata::config::PRESETS;
+use waata::config::presets;
 
 /// Of `--preset`: the names, for the help, and for what was meant by a mistyped one.
 pub fn parser() -> PossibleValuesParser {
-    let value = |(name, text): &(&'static str, &'static str)| {
-        let about = about(text);
-        PossibleValue::new(*name).help(about.split(". ").next().unwrap_or_default().to_string())
-    };
-    PRESETS.iter().map(value).collect::<Vec<_>>().into()
-}
-
-/// The comment at the beginning of a preset.
-fn about(text: &str) -> String {
-    let lines = text.lines().map_while(|line| line.strip_prefix('#'));
-    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+    presets()
+        .iter()
+        .map(|preset| PossibleValue::new(preset.name).help(preset.about))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 pub fn run() -> Result<()> {
-    for (name, text) in PRESETS {
-        show::line(&show::entry(name, 17, &about(text)))?;
+    for preset in presets() {
+        show::line(&show::entry(preset.name, 17, preset.about))?;
     }
     show::line("\nchoose one with --preset NAME; data/presets has their files")
 }

@@ -11,7 +11,7 @@ use waata::data::{Dataset, Split};
 use waata::engine::{Device, memory, system};
 use waata::models::Recommender;
 use waata::serve::read_config;
-use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, checkpoint, plan};
+use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, plan};
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
