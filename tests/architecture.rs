@@ -46,8 +46,8 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/parallel.rs", 2),
     ("engine/real.rs", 7),
     ("engine/simd.rs", 7),
-    ("ops/rank/select.rs", 1),
-    ("ops/rank/tile.rs", 1),
+    ("ops/topk/select.rs", 1),
+    ("ops/topk/tile.rs", 1),
 ];
 
 fn src() -> PathBuf {

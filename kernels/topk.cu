@@ -7,16 +7,16 @@
 //           its register into the learner's list where it is better than the list's k-th at the last cut; no score is
 //           written to memory. After the first tiles few are. A list that could overflow in the next tile is cut
 //           first, by one warp.
-// Order     each score is one sequential sum over the columns; see rank.cuh for the lists.
+// Order     each score is one sequential sum over the columns; see topk.cuh for the lists.
 // Hazards   barriers between loading a slab and reading it, and between offers and cuts.
-#include "rank.cuh"
+#include "topk.cuh"
 
 #define LEARNERS 32
 #define COURSES 128
 #define SLAB 16
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    rank_match(const float* __restrict__ learners, const float* __restrict__ courses, const float* __restrict__ bias,
+    topk_dot(const float* __restrict__ learners, const float* __restrict__ courses, const float* __restrict__ bias,
                const unsigned long long* __restrict__ offsets, const unsigned* __restrict__ seen,
                unsigned* __restrict__ ids, float* __restrict__ values, unsigned* __restrict__ invalid, int rows,
                int count, int dim, int k, float scale) {
@@ -65,20 +65,20 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                         const int id = col0 + tx * 4 + b;
                         if (id < count) {
                             const float score = bias ? sum[a][b] + bias[id] : sum[a][b];
-                            rank_offer(&kept[r], list, score, id, seen, begin, end);
+                            topk_offer(&kept[r], list, score, id, seen, begin, end);
                         }
                     }
                 }
                 __syncwarp();
-                if (kept[r].count > ROOM - COURSES) rank_cut(&kept[r], list, k);
+                if (kept[r].count > ROOM - COURSES) topk_cut(&kept[r], list, k);
             }
         }
         for (int r = warp * 4; r < warp * 4 + 4; ++r) {
             const int row = row0 + r;
             if (row >= rows) continue;
-            rank_cut(&kept[r], keys + r * ROOM, k);
+            topk_cut(&kept[r], keys + r * ROOM, k);
             const size_t at = static_cast<size_t>(row) * k;
-            rank_write(&kept[r], keys + r * ROOM, ids + at, values + at, invalid + row, k);
+            topk_write(&kept[r], keys + r * ROOM, ids + at, values + at, invalid + row, k);
         }
         // The next learners reset `kept`.
         __syncthreads();

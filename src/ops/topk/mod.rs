@@ -74,15 +74,15 @@ impl Scorer {
     pub fn new(courses: Tensor, dot: Option<Dot>, head: Option<PairHead>) -> Result<Scorer> {
         let (count, dim) = courses.shape();
         let fits = courses.dtype() == DType::F32 && dim > 0 && count < i32::MAX as usize;
-        check(fits, "rank", || "f32 vectors of fewer than 2^31 courses".into(), || format!("{courses:?}"))?;
-        check(dot.is_some() || head.is_some(), "rank", || "a way to score".into(), || "none".into())?;
+        check(fits, "topk", || "f32 vectors of fewer than 2^31 courses".into(), || format!("{courses:?}"))?;
+        check(dot.is_some() || head.is_some(), "topk", || "a way to score".into(), || "none".into())?;
         if let Some(bias) = dot.as_ref().and_then(|dot| dot.bias.as_ref()) {
-            check_shape("rank", "bias", bias, 1, count)?;
+            check_shape("topk", "bias", bias, 1, count)?;
         }
         if let Some(head) = &head {
             check(
                 head.dim == dim,
-                "rank",
+                "topk",
                 || format!("a head on {} columns", head.dim),
                 || format!("{dim}"),
             )?;
@@ -126,13 +126,13 @@ impl Scorer {
     /// score is NaN.
     pub fn rank(&self, learners: &Tensor, seen: &IdSets, k: usize) -> Result<TopK> {
         let (rows, courses) = (learners.rows(), self.courses());
-        check((1..=MAX_K).contains(&k), "rank", || format!("k in 1..={MAX_K}"), || format!("{k}"))?;
-        check_shape("rank", "learners", learners, rows, self.courses.cols())?;
+        check((1..=MAX_K).contains(&k), "topk", || format!("k in 1..={MAX_K}"), || format!("{k}"))?;
+        check_shape("topk", "learners", learners, rows, self.courses.cols())?;
         let fits = learners.dtype() == DType::F32 && learners.device() == self.courses.device();
-        check(fits, "rank", || "learners beside the courses".into(), || format!("{learners:?}"))?;
+        check(fits, "topk", || "learners beside the courses".into(), || format!("{learners:?}"))?;
         check(
             seen.rows() == rows && seen.below <= courses,
-            "rank",
+            "topk",
             || format!("{rows} seen sets of ids below {courses}"),
             || format!("{} sets of ids below {}", seen.rows(), seen.below),
         )?;

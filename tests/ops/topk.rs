@@ -103,6 +103,60 @@ fn infinities_rank_and_nan_is_named_by_its_row() {
     }
 }
 
+/// One learner for whom course c has the score `scores[c]`.
+fn rank_scores(scores: &[f32], seen: &[u32], k: usize) -> waata::Result<TopK> {
+    let courses = Tensor::new(&Device::Cpu, scores.len(), 1, scores)?;
+    let seen = IdSets::new(&Device::Cpu, [seen.to_vec()], scores.len())?;
+    Scorer::match_score(courses)?.rank(&Tensor::new(&Device::Cpu, 1, 1, &[1.0])?, &seen, k)
+}
+
+/// Long rows come in several tiles of courses; with few distinct values most scores are ties.
+#[test]
+fn a_long_row_is_selected_as_by_a_full_sort() {
+    for (courses, k, values) in [
+        (1, 5, 9),
+        (60, 10, 9),
+        (1000, 128, 9),
+        (1000, 50, 1 << 20),
+        (300, 1, 9),
+        (12_000, 50, 3),
+        (12_000, 128, 1 << 20),
+        (5121, 7, 1),
+    ] {
+        for row in 0..4 {
+            let scores = whole(1, courses, 10 + row as u64, values);
+            let seen: Vec<u32> =
+                (0..courses as u32).filter(|c| (c * 7 + row as u32).is_multiple_of(5)).collect();
+            let want = sorted(&scores, std::slice::from_ref(&seen), courses, k);
+            assert_eq!(
+                rank_scores(&scores, &seen, k).unwrap(),
+                want,
+                "{courses} courses, k {k}, {values} values"
+            );
+        }
+    }
+}
+
+#[test]
+fn signs_of_zero_and_infinities_among_those_seen() {
+    let values = [0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, -1.0];
+    assert_eq!(rank_scores(&values, &[], 128).unwrap().row(0), [3, 0, 1, 4, 2]);
+    assert_eq!(rank_scores(&values, &[2, 3], 128).unwrap().row(0), [0, 1, 4]);
+    let seen: Vec<u32> = (0..390).collect();
+    let none = rank_scores(&[f32::NEG_INFINITY; 400], &seen, 20).unwrap();
+    assert_eq!(none.row(0), (390..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_nan_is_seen_wherever_it_stands() {
+    for at in [0, 7, 333, 5119, 5120, 5999] {
+        let mut row: Vec<f32> = (0..6000).map(|i| (i % 97) as f32).collect();
+        row[at] = f32::NAN;
+        assert!(rank_scores(&row, &[], 10).is_err(), "{at}");
+        assert!(rank_scores(&row, &[at as u32], 10).is_err(), "{at}, of a course that is left out too");
+    }
+}
+
 /// Random weights (n, m) of one device.
 fn dense(device: &Device, inputs: usize, outputs: usize, stream: u64) -> (Tensor, Tensor) {
     let random = Philox::new(3, stream);
@@ -248,7 +302,7 @@ fn heads_equal_their_formulas_pair_by_pair() {
 #[test]
 fn a_few_blocks_rank_as_many_do() {
     for order in [common::Order::Forward, common::Order::Shuffle(7)] {
-        let device = Device::Gpu(Gpu::new(common::HostDriver::new(order).with_blocks("rank_", 1)));
+        let device = Device::Gpu(Gpu::new(common::HostDriver::new(order).with_blocks("topk_", 1)));
         for check in match_checks().into_iter().chain(head_checks()) {
             check(&device).unwrap();
         }

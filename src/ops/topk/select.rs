@@ -1,6 +1,6 @@
 //! The K best of a row of scores that comes in tiles.
 
-use engine::parallel::{Work, vectorized_work};
+use engine::simd::{ANY, SimdWork, simd};
 
 /// Larger for a better course: the score's order, then the lower id. Never 0. Zeros of both signs are equal.
 #[inline(always)]
@@ -34,8 +34,7 @@ impl Best {
 
     pub fn clear(&mut self) {
         self.keys.clear();
-        self.bar = f32::NEG_INFINITY;
-        self.valid = true;
+        (self.bar, self.valid) = (f32::NEG_INFINITY, true);
     }
 
     /// Takes the scores of courses `first ..`. Those in `seen`, ascending, are left out, and overwritten.
@@ -53,13 +52,22 @@ impl Best {
         if self.bar == f32::NEG_INFINITY && scores.len() >= 2 * groups {
             maxima.clear();
             maxima.resize(groups, f32::NEG_INFINITY);
-            vectorized_work(Maxima { scores, maxima });
+            simd(Maxima { scores, maxima });
             let (_, &mut kth, _) = maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
             self.bar = kth;
         }
-        vectorized_work(Collect { scores, first, seen, best: self });
+        simd(Collect { scores, first, seen, best: self });
         if self.keys.len() >= 4 * k.max(16) {
             self.cut(k);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, score: f32, id: u32, seen: &[u32]) {
+        if score.is_nan() {
+            self.valid = false;
+        } else if score >= self.bar && (score > f32::NEG_INFINITY || seen.binary_search(&id).is_err()) {
+            self.keys.push(key(score, id));
         }
     }
 
@@ -91,9 +99,9 @@ struct Maxima<'a> {
     maxima: &'a mut [f32],
 }
 
-impl Work for Maxima<'_> {
+impl SimdWork for Maxima<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let (scores, maxima) = (self.scores.as_chunks::<STRIP>().0, self.maxima.as_chunks_mut::<STRIP>().0);
         let strips = maxima.len();
         for (first, out) in maxima.iter_mut().enumerate() {
@@ -117,14 +125,14 @@ struct Collect<'a> {
 /// Scores that are held against the bar at once: by far most have none that passes.
 const WIDE: usize = 32;
 
-impl Work for Collect<'_> {
+impl SimdWork for Collect<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Collect { scores, first, seen, best } = self;
         let bar = best.bar;
         let (wide, rest) = scores.as_chunks::<WIDE>();
         for (i, wide) in wide.iter().enumerate() {
-            let mut passing = not_below(wide, bar);
+            let mut passing = not_below::<ISA>(wide, bar);
             while passing != 0 {
                 let lane = passing.trailing_zeros() as usize;
                 best.push(wide[lane], first + (i * WIDE + lane) as u32, seen);
@@ -139,10 +147,10 @@ impl Work for Collect<'_> {
 
 /// Bit i is set where x[i] is not below the bar.
 #[inline(always)]
-fn not_below(x: &[f32; WIDE], bar: f32) -> u32 {
+fn not_below<const ISA: u8>(x: &[f32; WIDE], bar: f32) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the feature was just found on this processor.
+    if ISA != ANY {
+        // SAFETY: `simd` runs bodies for an instruction set where the processor has it; all but `ANY` have AVX2.
         return unsafe { not_below_avx2(x, bar) };
     }
     x.iter().enumerate().fold(0, |bits, (i, &x)| bits | ((x >= bar || x.is_nan()) as u32) << i)
@@ -156,91 +164,4 @@ fn not_below_avx2(x: &[f32; WIDE], bar: f32) -> u32 {
     let x: [__m256; 4] = bytemuck::cast(*x);
     let bits = |i: usize| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[i], _mm256_set1_ps(bar))) as u32;
     bits(0) | bits(1) << 8 | bits(2) << 16 | bits(3) << 24
-}
-
-impl Best {
-    #[inline(always)]
-    fn push(&mut self, score: f32, id: u32, seen: &[u32]) {
-        if score.is_nan() {
-            self.valid = false;
-        } else if score >= self.bar && (score > f32::NEG_INFINITY || seen.binary_search(&id).is_err()) {
-            self.keys.push(key(score, id));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use engine::Philox;
-
-    fn sorted(row: &[f32], seen: &[u32], k: usize) -> Vec<u32> {
-        let mut ids: Vec<u32> = (0..row.len() as u32).filter(|id| !seen.contains(id)).collect();
-        // Zeros of both signs are equal.
-        let order = |id: u32| row[id as usize] + 0.0;
-        ids.sort_by(|&a, &b| order(b).total_cmp(&order(a)).then(a.cmp(&b)));
-        ids.truncate(k);
-        ids
-    }
-
-    /// The row offered in tiles of `tile` courses.
-    fn select(row: &[f32], seen: &[u32], k: usize, tile: usize) -> (Vec<u32>, Vec<f32>, bool) {
-        let (mut best, mut maxima) = (Best::new(), vec![]);
-        for (i, part) in row.chunks(tile).enumerate() {
-            best.offer(&mut part.to_vec(), (i * tile) as u32, seen, k, &mut maxima);
-        }
-        let (mut ids, mut scores) = (vec![u32::MAX; k], vec![f32::NEG_INFINITY; k]);
-        best.finish(&mut ids, &mut scores);
-        let n = ids.iter().position(|&id| id == u32::MAX).unwrap_or(k);
-        ids.truncate(n);
-        scores.truncate(n);
-        (ids, scores, best.valid)
-    }
-
-    #[test]
-    fn agrees_with_a_full_sort() {
-        let random = Philox::new(5, 1);
-        for (courses, k, values) in [
-            (1, 5, 9),
-            (60, 10, 9),
-            (1000, 128, 9),
-            (1000, 50, 1 << 20),
-            (300, 1, 9),
-            (5000, 50, 3),
-            (700, 7, 1),
-        ] {
-            for row in 0..4u64 {
-                // With few distinct values most are ties.
-                let score = |i| random.below_at(row * 10_000 + i as u64, values) as f32 - 4.0;
-                let scores: Vec<f32> = (0..courses).map(score).collect();
-                let seen: Vec<u32> =
-                    (0..courses as u32).filter(|c| (c * 7 + row as u32).is_multiple_of(5)).collect();
-                for tile in [courses, 333, 17] {
-                    let (ids, got, valid) = select(&scores, &seen, k, tile);
-                    assert_eq!(ids, sorted(&scores, &seen, k), "{courses} courses, k {k}, tiles of {tile}");
-                    assert!(valid && got.iter().zip(&ids).all(|(s, &c)| *s == scores[c as usize]));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn signs_of_zero_and_infinities() {
-        let values = [0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, -1.0];
-        assert_eq!(select(&values, &[], 128, 5).0, [3, 0, 1, 4, 2]);
-        assert_eq!(select(&values, &[2, 3], 128, 5).0, [0, 1, 4]);
-        let none = vec![f32::NEG_INFINITY; 400];
-        let seen: Vec<u32> = (0..390).collect();
-        assert_eq!(select(&none, &seen, 20, 400).0, (390..400).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_nan_is_seen_wherever_it_stands() {
-        for at in [0, 7, 333, 999] {
-            let mut row: Vec<f32> = (0..1000).map(|i| (i % 97) as f32).collect();
-            row[at] = f32::NAN;
-            assert!(!select(&row, &[], 10, 1000).2);
-            assert!(!select(&row, &[at as u32], 10, 100).2, "of a course that is left out too");
-        }
-    }
 }

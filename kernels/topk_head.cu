@@ -10,30 +10,18 @@
 //           host chooses by the shared memory that is needed. In a dense step a thread sums eight outputs of one course,
 //           which lie side by side in the weights: consecutive threads take consecutive courses, so a warp reads one
 //           place of the weights, from the first-level cache.
-// Order     each output is one sequential sum over the inputs; see rank.cuh for the list.
+// Order     each output is one sequential sum over the inputs; see topk.cuh for the list.
 // Hazards   a barrier after each step; the first warp cuts the list between two.
-#include "rank.cuh"
+#include "activation.cuh"
+#include "topk.cuh"
 
 enum Kind { DENSE = 0, MEAN = 1, GATE = 2, SOFTMAX = 3 };
-enum Activation { IDENTITY = 0, RELU = 1, LEAKY_RELU = 2, ELU = 3 };
 
 // Mirrored by src/ops/rank/gpu.rs. A gate's `inputs` are the rows of its logits.
 struct Step {
     int kind, from, inputs, to, outputs, parts, logits, weights, activation;
     float slope;
 };
-
-__device__ __forceinline__ float activate(float z, int activation, float slope) {
-    if (activation == RELU) return fmaxf(z, 0.0f);
-    if (activation == LEAKY_RELU) return z > 0.0f ? z : slope * z;
-    if (activation == ELU) return z > 0.0f ? z : expm1f(z);
-    return z;
-}
-
-__device__ __forceinline__ float sigmoid(float z) {
-    const float e = expf(-fabsf(z)), s = 1.0f / (1.0f + e);
-    return z >= 0.0f ? s : e * s;
-}
 
 // sum[j] += <x(:, c), w(:, first + j)> for eight columns of w (inputs, outputs); beyond `outputs` sums stay.
 __device__ __forceinline__ void eight(const float* x, int tile, const float* __restrict__ w, int inputs, int outputs,
@@ -104,7 +92,7 @@ __device__ void run_step(const Step& s, const float* __restrict__ weights, float
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    rank_head(const float* __restrict__ learners, const float* __restrict__ courses,
+    topk_head(const float* __restrict__ learners, const float* __restrict__ courses,
               const float* __restrict__ of_learner, const float* __restrict__ of_course,
               const float* __restrict__ product, const float* __restrict__ weights, const Step* __restrict__ steps,
               const float* __restrict__ bias, const unsigned long long* __restrict__ offsets,
@@ -163,14 +151,14 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     for (int i = 0; i < dim; ++i) dot += x[i * tile + c];
                     score += scale * dot + (bias ? bias[id] : 0.0f);
                 }
-                rank_offer(&kept, keys, score, id, seen, offsets[row], offsets[row + 1]);
+                topk_offer(&kept, keys, score, id, seen, offsets[row], offsets[row + 1]);
             }
             __syncthreads();
-            if (threadIdx.x < WARP && (kept.count > ROOM - tile || col0 + tile >= count)) rank_cut(&kept, keys, k);
+            if (threadIdx.x < WARP && (kept.count > ROOM - tile || col0 + tile >= count)) topk_cut(&kept, keys, k);
         }
         if (threadIdx.x < WARP) {
             const size_t at = static_cast<size_t>(row) * k;
-            rank_write(&kept, keys, ids + at, values + at, invalid + row, k);
+            topk_write(&kept, keys, ids + at, values + at, invalid + row, k);
         }
         // The next learner resets `kept`.
         __syncthreads();

@@ -1,16 +1,26 @@
-//! What goes with products of matrices on the CPU, on blocks of rows: bias and activation, its slope, column sums.
+//! What goes with products of matrices, on blocks of rows: bias and activation, its slope, column sums.
 
-use super::dense::Activation;
+use crate::dense::Activation;
 use engine::Real;
-use engine::parallel::{Work, axpy};
+use engine::parallel::axpy;
+use engine::simd::{SimdWork, simd};
 
 /// z = act(z + b) on the first `b.len()` of every `stride` elements.
-pub(crate) struct Finish<'a, T>(pub &'a mut [T], pub usize, pub &'a [T], pub Activation);
+pub(crate) fn add_bias_and_activate<T: Real>(z: &mut [T], stride: usize, b: &[T], act: Activation) {
+    simd(BiasActivation { z, stride, b, act });
+}
 
-impl<T: Real> Work for Finish<'_, T> {
+struct BiasActivation<'a, T> {
+    z: &'a mut [T],
+    stride: usize,
+    b: &'a [T],
+    act: Activation,
+}
+
+impl<T: Real> SimdWork for BiasActivation<'_, T> {
     #[inline(always)]
-    fn run(self) {
-        let Finish(z, stride, b, act) = self;
+    fn run<const ISA: u8>(self) {
+        let BiasActivation { z, stride, b, act } = self;
         for row in z.chunks_mut(stride) {
             let row = &mut row[..b.len()];
             match act {
@@ -23,7 +33,7 @@ impl<T: Real> Work for Finish<'_, T> {
 
 /// dz = dy act'(y) from the outputs y, row by row of `width` elements. Each slice comes with the elements from a row to
 /// the next. Without dy, dz holds it.
-pub(crate) struct Slope<'a, T> {
+pub(crate) struct ActivationGradient<'a, T> {
     pub dz: (&'a mut [T], usize),
     pub dy: Option<(&'a [T], usize)>,
     pub y: (&'a [T], usize),
@@ -31,21 +41,19 @@ pub(crate) struct Slope<'a, T> {
     pub act: Activation,
 }
 
-impl<T: Real> Work for Slope<'_, T> {
+impl<T: Real> SimdWork for ActivationGradient<'_, T> {
     #[inline(always)]
-    fn run(self) {
-        let Slope { dz: (dz, stride), dy, y: (y, y_stride), width, act } = self;
+    fn run<const ISA: u8>(self) {
+        let ActivationGradient { dz: (dz, stride), dy, y: (y, y_stride), width, act } = self;
         for (r, dz) in dz.chunks_mut(stride).enumerate() {
             let (dz, y) = (&mut dz[..width], &y[r * y_stride..][..width]);
             if let Some((dy, stride)) = dy {
                 dz.copy_from_slice(&dy[r * stride..][..width]);
             }
+            let relu = |dz: T, y: T| if y > T::zero() { dz } else { T::zero() };
             match act {
                 Activation::Identity => {}
-                Activation::Relu => dz
-                    .iter_mut()
-                    .zip(y)
-                    .for_each(|(dz, &y)| *dz = if y > T::zero() { *dz } else { T::zero() }),
+                Activation::Relu => dz.iter_mut().zip(y).for_each(|(dz, &y)| *dz = relu(*dz, y)),
                 _ => dz.iter_mut().zip(y).for_each(|(dz, &y)| *dz *= act.derivative(y)),
             }
         }
@@ -53,11 +61,15 @@ impl<T: Real> Work for Slope<'_, T> {
 }
 
 /// sum += the rows of x
-pub(crate) struct Columns<'a, T>(pub &'a [T], pub &'a mut [T]);
+pub(crate) fn sum_columns<T: Real>(x: &[T], sum: &mut [T]) {
+    simd(ColumnSums(x, sum));
+}
 
-impl<T: Real> Work for Columns<'_, T> {
+struct ColumnSums<'a, T>(&'a [T], &'a mut [T]);
+
+impl<T: Real> SimdWork for ColumnSums<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         self.0.chunks_exact(self.1.len()).for_each(|row| axpy(T::one(), row, self.1));
     }
 }

@@ -5,33 +5,31 @@
 //   all tasks.
 // Schedule: one warp per row. The softmax loops lanes over experts; the sums over d are warp sums.
 // Order: experts and tasks are added in their order, so the bits do not depend on the schedule.
-#include "common.cuh"
+#include "loops.cuh"
 
-extern "C" __global__ void mix_softmax(const __grid_constant__ Pointers w, const __grid_constant__ Pointers logits,
+extern "C" __global__ void softmax_mixture_weights(const __grid_constant__ Pointers w, const __grid_constant__ Pointers logits,
                                        int rows, int experts, int tasks) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * experts;
         for (int k = 0; k < tasks; k++) {
             const float *z = logits.at[k] + at;
             float top = -INFINITY;
-            for (int e = lane; e < experts; e += WARP) top = fmaxf(top, z[e]);
+            FOR_EACH_COLUMN(e, experts) top = fmaxf(top, z[e]);
             top = warp_max(top);
             float sum = 0.0f;
-            for (int e = lane; e < experts; e += WARP) sum += expf(z[e] - top);
+            FOR_EACH_COLUMN(e, experts) sum += expf(z[e] - top);
             sum = warp_sum(sum);
-            for (int e = lane; e < experts; e += WARP) w.at[k][at + e] = expf(z[e] - top) / sum;
+            FOR_EACH_COLUMN(e, experts) w.at[k][at + e] = expf(z[e] - top) / sum;
         }
     }
 }
 
 // y_k = (first > 0 ? y_k : 0) + sum over these experts of w_ke x_e
-extern "C" __global__ void mix_fwd(const __grid_constant__ Pointers y, const __grid_constant__ Pointers w,
+extern "C" __global__ void softmax_mixture_fwd(const __grid_constant__ Pointers y, const __grid_constant__ Pointers w,
                                    const __grid_constant__ Pointers x, int first, int count, int experts, int rows,
                                    int d, int tasks) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
-        for (int c = lane; c < d; c += WARP) {
+    FOR_EACH_ROW(row, rows) {
+        FOR_EACH_COLUMN(c, d) {
             size_t at = (size_t)row * d + c;
             float value[8];
 #pragma unroll
@@ -49,16 +47,16 @@ extern "C" __global__ void mix_fwd(const __grid_constant__ Pointers y, const __g
 }
 
 // dw_ke = <dy_k, x_e>; dx_e += sum_k w_ke dy_k where it is wanted (not null).
-extern "C" __global__ void mix_bwd(const __grid_constant__ Pointers dw, const __grid_constant__ Pointers dx,
+extern "C" __global__ void softmax_mixture_bwd(const __grid_constant__ Pointers dw, const __grid_constant__ Pointers dx,
                                    const __grid_constant__ Pointers dy, const __grid_constant__ Pointers w,
                                    const __grid_constant__ Pointers x, int first, int count, int experts, int rows,
                                    int d, int tasks) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    const int lane = threadIdx.x % WARP;
+    FOR_EACH_ROW(row, rows) {
         size_t begin = (size_t)row * d, gate = (size_t)row * experts + first;
         for (int e = 0; e < count; e++) {
             float inner[8] = {};
-            for (int c = lane; c < d; c += WARP) {
+            FOR_EACH_COLUMN(c, d) {
                 float value = x.at[e][begin + c], sum = 0.0f;
 #pragma unroll
                 for (int k = 0; k < 8; k++) {
@@ -80,17 +78,16 @@ extern "C" __global__ void mix_bwd(const __grid_constant__ Pointers dw, const __
 }
 
 // dlogits_k += w_k (dw_k - <w_k, dw_k>) where it is wanted.
-extern "C" __global__ void mix_softmax_bwd(const __grid_constant__ Pointers dlogits, const __grid_constant__ Pointers dw,
+extern "C" __global__ void softmax_mixture_weights_bwd(const __grid_constant__ Pointers dlogits, const __grid_constant__ Pointers dw,
                                            const __grid_constant__ Pointers w, int rows, int experts, int tasks) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * experts;
         for (int k = 0; k < tasks; k++) {
             if (!dlogits.at[k]) continue;
             float inner = 0.0f;
-            for (int e = lane; e < experts; e += WARP) inner = fmaf(w.at[k][at + e], dw.at[k][at + e], inner);
+            FOR_EACH_COLUMN(e, experts) inner = fmaf(w.at[k][at + e], dw.at[k][at + e], inner);
             inner = warp_sum(inner);
-            for (int e = lane; e < experts; e += WARP)
+            FOR_EACH_COLUMN(e, experts)
                 dlogits.at[k][at + e] += w.at[k][at + e] * (dw.at[k][at + e] - inner);
         }
     }

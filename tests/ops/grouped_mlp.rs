@@ -71,8 +71,8 @@ fn members_without_gradient() {
                 inputs.push(tape.parameter(random(r, c, 10 * e + i as u64)));
             }
         }
-        let bank = GroupedMlp::new(members.len(), 2, Activation::Relu, Activation::Relu);
-        let y = tape.apply_all(bank, &inputs).unwrap();
+        let mlps = GroupedMlp::new(members.len(), 2, Activation::Relu, Activation::Relu);
+        let y = tape.apply_all(mlps, &inputs).unwrap();
         let chosen = members.iter().position(|&e| e == 1).unwrap();
         let mut grads = tape.backward(&[(y[chosen], random(6, 2, 50))]).unwrap();
         let of_chosen = inputs[1 + 4 * chosen..][..4].iter();

@@ -73,25 +73,25 @@ impl GroupedMlp {
         let sources = x.len().saturating_sub(parameters);
         check(
             parameters > 0 && (sources == 1 || sources == self.members),
-            "mlp bank",
+            "grouped_mlp",
             || format!("1 or {} inputs and {parameters} parameters", self.members),
             || format!("{} in all", x.len()),
         )?;
         let (rows, from) = x[0].shape();
         for other in &x[1..sources] {
-            check_shape("mlp bank", "x", other, rows, from)?;
+            check_shape("grouped_mlp", "x", other, rows, from)?;
         }
         let mut widths = vec![from];
         widths.extend((0..self.layers).map(|layer| x[sources + 2 * layer].cols()));
         let (hidden, last) = (self.hidden, self.last);
-        // A bank of one is a bank with a shared input.
+        // A single MLP has a shared input.
         let shape = Shape { members: self.members, rows, shared: sources == 1, widths, hidden, last };
         for member in 0..self.members {
             for layer in 0..self.layers {
                 let (at, from, to) =
                     (shape.weight(member, layer), shape.widths[layer], shape.widths[layer + 1]);
-                check_shape("mlp bank", "W", x[at], from, to)?;
-                check_shape("mlp bank", "b", x[at + 1], 1, to)?;
+                check_shape("grouped_mlp", "W", x[at], from, to)?;
+                check_shape("grouped_mlp", "b", x[at + 1], 1, to)?;
             }
         }
         Ok(shape)
@@ -100,7 +100,7 @@ impl GroupedMlp {
 
 impl Op for GroupedMlp {
     fn name(&self) -> &'static str {
-        "mlp bank"
+        "grouped_mlp"
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
@@ -122,7 +122,7 @@ impl Op for GroupedMlp {
     }
 
     fn backward(&self, Backward { x, y, dy, dx }: Backward) -> Result<()> {
-        let (shape, hidden) = (self.shape(x)?, saved("mlp bank", &self.saved)?);
+        let (shape, hidden) = (self.shape(x)?, saved("grouped_mlp", &self.saved)?);
         if shape.rows == 0 || dy.iter().all(Option::is_none) {
             return Ok(());
         }

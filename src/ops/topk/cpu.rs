@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::head::{Logits, Packed};
+use super::head::{HeadLogits, PackedHead};
 use super::select::Best;
-use super::tile::{self, Avx2, COLUMNS, Group, Panel, Portable, Unit};
+use super::tile::{self, COLUMNS, Group, Panel};
 use super::{Dot, PairHead, Scorer, TopK};
 use crate::dense::{self, Activation};
 use base::Result;
-use engine::parallel::{Work, vectorized_work};
-use engine::{DType, Device, Tensor};
+use engine::simd::{SimdWork, simd};
+use engine::{Buffer, Device, Tensor};
 use graph::IdSets;
 
 /// Learners of a tile under the match score: two groups. With `TILE_COURSES` the scores take at most a quarter of a
@@ -57,19 +57,18 @@ impl Courses {
         seen: &IdSets,
         top: &mut TopK,
     ) -> Option<usize> {
-        let k = top.k;
-        let packed = scorer.head.as_ref().map(Packed::new);
+        let (k, head) = (top.k, scorer.head.as_ref().map(PackedHead::new));
+        let rows = if head.is_some() { HEAD_TILE } else { TILE };
         let tiles = Tiles {
             courses: self,
             scorer,
             learners: learners.host(),
             of_learner: of_learner.map_or(&[], Tensor::host),
-            packed: packed.as_ref(),
+            head: head.as_ref(),
             seen,
         };
-        let rows = if packed.is_some() { HEAD_TILE } else { TILE };
-        let (ids, scores) = (top.ids.par_chunks_mut(rows * k), top.scores.par_chunks_mut(rows * k));
-        ids.zip(scores)
+        let lists = top.ids.par_chunks_mut(rows * k).zip(top.scores.par_chunks_mut(rows * k));
+        lists
             .enumerate()
             .map_init(
                 || Scratch::new(scorer, rows),
@@ -82,7 +81,7 @@ impl Courses {
 
 /// Memory of one worker.
 struct Scratch {
-    scores: Option<Tensor>,
+    scores: Buffer<f32>,
     /// Columns of `scores`.
     stride: usize,
     groups: Vec<Group>,
@@ -94,12 +93,10 @@ struct Scratch {
 
 impl Scratch {
     fn new(scorer: &Scorer, rows: usize) -> Scratch {
-        let stride = scorer.courses().next_multiple_of(COLUMNS).min(TILE_COURSES);
         // One line more, so that rows do not fall on the same cache sets.
-        let stride = stride + COLUMNS;
+        let stride = scorer.courses().next_multiple_of(COLUMNS).min(TILE_COURSES) + COLUMNS;
         Scratch {
-            // Recycled host memory; there is no device that could refuse it.
-            scores: Tensor::empty(&Device::Cpu, DType::F32, rows, stride).ok(),
+            scores: Buffer::scratch(rows * stride),
             stride,
             groups: vec![],
             scaled: vec![],
@@ -116,7 +113,7 @@ struct Tiles<'a> {
     scorer: &'a Scorer,
     learners: &'a [f32],
     of_learner: &'a [f32],
-    packed: Option<&'a Packed<'a>>,
+    head: Option<&'a PackedHead<'a>>,
     seen: &'a IdSets,
 }
 
@@ -133,9 +130,9 @@ impl Tiles<'_> {
         let (count, dim) = self.scorer.courses.shape();
         let rows = ids.len() / k;
         let Scratch { scores: values, stride, groups, scaled, slab, best, maxima } = scratch;
-        let stride = *stride;
-        let values = values.as_mut()?.host_mut::<f32>();
+        let (values, stride) = (values.as_mut_slice(), *stride);
         let learners = &self.learners[first * dim..(first + rows) * dim];
+        let add = self.scorer.dot.is_some();
         if let Some(dot) = &self.scorer.dot {
             tile::groups(rows, dim, |row, at| dot.scale * learners[row * dim + at], groups);
         }
@@ -144,24 +141,19 @@ impl Tiles<'_> {
             let columns = (count - from).min(TILE_COURSES);
             let panels = from / COLUMNS..(from + columns).div_ceil(COLUMNS);
             let courses = &self.courses.panels[panels.start * dim..panels.end * dim];
-            if self.scorer.dot.is_some() {
-                let bias = match self.courses.bias.is_empty() {
-                    true => &[],
-                    false => &self.courses.bias[panels.clone()],
-                };
-                vectorized_work(Products { rows, groups, courses, dim, bias, out: values, stride });
+            if add {
+                let bias = self.courses.bias.get(panels.clone()).unwrap_or_default();
+                simd(MatchScores { rows, groups, courses, dim, bias, out: values, stride });
             }
-            if let Some(packed) = self.packed {
+            if let Some(packed) = self.head {
+                let hidden = packed.hidden();
+                let of_course = panels.start * hidden..panels.end * hidden;
+                let of_course = self.courses.of_course.get(of_course).unwrap_or_default();
                 for row in 0..rows {
                     packed.scale(&learners[row * dim..(row + 1) * dim], scaled);
-                    self.logits(
-                        packed,
-                        first + row,
-                        panels.clone(),
-                        scaled,
-                        slab,
-                        &mut values[row * stride..],
-                    );
+                    let of_learner = &self.of_learner[(first + row) * hidden..][..hidden];
+                    let (out, slab) = (&mut values[row * stride..][..panels.len() * COLUMNS], &mut slab[..]);
+                    simd(HeadLogits { packed, scaled, of_learner, of_course, courses, slab, out, add });
                 }
             }
             for (row, best) in best[..rows].iter_mut().enumerate() {
@@ -173,37 +165,10 @@ impl Tiles<'_> {
         best.iter_mut().zip(lists).for_each(|(best, (ids, scores))| best.finish(ids, scores));
         best[..rows].iter().position(|best| !best.valid).map(|row| first + row)
     }
-
-    fn logits(
-        &self,
-        packed: &Packed,
-        row: usize,
-        panels: std::ops::Range<usize>,
-        scaled: &[Group],
-        slab: &mut [Panel],
-        out: &mut [f32],
-    ) {
-        let dim = self.scorer.courses.cols();
-        let hidden = packed.hidden();
-        let of_course = match self.courses.of_course.is_empty() {
-            true => &[],
-            false => &self.courses.of_course[panels.start * hidden..panels.end * hidden],
-        };
-        vectorized_work(Logits {
-            packed,
-            scaled,
-            of_learner: &self.of_learner[row * hidden..(row + 1) * hidden],
-            of_course,
-            courses: &self.courses.panels[panels.start * dim..panels.end * dim],
-            slab,
-            out: &mut out[..panels.len() * COLUMNS],
-            add: self.scorer.dot.is_some(),
-        });
-    }
 }
 
 /// The match scores of a tile.
-struct Products<'a> {
+struct MatchScores<'a> {
     rows: usize,
     groups: &'a [Group],
     courses: &'a [Panel],
@@ -213,22 +178,12 @@ struct Products<'a> {
     stride: usize,
 }
 
-impl Work for Products<'_> {
+impl SimdWork for MatchScores<'_> {
     #[inline(always)]
-    fn run(self) {
-        match Avx2::found() {
-            Some(unit) => self.with(unit),
-            None => self.with(Portable),
-        }
-    }
-}
-
-impl Products<'_> {
-    #[inline(always)]
-    fn with(self, unit: impl Unit) {
+    fn run<const ISA: u8>(self) {
         for (p, panel) in self.courses.chunks_exact(self.dim).enumerate() {
             let mut sums = [self.bias.get(p).copied().unwrap_or([0.0; COLUMNS]); TILE];
-            tile::multiply(unit, self.groups, panel, &mut sums[..self.rows]);
+            tile::multiply::<ISA>(self.groups, panel, &mut sums[..self.rows]);
             for (row, sums) in sums[..self.rows].iter().enumerate() {
                 self.out[row * self.stride + p * COLUMNS..][..COLUMNS].copy_from_slice(sums);
             }

@@ -2,11 +2,14 @@
 
 use base::parallel::prelude::*;
 
+use super::cpu::{RowChunk, hosts, row_chunks};
+use super::launch::{POINTERS, launch, pointers};
 use super::{check, check_shape, saved};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{Work, axpy, dot, rows_per_chunk, vectorized_work};
+use engine::parallel::{axpy, dot, rows_per_chunk};
+use engine::simd::{SimdWork, simd};
 use engine::{Backward, Gpu, Op, Real, Tensor};
 
 /// y_k = sum_e softmax(logits_k)_e x_e for K tasks over the same experts, which are read once for all tasks.
@@ -25,11 +28,8 @@ impl Default for SoftmaxMixture {
     }
 }
 
-/// Tasks, and experts, of one launch (`Pointers` of common.cuh).
-const POINTERS: usize = 8;
-
 /// Some rows of the forward pass, beginning with row `first`: weights and mixtures of every task.
-struct Forward<'a, T> {
+struct ForwardChunk<'a, T> {
     first: usize,
     logits: &'a [&'a [T]],
     experts: &'a [&'a [T]],
@@ -38,9 +38,9 @@ struct Forward<'a, T> {
     d: usize,
 }
 
-impl<T: Real> Work for Forward<'_, T> {
+impl<T: Real> SimdWork for ForwardChunk<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let (d, count) = (self.d, self.experts.len());
         for ((logits, w), y) in self.logits.iter().zip(self.w).zip(self.y) {
             let logits = &logits[self.first * count..][..w.len()];
@@ -72,14 +72,14 @@ struct BackwardChunk<'a, T> {
     experts: &'a [&'a [T]],
     w: &'a [&'a [T]],
     dy: &'a [&'a [T]],
-    dlogits: Vec<Option<&'a mut [T]>>,
-    dexperts: Vec<Option<&'a mut [T]>>,
+    dlogits: RowChunk<'a, T>,
+    dexperts: RowChunk<'a, T>,
     d: usize,
 }
 
-impl<T: Real> Work for BackwardChunk<'_, T> {
+impl<T: Real> SimdWork for BackwardChunk<'_, T> {
     #[inline(always)]
-    fn run(mut self) {
+    fn run<const ISA: u8>(mut self) {
         let (d, count) = (self.d, self.experts.len());
         let mut dw = vec![T::zero(); count];
         for r in 0..self.rows {
@@ -105,29 +105,12 @@ impl<T: Real> Work for BackwardChunk<'_, T> {
     }
 }
 
-/// RowSplits of `rows` rows of each tensor: for each piece, one slice of each.
-fn pieces<'a, T: Real>(
-    tensors: impl Iterator<Item = Option<&'a mut Tensor>>,
-    rows: usize,
-    count: usize,
-) -> Vec<Vec<Option<&'a mut [T]>>> {
-    let mut pieces: Vec<Vec<Option<&mut [T]>>> = vec![];
-    pieces.resize_with(count, Vec::new);
-    for tensor in tensors {
-        match tensor {
-            None => pieces.iter_mut().for_each(|piece| piece.push(None)),
-            Some(t) => {
-                let cols = t.cols();
-                let parts = t.host_mut::<T>().chunks_mut(rows * cols);
-                pieces.iter_mut().zip(parts).for_each(|(piece, part)| piece.push(Some(part)));
-            }
-        }
-    }
-    pieces
-}
-
-fn hosts<'a, T: Real>(tensors: impl Iterator<Item = &'a Tensor>) -> Vec<&'a [T]> {
-    tensors.map(|t| t.host::<T>()).collect()
+/// The gradients of those tasks' logits.
+fn of_tasks<'a>(
+    dlogits: &'a mut [Option<Tensor>],
+    tasks: &'a [usize],
+) -> impl Iterator<Item = Option<&'a mut Tensor>> {
+    dlogits.iter_mut().enumerate().filter(|(k, _)| tasks.contains(k)).map(|(_, dz)| dz.as_mut())
 }
 
 fn forward<T: Real>(logits: &[&Tensor], x: &[&Tensor], w: &mut [Tensor], y: &mut [Tensor]) {
@@ -135,11 +118,11 @@ fn forward<T: Real>(logits: &[&Tensor], x: &[&Tensor], w: &mut [Tensor], y: &mut
     let (logits, experts) = (hosts::<T>(logits.iter().copied()), hosts::<T>(x.iter().copied()));
     let per = rows_per_chunk((experts.len() + y.len()) * d);
     let count = rows.div_ceil(per);
-    let w = pieces::<T>(w.iter_mut().map(Some), per, count);
-    let y = pieces::<T>(y.iter_mut().map(Some), per, count);
+    let w = row_chunks::<T>(w.iter_mut().map(Some), per, count);
+    let y = row_chunks::<T>(y.iter_mut().map(Some), per, count);
     w.into_par_iter().zip(y).enumerate().for_each(|(i, (w, y))| {
         let (w, y) = (w.into_iter().flatten().collect(), y.into_iter().flatten().collect());
-        vectorized_work(Forward { first: i * per, logits: &logits, experts: &experts, w, y, d });
+        simd(ForwardChunk { first: i * per, logits: &logits, experts: &experts, w, y, d });
     });
 }
 
@@ -158,26 +141,26 @@ fn backward<T: Real>(
     let dy = hosts::<T>(dy.iter().copied().flatten());
     let per = rows_per_chunk((experts.len() + dy.len()) * d);
     let count = rows.div_ceil(per);
-    let wanted = dlogits.iter_mut().enumerate().filter(|(k, _)| tasks.contains(k)).map(|(_, dz)| dz.as_mut());
-    let dlogits = pieces::<T>(wanted, per, count);
-    let dexperts = pieces::<T>(dexperts.iter_mut().map(Option::as_mut), per, count);
+    let dlogits = row_chunks::<T>(of_tasks(dlogits, tasks), per, count);
+    let dexperts = row_chunks::<T>(dexperts.iter_mut().map(Option::as_mut), per, count);
     dlogits.into_par_iter().zip(dexperts).enumerate().for_each(|(i, (dlogits, dexperts))| {
         let (first, n) = (i * per, per.min(rows - i * per));
         let (experts, w, dy) = (&experts, &w, &dy);
-        vectorized_work(BackwardChunk { first, rows: n, experts, w, dy, dlogits, dexperts, d });
+        simd(BackwardChunk { first, rows: n, experts, w, dy, dlogits, dexperts, d });
     });
 }
 
-fn addresses<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> [u64; POINTERS] {
-    let mut pointers = [0; POINTERS];
-    pointers.iter_mut().zip(tensors).for_each(|(p, t)| *p = t.address());
-    pointers
+fn addresses<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> [u64; POINTERS] {
+    pointers(tensors.into_iter().map(Tensor::address))
 }
 
-fn addresses_mut<'a>(tensors: impl Iterator<Item = Option<&'a mut Tensor>>) -> [u64; POINTERS] {
-    let mut pointers = [0; POINTERS];
-    pointers.iter_mut().zip(tensors).for_each(|(p, t)| *p = t.map_or(0, Tensor::address_mut));
-    pointers
+fn addresses_mut<'a>(tensors: impl IntoIterator<Item = Option<&'a mut Tensor>>) -> [u64; POINTERS] {
+    pointers(tensors.into_iter().map(|t| t.map_or(0, Tensor::address_mut)))
+}
+
+/// Of tensors that are all there.
+fn outputs(tensors: &mut [Tensor]) -> [u64; POINTERS] {
+    addresses_mut(tensors.iter_mut().map(Some))
 }
 
 impl SoftmaxMixture {
@@ -195,27 +178,15 @@ impl SoftmaxMixture {
     ) -> Result<()> {
         let ((rows, d), experts) = (x[0].shape(), x.len());
         let grid = Grid::warps(rows, 256);
-        for (k, logits) in logits.chunks(POINTERS).enumerate() {
-            let tasks = k * POINTERS..k * POINTERS + logits.len();
-            gpu.launch(kernels::MIX_SOFTMAX, grid)
-                .value(addresses_mut(w[tasks.clone()].iter_mut().map(Some)))
-                .value(addresses(logits.iter().copied()))
-                .count(rows)
-                .count(experts)
-                .count(tasks.len())
-                .run()?;
+        let tasks = logits.chunks(POINTERS).zip(w.chunks_mut(POINTERS)).zip(y.chunks_mut(POINTERS));
+        for ((logits, w), y) in tasks {
+            let (tasks, w) = (logits.len(), outputs(w));
+            let logits = addresses(logits.iter().copied());
+            launch!(gpu, kernels::SOFTMAX_MIXTURE_WEIGHTS, grid; w, logits, rows, experts, tasks)?;
             for (i, part) in x.chunks(POINTERS).enumerate() {
-                gpu.launch(kernels::MIX_FWD, grid)
-                    .value(addresses_mut(y[tasks.clone()].iter_mut().map(Some)))
-                    .value(addresses(w[tasks.clone()].iter()))
-                    .value(addresses(part.iter().copied()))
-                    .count(i * POINTERS)
-                    .count(part.len())
-                    .count(experts)
-                    .count(rows)
-                    .count(d)
-                    .count(tasks.len())
-                    .run()?;
+                let (first, count) = (i * POINTERS, part.len());
+                launch!(gpu, kernels::SOFTMAX_MIXTURE_FWD, grid;
+                    outputs(y), w, addresses(part.iter().copied()), first, count, experts, rows, d, tasks)?;
             }
         }
         Ok(())
@@ -233,35 +204,20 @@ impl SoftmaxMixture {
         let grid = Grid::warps(rows, 256);
         let (dlogits, dexperts) = dx.split_at_mut(dy.len());
         for tasks in tasks.chunks(POINTERS) {
+            let up = addresses(tasks.iter().filter_map(|&k| dy[k]));
             let weights = addresses(tasks.iter().map(|&k| &w[k]));
             let mut dw =
                 tasks.iter().map(|_| w[0].empty_like(rows, experts)).collect::<Result<Vec<Tensor>>>()?;
-            for (i, part) in x.chunks(POINTERS).enumerate() {
-                let dpart = dexperts[i * POINTERS..].iter_mut().take(POINTERS).map(Option::as_mut);
-                gpu.launch(kernels::MIX_BWD, grid)
-                    .value(addresses_mut(dw.iter_mut().map(Some)))
-                    .value(addresses_mut(dpart))
-                    .value(addresses(tasks.iter().filter_map(|&k| dy[k])))
-                    .value(weights)
-                    .value(addresses(part.iter().copied()))
-                    .count(i * POINTERS)
-                    .count(part.len())
-                    .count(experts)
-                    .count(rows)
-                    .count(d)
-                    .count(tasks.len())
-                    .run()?;
+            let parts = x.chunks(POINTERS).zip(dexperts.chunks_mut(POINTERS));
+            for (i, (part, dpart)) in parts.enumerate() {
+                let (first, count) = (i * POINTERS, part.len());
+                let (part, dpart) =
+                    (addresses(part.iter().copied()), addresses_mut(dpart.iter_mut().map(Option::as_mut)));
+                launch!(gpu, kernels::SOFTMAX_MIXTURE_BWD, grid;
+                    outputs(&mut dw), dpart, up, weights, part, first, count, experts, rows, d, tasks.len())?;
             }
-            let wanted =
-                dlogits.iter_mut().enumerate().filter(|(k, _)| tasks.contains(k)).map(|(_, dz)| dz.as_mut());
-            gpu.launch(kernels::MIX_SOFTMAX_BWD, grid)
-                .value(addresses_mut(wanted))
-                .value(addresses(dw.iter()))
-                .value(weights)
-                .count(rows)
-                .count(experts)
-                .count(tasks.len())
-                .run()?;
+            launch!(gpu, kernels::SOFTMAX_MIXTURE_WEIGHTS_BWD, grid;
+                addresses_mut(of_tasks(dlogits, tasks)), addresses(&dw), weights, rows, experts, tasks.len())?;
         }
         Ok(())
     }
@@ -269,23 +225,23 @@ impl SoftmaxMixture {
 
 impl Op for SoftmaxMixture {
     fn name(&self) -> &'static str {
-        "softmax mix"
+        "softmax_mixture"
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
         check(
             self.tasks > 0 && x.len() > self.tasks,
-            "softmax mix",
+            "softmax_mixture",
             || format!("logits of {} tasks and at least one expert", self.tasks),
             || format!("{}", x.len()),
         )?;
         let (logits, experts) = x.split_at(self.tasks);
         let (rows, d) = experts[0].shape();
         for logits in logits {
-            check_shape("softmax mix", "logits", logits, rows, experts.len())?;
+            check_shape("softmax_mixture", "logits", logits, rows, experts.len())?;
         }
         for expert in &experts[1..] {
-            check_shape("softmax mix", "expert", expert, rows, d)?;
+            check_shape("softmax_mixture", "expert", expert, rows, d)?;
         }
         let each = |cols: usize| -> Result<Vec<Tensor>> {
             (0..self.tasks).map(|_| x[0].empty_like(rows, cols)).collect()
@@ -302,7 +258,7 @@ impl Op for SoftmaxMixture {
     }
 
     fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
-        let (w, experts) = (saved("softmax mix", &self.weights)?, &x[self.tasks..]);
+        let (w, experts) = (saved("softmax_mixture", &self.weights)?, &x[self.tasks..]);
         let tasks: Vec<usize> = (0..self.tasks).filter(|&k| dy[k].is_some()).collect();
         if tasks.is_empty() || experts[0].is_empty() {
             return Ok(());

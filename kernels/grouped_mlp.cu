@@ -1,10 +1,10 @@
-// Layers of several MLPs at once, for bank.cu and bank_mma.cu: member e of up to eight in blockIdx.z.
+// Layers of several MLPs at once, member e of up to eight in blockIdx.z: one launch a layer forward; backward one for the
+// gradients of weights and biases, one that adds their parts, one for those of the inputs.
 //
 // Layout: row-major; x_e, y_e and the like are blocks of columns of wider matrices, given by their first element and
 //   the row's length `ld`. W_e (k, n), b_e (n). dz_e = dy_e act'(y_e), with y_e absent (null) where dy_e is dz_e.
-// Schedule: a block per 64 x 64 tile (tile.cuh), all along x, as in matmul.cuh. Sums over the batch are cut into `splits` ranges, whose partial sums
-//   bank_merge adds in order.
-#pragma once
+// Schedule: a block per 64 x 64 tile (tile.cuh). Sums over the batch are cut into `splits` ranges, whose partial sums
+//   grouped_mlp_merge adds in order.
 #include "tile.cuh"
 
 // An element of dz.
@@ -20,7 +20,7 @@ struct Upstream {
 
 // y_e = act(x_e W_e + b_e)
 template <Unit U>
-__device__ __forceinline__ void bank_forward(const Pointers &x, int ldx, const Pointers &w, const Pointers &b,
+__device__ __forceinline__ void forward_layer(const Pointers &x, int ldx, const Pointers &w, const Pointers &b,
                                              const Pointers &y, int ldy, int rows, int k, int n, int activation,
                                              float slope) {
     const float *input = x.at[blockIdx.z], *weight = w.at[blockIdx.z], *bias = b.at[blockIdx.z];
@@ -31,19 +31,14 @@ __device__ __forceinline__ void bank_forward(const Pointers &x, int ldx, const P
     multiply<U, true, false>(
         sum, 0, k, [&](int r, int kk) { return row0 + r < rows ? input[(size_t)(row0 + r) * ldx + kk] : 0.0f; },
         [&](int kk, int c) { return col0 + c < n ? weight[(size_t)kk * n + col0 + c] : 0.0f; }, [](const Slab &) {});
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            int row = row0 + row_of<U>(i, j), col = col0 + col_of<U>(i, j);
-            if (row < rows && col < n) out[(size_t)row * ldy + col] = activate(sum[i][j] + bias[col], activation, slope);
-        }
-    }
+    for_each_sum<U>(sum, row0, col0, rows, n, [&](int row, int col, float v) {
+        out[(size_t)row * ldy + col] = activate(v + bias[col], activation, slope);
+    });
 }
 
 // partial (splits, members, k + 1, n): x_e^T dz_e, and below it the column sums of dz_e.
 template <Unit U>
-__device__ __forceinline__ void bank_weights(float *partial, const Pointers &x, int ldx, const Pointers &dy,
+__device__ __forceinline__ void weight_gradients(float *partial, const Pointers &x, int ldx, const Pointers &dy,
                                              const Pointers &y, int ldy, int rows, int k, int n, int splits,
                                              int activation, float slope) {
     int e = blockIdx.z / splits, split = blockIdx.z % splits, members = gridDim.z / splits;
@@ -65,20 +60,13 @@ __device__ __forceinline__ void bank_weights(float *partial, const Pointers &x, 
         });
     float *out = partial + (size_t)(split * members + e) * (k + 1) * n;
     if (biases && col0 + (int)threadIdx.x < n) out[(size_t)k * n + col0 + threadIdx.x] = bias;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            int row = row0 + row_of<U>(i, j), col = col0 + col_of<U>(i, j);
-            if (row < k && col < n) out[(size_t)row * n + col] = sum[i][j];
-        }
-    }
+    for_each_sum<U>(sum, row0, col0, k, n, [&](int row, int col, float v) { out[(size_t)row * n + col] = v; });
 }
 
 // dx_e = (beta dx_e + dz_e W_e^T) act'(h_e), with h_e null for 1; or, with `together` members, dx_0 gets the sum of
 // all of them in order. A null dx_e is not wanted.
 template <Unit U>
-__device__ __forceinline__ void bank_inputs(const Pointers &dx, const Pointers &h, int ldx, const Pointers &dy,
+__device__ __forceinline__ void input_gradients(const Pointers &dx, const Pointers &h, int ldx, const Pointers &dy,
                                             const Pointers &y, int ldy, const Pointers &w, int rows, int k, int n,
                                             int together, float beta, int activation, float slope,
                                             int hidden_activation, float hidden_slope) {
@@ -97,17 +85,44 @@ __device__ __forceinline__ void bank_inputs(const Pointers &dx, const Pointers &
             [&](int kk, int c) { return col0 + c < k ? weight[(size_t)(col0 + c) * n + kk] : 0.0f; },
             [](const Slab &) {});
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            int row = row0 + row_of<U>(i, j), col = col0 + col_of<U>(i, j);
-            if (row >= rows || col >= k) continue;
-            size_t at = (size_t)row * ldx + col;
-            float v = sum[i][j];
-            if (beta != 0.0f) v += beta * out[at];
-            if (hidden) v *= derivative(hidden[at], hidden_activation, hidden_slope);
-            out[at] = v;
-        }
+    for_each_sum<U>(sum, row0, col0, rows, k, [&](int row, int col, float v) {
+        size_t at = (size_t)row * ldx + col;
+        if (beta != 0.0f) v += beta * out[at];
+        if (hidden) v *= derivative(hidden[at], hidden_activation, hidden_slope);
+        out[at] = v;
+    });
+}
+
+UNIT_VARIANTS(grouped_mlp_fwd, (256, 2),
+              (const __grid_constant__ Pointers x, int ldx, const __grid_constant__ Pointers w,
+               const __grid_constant__ Pointers b, const __grid_constant__ Pointers y, int ldy, int rows, int k, int n,
+               int activation, float slope),
+              forward_layer<U>(x, ldx, w, b, y, ldy, rows, k, n, activation, slope);)
+
+UNIT_VARIANTS(grouped_mlp_bwd_weights, (256, 2),
+              (float *partial, const __grid_constant__ Pointers x, int ldx, const __grid_constant__ Pointers dy,
+               const __grid_constant__ Pointers y, int ldy, int rows, int k, int n, int splits, int activation,
+               float slope),
+              weight_gradients<U>(partial, x, ldx, dy, y, ldy, rows, k, n, splits, activation, slope);)
+
+UNIT_VARIANTS(grouped_mlp_bwd_inputs, (256, 2),
+              (const __grid_constant__ Pointers dx, const __grid_constant__ Pointers h, int ldx,
+               const __grid_constant__ Pointers dy, const __grid_constant__ Pointers y, int ldy,
+               const __grid_constant__ Pointers w, int rows, int k, int n, int together, float beta, int activation,
+               float slope, int hidden_activation, float hidden_slope),
+              input_gradients<U>(dx, h, ldx, dy, y, ldy, w, rows, k, n, together, beta, activation, slope,
+                                 hidden_activation, hidden_slope);)
+
+// dw_e and db_e += the splits' sums, in split order; null where not wanted.
+extern "C" __global__ void grouped_mlp_merge(const __grid_constant__ Pointers dw, const __grid_constant__ Pointers db,
+                                      const float *partial, int splits, int members, int k, int n) {
+    unsigned long long size = (unsigned long long)(k + 1) * n, all = members * size;
+    FOR_EACH(i, all) {
+        int e = i / size;
+        unsigned long long at = i % size, weights = (unsigned long long)k * n;
+        float sum = 0.0f;
+        for (int s = 0; s < splits; s++) sum += partial[s * all + i];
+        float *out = at < weights ? dw.at[e] : db.at[e];
+        if (out) out[at < weights ? at : at - weights] += sum;
     }
 }

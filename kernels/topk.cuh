@@ -1,4 +1,4 @@
-// The K best of scores that come tile by tile, for the kernels of rank.cu.
+// The K best of scores that come tile by tile, for the kernels of topk.cu.
 //
 // Order     keys (ordered score, inverted id) are distinct, so the list does not depend on the schedule: not on the
 //           order in which threads append, which is the one thing that differs from run to run.
@@ -10,19 +10,19 @@
 #define ROOM 256
 
 // Larger for a better course, never 0. Zeros of both signs are equal.
-__device__ __forceinline__ unsigned long long rank_key(float score, unsigned id) {
+__device__ __forceinline__ unsigned long long topk_key(float score, unsigned id) {
     const unsigned bits = __float_as_uint(score + 0.0f);
     const unsigned ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
     return static_cast<unsigned long long>(ordered) << 32 | (~id & 0xffffffffu);
 }
 
-__device__ __forceinline__ float rank_score(unsigned long long key) {
+__device__ __forceinline__ float topk_score(unsigned long long key) {
     const unsigned ordered = static_cast<unsigned>(key >> 32);
     return __uint_as_float(ordered >> 31 ? ordered & 0x7fffffffu : ~ordered);
 }
 
 // Whether the ascending ids [begin, end) hold `id`.
-__device__ __forceinline__ bool rank_seen(const unsigned* ids, unsigned long long begin, unsigned long long end,
+__device__ __forceinline__ bool topk_seen(const unsigned* ids, unsigned long long begin, unsigned long long end,
                                           unsigned id) {
     const unsigned long long last = end;
     while (begin < end) {
@@ -44,18 +44,18 @@ struct Kept {
 };
 
 // Appends a score that is better than the bar and was not seen. At most ROOM keys may be there after it.
-__device__ __forceinline__ void rank_offer(Kept* kept, unsigned long long* keys, float score, unsigned id,
+__device__ __forceinline__ void topk_offer(Kept* kept, unsigned long long* keys, float score, unsigned id,
                                            const unsigned* seen, unsigned long long begin, unsigned long long end) {
     if (isnan(score)) {
         atomicOr(&kept->nan, 1);
         return;
     }
-    const unsigned long long key = rank_key(score, id);
-    if (key > kept->bar && !rank_seen(seen, begin, end, id)) keys[atomicAdd(&kept->count, 1)] = key;
+    const unsigned long long key = topk_key(score, id);
+    if (key > kept->bar && !topk_seen(seen, begin, end, id)) keys[atomicAdd(&kept->count, 1)] = key;
 }
 
 // Sorts the keys, best first, and keeps k of them. A whole warp; the others must not touch this learner.
-__device__ __forceinline__ void rank_cut(Kept* kept, unsigned long long* keys, int k) {
+__device__ __forceinline__ void topk_cut(Kept* kept, unsigned long long* keys, int k) {
     const int lane = threadIdx.x % WARP;
     const int count = kept->count;
     for (int i = count + lane; i < ROOM; i += WARP) keys[i] = 0;
@@ -81,14 +81,14 @@ __device__ __forceinline__ void rank_cut(Kept* kept, unsigned long long* keys, i
     __syncwarp();
 }
 
-// Writes a learner's list; a whole warp, after `rank_cut`.
-__device__ __forceinline__ void rank_write(const Kept* kept, const unsigned long long* keys, unsigned* ids,
+// Writes a learner's list; a whole warp, after `topk_cut`.
+__device__ __forceinline__ void topk_write(const Kept* kept, const unsigned long long* keys, unsigned* ids,
                                            float* values, unsigned* invalid, int k) {
     const int lane = threadIdx.x % WARP;
     for (int i = lane; i < k; i += WARP) {
         const bool there = i < kept->count;
         ids[i] = there ? ~static_cast<unsigned>(keys[i]) : 0xffffffffu;
-        values[i] = there ? rank_score(keys[i]) : -INFINITY;
+        values[i] = there ? topk_score(keys[i]) : -INFINITY;
     }
     if (lane == 0) *invalid = kept->nan;
 }
