@@ -23,26 +23,36 @@ struct Step {
     float slope;
 };
 
-// sum[j] += <x(:, c), w(:, first + j)> for eight columns of w (inputs, outputs); beyond `outputs` sums stay.
-__device__ __forceinline__ void eight(const float* x, int tile, const float* __restrict__ w, int inputs, int outputs,
-                                      int first, float sum[8]) {
-    if (outputs % 4 == 0 && first + 8 <= outputs) {
-        for (int i = 0; i < inputs; ++i) {
-            const float v = x[i * tile];
-            const float4 a = *reinterpret_cast<const float4*>(w + static_cast<size_t>(i) * outputs + first);
-            const float4 b = *reinterpret_cast<const float4*>(w + static_cast<size_t>(i) * outputs + first + 4);
-            const float y[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+// For each output o of a dense layer and each column c of the tile: write(o, c, start(o, c) + <x(:, c), w(:, o)>), with
+// w (inputs, outputs), or none (null). A thread sums eight outputs of one column.
+template <class Start, class Write>
+__device__ __forceinline__ void dense(const float* x, int tile, const float* __restrict__ w, int inputs, int outputs,
+                                      Start start, Write write) {
+    for (int e = threadIdx.x; e < (outputs + 7) / 8 * tile; e += blockDim.x) {
+        const int c = e % tile, first = e / tile * 8;
+        float sum[8];
 #pragma unroll
-            for (int j = 0; j < 8; ++j) sum[j] = fmaf(v, y[j], sum[j]);
-        }
-        return;
-    }
-    for (int i = 0; i < inputs; ++i) {
-        const float v = x[i * tile];
+        for (int j = 0; j < 8; ++j) sum[j] = first + j < outputs ? start(first + j, c) : 0.0f;
+        if (w && outputs % 4 == 0 && first + 8 <= outputs) {
+            for (int i = 0; i < inputs; ++i) {
+                const float v = x[i * tile + c];
+                const float4 a = *reinterpret_cast<const float4*>(w + static_cast<size_t>(i) * outputs + first);
+                const float4 b = *reinterpret_cast<const float4*>(w + static_cast<size_t>(i) * outputs + first + 4);
+                const float y[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            if (first + j < outputs) sum[j] = fmaf(v, w[static_cast<size_t>(i) * outputs + first + j], sum[j]);
+                for (int j = 0; j < 8; ++j) sum[j] = fmaf(v, y[j], sum[j]);
+            }
+        } else if (w) {
+            for (int i = 0; i < inputs; ++i) {
+                const float v = x[i * tile + c];
+#pragma unroll
+                for (int j = 0; j < 8; ++j)
+                    if (first + j < outputs) sum[j] = fmaf(v, w[static_cast<size_t>(i) * outputs + first + j], sum[j]);
+            }
         }
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+            if (first + j < outputs) write(first + j, c, sum[j]);
     }
 }
 
@@ -50,20 +60,8 @@ __device__ void run_step(const Step& s, const float* __restrict__ weights, float
     if (s.kind == DENSE) {
         const float* const w = weights + s.weights;
         const float* const bias = w + (s.inputs * s.outputs + 3) / 4 * 4;
-        const int parts = (s.outputs + 7) / 8;
-        for (int e = threadIdx.x; e < parts * tile; e += blockDim.x) {
-            const int c = e % tile, first = e / tile * 8;
-            float sum[8];
-#pragma unroll
-            for (int j = 0; j < 8; ++j) sum[j] = first + j < s.outputs ? bias[first + j] : 0.0f;
-            eight(slab + s.from * tile + c, tile, w, s.inputs, s.outputs, first, sum);
-#pragma unroll
-            for (int j = 0; j < 8; ++j) {
-                if (first + j < s.outputs) {
-                    slab[(s.to + first + j) * tile + c] = activate(sum[j], s.activation, s.slope);
-                }
-            }
-        }
+        dense(slab + s.from * tile, tile, w, s.inputs, s.outputs, [&](int o, int) { return bias[o]; },
+              [&](int o, int c, float z) { slab[(s.to + o) * tile + c] = activate(z, s.activation, s.slope); });
         return;
     }
     for (int e = threadIdx.x; e < s.outputs * tile; e += blockDim.x) {
@@ -118,25 +116,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                 }
             }
             __syncthreads();
-            for (int e = threadIdx.x; e < (hidden + 7) / 8 * tile; e += blockDim.x) {
-                const int c = e % tile, first = e / tile * 8;
-                const bool inside = col0 + c < count;
-                float sum[8];
-#pragma unroll
-                for (int j = 0; j < 8; ++j) {
-                    const int h = first + j;
-                    sum[j] = h < hidden ? start[h] : 0.0f;
-                    if (of_course && h < hidden && inside) {
-                        sum[j] += of_course[static_cast<size_t>(h) * count + col0 + c];
-                    }
-                }
-                if (product) eight(x + c, tile, product, dim, hidden, first, sum);
-#pragma unroll
-                for (int j = 0; j < 8; ++j) {
-                    const int h = first + j;
-                    if (h < hidden) slab[h * tile + c] = h < active ? activate(sum[j], activation, slope) : sum[j];
-                }
-            }
+            dense(x, tile, product, dim, hidden,
+                  [&](int h, int c) {
+                      const bool inside = of_course && col0 + c < count;
+                      return inside ? start[h] + of_course[static_cast<size_t>(h) * count + col0 + c] : start[h];
+                  },
+                  [&](int h, int c, float z) { slab[h * tile + c] = h < active ? activate(z, activation, slope) : z; });
             __syncthreads();
             for (int s = 0; s < step_count; ++s) {
                 run_step(steps[s], weights, slab, tile);

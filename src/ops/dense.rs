@@ -25,7 +25,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// As the kernels take it (`enum Activation` of tile.cuh).
+    /// As the kernels take it (`enum Activation` of activation.cuh).
     pub(crate) fn code(self) -> (i32, f32) {
         match self {
             Activation::Identity => (0, 0.0),
