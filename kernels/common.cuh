@@ -16,6 +16,12 @@ constexpr int WARP = 32;
     type* const name = reinterpret_cast<type*>(waata_dynamic_shared)
 #endif
 
+// This warp among all warps of the grid, and their number: a warp takes every warp_count()-th item.
+__device__ __forceinline__ long long warp_index() {
+    return (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP;
+}
+__device__ __forceinline__ long long warp_count() { return static_cast<long long>(gridDim.x) * (blockDim.x / WARP); }
+
 // Sum over the 32 lanes, in every lane. All lanes must take part. The butterfly adds in the same order in every
 // lane and every run.
 __device__ __forceinline__ float warp_sum(float x) {

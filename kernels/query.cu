@@ -18,8 +18,8 @@ extern "C" __global__ void __launch_bounds__(256)
                   int logit) {
     const int lane = threadIdx.x % WARP;
     const int k = min(n, m);
-    const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
-    for (long long g = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; g < groups; g += warps) {
+    const long long warps = warp_count();
+    for (long long g = warp_index(); g < groups; g += warps) {
         const float* const x_v = x + static_cast<size_t>(head[g]) * n;
         const float* const r_q = r + static_cast<size_t>(relation[g]) * m;
         const float* const p_q = r_p + static_cast<size_t>(relation[g]) * m;
@@ -49,8 +49,8 @@ extern "C" __global__ void __launch_bounds__(256)
     query_backward(float* __restrict__ out, const float* __restrict__ dy, const float* __restrict__ u,
                    const float* __restrict__ a, int groups, int m, int row) {
     const int lane = threadIdx.x % WARP;
-    const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
-    for (long long g = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; g < groups; g += warps)
+    const long long warps = warp_count();
+    for (long long g = warp_index(); g < groups; g += warps)
         for (int c = lane; c < m; c += WARP) {
             const size_t at = static_cast<size_t>(g) * m + c;
             out[at] = a ? dy[g] * a[row * m + c] : dy[at] * (1.0f - u[at] * u[at]);

@@ -119,6 +119,11 @@ impl RowSplits {
         launch.count(self.count())
     }
 
+    /// Adds what a kernel reads that merges the partial results of split rows: these rows, and the slots of each.
+    pub fn merge_arguments<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
+        launch.index(&self.split_rows).index(&self.of_row).index(&self.slot)
+    }
+
     pub fn count(&self) -> usize {
         self.row.len()
     }

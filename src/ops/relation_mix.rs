@@ -36,11 +36,10 @@ impl Op for RelationMix {
         check_shape("relation_mix", "s", s, g.tails, 1)?;
         check_shape("relation_mix", "r_p", r_p, g.relations, r_p.cols())?;
         let mut weight = Tensor::zeros(&s.device(), s.dtype(), g.groups.count, 1)?;
-        let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x: s };
-        add_segments(&mut weight, &g.groups.pieces, &terms)?;
+        add_segments(&mut weight, &g.groups.pieces, Terms::of(s).column(&g.tail).weight(alpha))?;
         let mut out = Tensor::zeros(&s.device(), s.dtype(), g.heads, r_p.cols())?;
-        let terms = Terms { entry: None, column: Some(&g.groups.relation), weight: Some(&weight), x: r_p };
-        add_segments(&mut out, &g.groups.head_pieces, &terms)?;
+        let terms = Terms::of(r_p).column(&g.groups.relation).weight(&weight);
+        add_segments(&mut out, &g.groups.head_pieces, terms)?;
         self.weight = Some(weight);
         Ok(vec![out])
     }
@@ -57,23 +56,13 @@ impl Op for RelationMix {
                 add_dots(d_alpha, (x[1], Some(&g.tail)), (&d_weight, Some(&g.group)))?;
             }
             if let Some(d_s) = d_s {
-                let terms = Terms {
-                    entry: Some(&g.by_tail.edge),
-                    column: Some(&g.group),
-                    weight: Some(x[0]),
-                    x: &d_weight,
-                };
-                add_segments(d_s, &g.tail_pieces, &terms)?;
+                let terms = Terms::of(&d_weight).entry(&g.by_tail.edge).column(&g.group).weight(x[0]);
+                add_segments(d_s, &g.tail_pieces, terms)?;
             }
         }
         if let Some(d_r_p) = d_r_p {
-            let terms = Terms {
-                entry: Some(&g.groups.by_relation),
-                column: Some(&g.groups.head),
-                weight: Some(weight),
-                x: dy,
-            };
-            add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
+            let terms = Terms::of(dy).entry(&g.groups.by_relation).column(&g.groups.head).weight(weight);
+            add_segments(d_r_p, &g.groups.relation_pieces, terms)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! A new op is one file here with a `cases()`: each case gives all three.
 
 mod aggregate;
-mod attend;
+
 mod bce;
 mod bi_interaction;
 mod bottom;
@@ -31,6 +31,7 @@ mod penalty;
 mod planted;
 mod query;
 mod rank;
+mod relation_attention;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;

@@ -51,7 +51,7 @@ fn groups() -> Vec<Vec<Table>> {
     let (linear, bank) = (crate::linear::smooth_cases, crate::mlp_bank::smooth_cases);
     vec![
         vec![
-            Table::new("attend", crate::attend::cases()),
+            Table::new("relation_attention", crate::relation_attention::cases()),
             Table::new("bce", crate::bce::cases()),
             Table::new("bpr", crate::bpr::cases()),
             Table::new("linear", crate::linear::cases()),
@@ -127,7 +127,7 @@ fn checks_of(cases: &str) -> Vec<Check> {
     let table = |cases| Table::new("", cases).checks;
     match cases {
         "aggregate" => table(crate::aggregate::cases()),
-        "attend" => table(crate::attend::cases()),
+        "relation_attention" => table(crate::relation_attention::cases()),
         "bank" => table(crate::mlp_bank::cases()),
         "bce" => table(crate::bce::cases()),
         "bi_interaction" => table(crate::bi_interaction::cases()),

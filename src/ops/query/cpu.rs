@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use base::parallel::prelude::*;
 
-use super::stream::{WIDEST, local, put, split, take, with_row};
+use crate::cpu::stream::{WIDEST, local, put, split, take, with_row};
 use engine::parallel;
 use engine::simd::{self, SimdWork, axpy, dot, fma};
 use engine::{Real, Tensor};
@@ -14,7 +14,7 @@ use graph::Graph;
 const TASKS: usize = 32;
 
 /// Inputs as `Query` has them.
-pub(super) struct Inputs<'a, T> {
+pub(super) struct HeadRows<'a, T> {
     pub g: &'a Graph,
     pub tanh: bool,
     pub x: &'a [T],
@@ -29,7 +29,7 @@ pub(super) struct Inputs<'a, T> {
 type Rows<'a, T> = Option<(&'a mut [T], bool)>;
 
 /// Rows of both widths W where FIXED, else at most W.
-struct Query<'a, T, const W: usize, const FIXED: bool>(&'a Inputs<'a, T>);
+struct Query<'a, T, const W: usize, const FIXED: bool>(&'a HeadRows<'a, T>);
 
 struct Forward<'a, T, const W: usize, const FIXED: bool> {
     query: Query<'a, T, W, FIXED>,
@@ -146,7 +146,7 @@ pub(super) fn takes((n, m): (usize, usize)) -> bool {
     (1..=WIDEST).contains(&n) && (1..=WIDEST).contains(&m)
 }
 
-impl<T: Real> Inputs<'_, T> {
+impl<T: Real> HeadRows<'_, T> {
     /// Heads of each task, and their number of groups: fixed by the graph.
     fn tasks(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let (heads, of_head) = (self.g.heads, self.g.groups.of_head.host());

@@ -1,10 +1,12 @@
 //! How a node's vector meets its neighbourhood's: formula (6) and the two aggregators it is compared with.
 
-use super::bi_interaction_cpu::Layer;
+mod cpu;
+
 use super::concat::{add_columns, concat};
 use super::dense::{self, Activation};
 use super::{Dropout, check, check_shape, saved};
 use base::Result;
+use cpu::Layer;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans};

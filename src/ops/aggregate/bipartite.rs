@@ -1,12 +1,13 @@
 //! Neighbourhood sums on the CPU where the graph has `BipartiteEdges`: one stream over the rows (learners) for both
-//! directions, as in `attend_stream`.
+//! directions, as in `relation_attention::bipartite`.
 
 use base::parallel::prelude::*;
 
-use super::segment_sum::{Dots, Sum, add_segment_rows};
-use super::stream::{PREFETCH_DISTANCE, WIDEST, add_chunks, local, put, split, with_row};
+use crate::cpu::rows::{RowWork, add_chunks, for_rows};
+use crate::cpu::stream::{PREFETCH_DISTANCE, WIDEST, local, put, split, with_row};
+use crate::segment_sum::{Dots, Sum, add_segment_rows};
 use base::Result;
-use engine::parallel::{self, RowWork, prefetch};
+use engine::parallel::prefetch;
 use engine::simd::{self, SimdWork, axpy, dot};
 use engine::{Real, Tensor};
 use graph::{BipartiteEdges, Graph, UNPAIRED};
@@ -217,7 +218,7 @@ pub(super) fn backward<T: Real>(
         let (head, tail) = (&g.head.host()[first..], &g.tail.host()[first..]);
         let dots = Dots::<T, T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
         let work = Behind { row_edge: &pairs.row_edge, inverse: inverse.host(), dots };
-        parallel::for_rows_work(behind, 1, 8, &work);
+        for_rows(behind, 1, 8, &work);
     }
     if let Some(d_x) = d_x {
         let sum = Sum {
@@ -242,13 +243,13 @@ struct Behind<'a, T> {
 
 impl<T: Real> RowWork<T> for Behind<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         for (e, out) in (first..).zip(out.chunks_exact_mut(1)) {
             if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
                 prefetch(&self.inverse[pair as usize..][..1]);
             }
             match self.row_edge[e] {
-                UNPAIRED => self.dots.rows(e, out),
+                UNPAIRED => self.dots.rows::<ISA>(e, out),
                 pair => out[0] += self.inverse[pair as usize],
             }
         }

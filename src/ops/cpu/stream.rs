@@ -2,13 +2,12 @@
 //! are written where they are zero and added to where not.
 
 use engine::Real;
-use engine::parallel::{self, RowWork};
 use engine::simd;
 
 /// Edges between the rows that are asked for and the rows that are used.
-pub(super) const PREFETCH_DISTANCE: usize = 6;
+pub(crate) const PREFETCH_DISTANCE: usize = 6;
 /// Widest rows for which there is a stream.
-pub(super) const WIDEST: usize = 256;
+pub(crate) const WIDEST: usize = 256;
 
 /// Runs `$body` with `$W` standing for a width that local copies of both rows have, and `$FIXED` for whether all rows have it.
 macro_rules! with_row {
@@ -25,18 +24,18 @@ macro_rules! with_row {
                 $body
             }
             _ => {
-                const $W: usize = $crate::stream::WIDEST;
+                const $W: usize = $crate::cpu::stream::WIDEST;
                 const $FIXED: bool = false;
                 $body
             }
         }
     };
 }
-pub(super) use with_row;
+pub(crate) use with_row;
 
 /// A local copy of a row, in registers where W is fixed.
 #[inline(always)]
-pub(super) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
+pub(crate) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
     let mut copy = [T::zero(); W];
     copy[..row.len()].copy_from_slice(row);
     copy
@@ -44,13 +43,13 @@ pub(super) fn local<T: Real, const W: usize>(row: &[T]) -> [T; W] {
 
 /// Splits the first `n` elements off.
 #[inline(always)]
-pub(super) fn split<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+pub(crate) fn split<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
     rest.split_off_mut(..n).unwrap_or_default()
 }
 
 /// out = values, or out += values.
 #[inline(always)]
-pub(super) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values: &[T]) {
+pub(crate) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values: &[T]) {
     if fresh {
         simd::stream::<ISA, T>(values, out);
     } else {
@@ -59,33 +58,10 @@ pub(super) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values
 }
 
 /// The first `len` elements of an optional gradient.
-pub(super) fn take<'a, T>(
+pub(crate) fn take<'a, T>(
     gradient: &mut Option<(&'a mut [T], bool)>,
     len: usize,
 ) -> Option<(&'a mut [T], bool)> {
     let (values, fresh) = gradient.as_mut()?;
     Some((split(values, len), *fresh))
-}
-
-/// out += the chunks' parts, in order; rows of `n`.
-pub(super) fn add_chunks<T: Real>(out: &mut [T], parts: &[T], chunks: usize, n: usize) {
-    let work = AddChunks { parts, chunks, len: out.len(), n };
-    parallel::for_rows_work(out, n, n * chunks, &work);
-}
-
-struct AddChunks<'a, T> {
-    parts: &'a [T],
-    chunks: usize,
-    len: usize,
-    n: usize,
-}
-
-impl<T: Real> RowWork<T> for AddChunks<'_, T> {
-    #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
-        for i in 0..self.chunks {
-            let part = &self.parts[i * self.len + first * self.n..][..out.len()];
-            parallel::axpy(T::one(), part, out);
-        }
-    }
 }

@@ -1,13 +1,16 @@
-//! Relation attention on the CPU: three passes over pieces, each reading a neighbour's row once from memory. S is what
-//! the rows are stored in, T what is computed in.
+//! Relation attention on the CPU: three passes over row splits, each reading a neighbour's row once from memory. S is
+//! what the rows are stored in, T what is computed in.
 
 use std::ops::Range;
 
-use super::segment::{Place, Segment};
-use engine::parallel::prefetch;
+use base::Result;
+use engine::parallel::{self, prefetch};
 use engine::simd::{self, LANES, axpy, dot};
-use engine::{Element, Real};
+use engine::{Element, Real, Tensor, dispatch_dtype, dispatch_float};
 use graph::Graph;
+
+use super::inputs::{Attention, LogitGradients, OutputGradients, ProjectionDots};
+use crate::cpu::segment::{self, Outputs, Place, Segment, add_rows};
 
 /// Edges between the row that is asked for and the row that is used.
 const PREFETCH_DISTANCE: usize = 8;
@@ -29,6 +32,21 @@ pub(super) struct Edges<'a, S: Element, const D: usize> {
 }
 
 impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
+    pub fn new(a: &'a Attention, dots: &'a ProjectionDots) -> Self {
+        Edges {
+            tail: a.graph.tail.host(),
+            group: a.graph.group.host(),
+            x: a.x.host(),
+            u: a.u.host(),
+            o: a.o.host(),
+            s: dots.s.host(),
+            c: dots.c.host(),
+            widths: a.widths(),
+            slope: a.slope.map(|slope| T::of(slope as f64)),
+            inverse_temperature: T::one() / T::of(a.temperature as f64),
+        }
+    }
+
     /// n, m and min(n, m)
     #[inline(always)]
     fn widths(&self) -> (usize, usize, usize) {
@@ -199,7 +217,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Forward<'_, S,
 }
 
 /// Groups: row = dU_g (absent: width 0), scalars = (sum of dz_e s_t, sum of dz_e), entries = dpi_e / temperature.
-pub(super) struct HeadBackward<'a, S: Element, const D: usize> {
+pub(super) struct GroupBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub graph: &'a Graph,
     /// The group that is segment 0, and the head that `inner` begins with.
@@ -213,7 +231,7 @@ pub(super) struct HeadBackward<'a, S: Element, const D: usize> {
     pub inner: &'a [S::Acc],
 }
 
-impl<T: Real, S: Element<Acc = T>, const D: usize> HeadBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> GroupBackward<'_, S, D> {
     /// dU_g += (sum of dz_e s_t) r_p, the part through s_t (r_p . U_g).
     #[inline(always)]
     fn through_projection<const ISA: u8>(&self, group: usize, place: &mut Place<'_, T>) {
@@ -225,7 +243,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> HeadBackward<'_, S, D> {
     }
 }
 
-impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for HeadBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for GroupBackward<'_, S, D> {
     #[inline(always)]
     fn piece<const ISA: u8>(&self, group: usize, range: Range<usize>, sole: bool, mut place: Place<'_, T>) {
         let edges = &self.edges;
@@ -271,15 +289,15 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for HeadBackward<'
         partial_scalars: &[T],
         mut place: Place<'_, T>,
     ) {
-        super::segment::add_rows::<ISA, T>(partial, place.row);
+        add_rows::<ISA, T>(partial, place.row);
         place.scalars.fill(T::zero());
-        super::segment::add_rows::<ISA, T>(partial_scalars, place.scalars);
+        add_rows::<ISA, T>(partial_scalars, place.scalars);
         self.through_projection::<ISA>(group, &mut place);
     }
 }
 
 /// Tails: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
-pub(super) struct TailBackward<'a, S: Element, const D: usize> {
+pub(super) struct SrcBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub edge: &'a [u32],
     pub head: &'a [u32],
@@ -293,7 +311,7 @@ pub(super) struct TailBackward<'a, S: Element, const D: usize> {
     pub d: &'a [S::Acc],
 }
 
-impl<T: Real, S: Element<Acc = T>, const D: usize> TailBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> SrcBackward<'_, S, D> {
     /// dx_t += w_t p_t, the part through s_t = p_t . x_t.
     #[inline(always)]
     fn through_projection<const ISA: u8>(&self, t: usize, place: &mut Place<'_, T>) {
@@ -304,7 +322,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> TailBackward<'_, S, D> {
     }
 }
 
-impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for TailBackward<'_, S, D> {
+impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for SrcBackward<'_, S, D> {
     #[inline(always)]
     fn empty(&self, _row: usize, place: Place<'_, T>) {
         place.scalars.fill(T::zero());
@@ -352,9 +370,161 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for TailBackward<'
 
     #[inline(always)]
     fn merge<const ISA: u8>(&self, t: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
-        super::segment::add_rows::<ISA, T>(partial, place.row);
+        add_rows::<ISA, T>(partial, place.row);
         place.scalars.fill(T::zero());
-        super::segment::add_rows::<ISA, T>(partial_scalars, place.scalars);
+        add_rows::<ISA, T>(partial_scalars, place.scalars);
         self.through_projection::<ISA>(t, &mut place);
     }
+}
+
+/// Runs `$body` with `$D` standing for the common width of the rows where there is code for it, else 0.
+macro_rules! with_width {
+    ($widths:expr, $D:ident => $body:expr) => {
+        match $widths {
+            (64, 64) => {
+                const $D: usize = 64;
+                $body
+            }
+            (32, 32) => {
+                const $D: usize = 32;
+                $body
+            }
+            _ => {
+                const $D: usize = 0;
+                $body
+            }
+        }
+    };
+}
+
+/// Writes alpha and log_sum; returns agg.
+pub(super) fn forward(
+    a: &Attention,
+    dots: &ProjectionDots,
+    alpha: &mut Tensor,
+    log_sum: &mut Tensor,
+) -> Result<Tensor> {
+    let g = a.graph;
+    let mut agg = alpha.empty_like(g.heads, a.x.cols())?;
+    dispatch_dtype!(a.u.dtype(), S => with_width!(a.widths(), D => {
+        type T = <S as Element>::Acc;
+        let mut scalars = vec![T::of(0.0); g.heads * 2];
+        let out = Outputs {
+            rows: agg.host_mut::<T>(),
+            width: a.x.cols(),
+            scalars: &mut scalars,
+            count: 2,
+            entries: alpha.host_mut::<T>(),
+        };
+        let edges = Edges::<S, D>::new(a, dots);
+        segment::run(&g.head_pieces, out, &Forward { edges, bias: a.bias.host(), bucket: g.bucket.host() });
+        for (l, max_sum) in log_sum.host_mut::<T>().iter_mut().zip(scalars.chunks_exact(2)) {
+            if max_sum[1] > 0.0 {
+                *l = max_sum[0] + max_sum[1].ln();
+            }
+        }
+    }));
+    Ok(agg)
+}
+
+/// Adds to dU.
+pub(super) fn group_backward(
+    a: &Attention,
+    alpha: &Tensor,
+    dots: &ProjectionDots,
+    up: OutputGradients,
+    inner: &Tensor,
+    d_u: Option<&mut Tensor>,
+) -> Result<LogitGradients> {
+    let groups = &a.graph.groups;
+    let mut d = alpha.empty_like(a.graph.edges(), 1)?;
+    let mut sum_s = alpha.empty_like(groups.count, 1)?;
+    let mut sum = alpha.empty_like(groups.count, 1)?;
+    dispatch_dtype!(a.u.dtype(), S => with_width!(a.widths(), D => {
+        type T = <S as Element>::Acc;
+        let mut scalars = vec![T::of(0.0); groups.count * 2];
+        let work = GroupBackward {
+            edges: Edges::<S, D>::new(a, dots),
+            graph: a.graph,
+            first: (0, 0),
+            r_p: a.r_p.host(),
+            alpha: alpha.host(),
+            d_agg: up.agg.map(Tensor::host),
+            d_alpha: up.alpha.map(Tensor::host),
+            inner: inner.host(),
+        };
+        let width = d_u.as_ref().map_or(0, |d_u| d_u.cols());
+        let rows = d_u.map_or(&mut [][..], |d_u| d_u.host_mut::<T>());
+        let out = Outputs { rows, width, scalars: &mut scalars, count: 2, entries: d.host_mut::<T>() };
+        segment::run(&groups.pieces, out, &work);
+        put_pairs(&scalars, sum_s.host_mut(), sum.host_mut());
+    }));
+    Ok(LogitGradients { d, sum_s, sum })
+}
+
+/// Parts interleaved pairs of scalars.
+pub(super) fn put_pairs<T: Copy>(pairs: &[T], first: &mut [T], second: &mut [T]) {
+    for ((first, second), pair) in first.iter_mut().zip(second).zip(pairs.chunks_exact(2)) {
+        (*first, *second) = (pair[0], pair[1]);
+    }
+}
+
+/// Adds to dx; returns (tails, 1) w_t, the gradient of s_t.
+pub(super) fn src_backward(
+    a: &Attention,
+    alpha: &Tensor,
+    dots: &ProjectionDots,
+    up: OutputGradients,
+    d: &Tensor,
+    d_x: Option<&mut Tensor>,
+) -> Result<Tensor> {
+    let g = a.graph;
+    let mut w = alpha.empty_like(g.tails, 1)?;
+    dispatch_dtype!(a.u.dtype(), S => with_width!(a.widths(), D => {
+        type T = <S as Element>::Acc;
+        let work = SrcBackward {
+            edges: Edges::<S, D>::new(a, dots),
+            edge: g.by_tail.edge.host(),
+            head: g.head.host(),
+            first: 0,
+            p: a.p.host(),
+            alpha: alpha.host(),
+            d_agg: up.agg.map(Tensor::host),
+            d: d.host(),
+        };
+        let width = d_x.as_ref().map_or(0, |d_x| d_x.cols());
+        let rows = d_x.map_or(&mut [][..], |d_x| d_x.host_mut::<T>());
+        let out = Outputs { rows, width, scalars: w.host_mut::<T>(), count: 1, entries: &mut [] };
+        segment::run(&g.tail_pieces, out, &work);
+    }));
+    Ok(w)
+}
+
+/// dbias[b] += the sum of dpi_e over the edges of bucket b.
+pub(super) fn add_bucket_sums(a: &Attention, d: &Tensor, d_bias: &mut Tensor) {
+    let bucket = a.graph.bucket.host();
+    dispatch_float!(d.dtype(), T => {
+        let d = d.host::<T>();
+        let partial = bucket_sums(d.len(), d_bias.rows(), |e| (bucket[e], d[e]));
+        let temperature = T::of(a.temperature as f64);
+        let d_bias = d_bias.host_mut::<T>();
+        partial.iter().for_each(|sums| parallel::axpy(temperature, sums, d_bias));
+    });
+}
+
+/// Sums of the values of 0..n by bucket, one list for each chunk.
+pub(super) fn bucket_sums<T: Real>(
+    n: usize,
+    buckets: usize,
+    of: impl Fn(usize) -> (u32, T) + Sync,
+) -> Vec<Vec<T>> {
+    const CHUNK: usize = 32 * 1024;
+    parallel::map_chunks(n, CHUNK, |range| {
+        let mut sums = vec![T::zero(); buckets];
+        for e in range {
+            let (bucket, value) = of(e);
+            sums[bucket as usize] += value;
+        }
+        sums
+    })
 }

@@ -12,7 +12,7 @@
 //           segment_merge (a block per split row) adds in piece order. One-column sums put lanes on entries.
 // Order     fixed by the pieces: the same bits in every run. No atomics.
 // Hazards   offsets are 64-bit; pieces of a split row never touch `out`, so nothing is written twice.
-#include "attend.cuh"
+#include "rows.cuh"
 
 constexpr int TILE = 4;
 
@@ -23,8 +23,8 @@ __device__ __forceinline__ void sum_segments(float* out, float* partial, const S
                                              const unsigned long long* piece_end, const unsigned* piece_slot,
                                              int pieces, int n, int width, int x_width) {
     const int lane = threadIdx.x % WARP;
-    const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
-    for (long long p = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; p < pieces; p += warps) {
+    const long long warps = warp_count();
+    for (long long p = warp_index(); p < pieces; p += warps) {
         const unsigned long long begin = piece_begin[p], end = piece_end[p];
         const unsigned slot = piece_slot[p];
         const bool sole = slot == UNSPLIT;
@@ -61,35 +61,14 @@ __device__ __forceinline__ void sum_segments(float* out, float* partial, const S
     }
 }
 
-extern "C" __global__ void __launch_bounds__(128, 4)
-    segment_sum(float* __restrict__ out, float* __restrict__ partial, const float* __restrict__ x,
-                const float* __restrict__ weight, const unsigned* __restrict__ entry,
-                const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
-                const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
-                const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
-    sum_segments<STRIDED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
-                 width, x_width);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4)
-    segment_sum_bf16(float* __restrict__ out, float* __restrict__ partial, const Bf16* __restrict__ x,
-                     const float* __restrict__ weight, const unsigned* __restrict__ entry,
-                     const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
-                     const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
-                     const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
-    sum_segments<PAIRED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
-                 width, x_width);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4)
-    segment_sum_f16(float* __restrict__ out, float* __restrict__ partial, const F16* __restrict__ x,
-                    const float* __restrict__ weight, const unsigned* __restrict__ entry,
-                    const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
-                    const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
-                    const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width) {
-    sum_segments<PAIRED>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end, piece_slot, pieces, n,
-                 width, x_width);
-}
+STORAGE_VARIANTS(segment_sum, (128, 4),
+                 (float* __restrict__ out, float* __restrict__ partial, const S* __restrict__ x,
+                  const float* __restrict__ weight, const unsigned* __restrict__ entry,
+                  const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
+                  const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                  const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width),
+                 sum_segments<WIDE<S>>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end,
+                                       piece_slot, pieces, n, width, x_width);)
 
 extern "C" __global__ void __launch_bounds__(128)
     segment_merge(float* __restrict__ out, const float* __restrict__ partial, const unsigned* __restrict__ split_rows,
@@ -136,62 +115,28 @@ __device__ __forceinline__ void add_dots(float* out, const A* a, const unsigned*
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots(float* __restrict__ out, const float* __restrict__ a, const unsigned* __restrict__ ia,
-                  const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
-    add_dots(out, a, ia, b, ib, count, n);
-}
+STORAGE_VARIANTS(gathered_dots, (256),
+                 (float* __restrict__ out, const S* __restrict__ a, const unsigned* __restrict__ ia,
+                  const S* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n),
+                 add_dots(out, a, ia, b, ib, count, n);)
 
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots_bf16(float* __restrict__ out, const Bf16* __restrict__ a, const unsigned* __restrict__ ia,
-                       const Bf16* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
-    add_dots(out, a, ia, b, ib, count, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots_f16(float* __restrict__ out, const F16* __restrict__ a, const unsigned* __restrict__ ia,
-                      const F16* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
-    add_dots(out, a, ia, b, ib, count, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots_bf16_f32(float* __restrict__ out, const Bf16* __restrict__ a, const unsigned* __restrict__ ia,
-                           const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
-    add_dots(out, a, ia, b, ib, count, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    gathered_dots_f16_f32(float* __restrict__ out, const F16* __restrict__ a, const unsigned* __restrict__ ia,
-                          const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n) {
-    add_dots(out, a, ia, b, ib, count, n);
-}
+HALF_VARIANTS(gathered_dots_with_f32, (256),
+              (float* __restrict__ out, const S* __restrict__ a, const unsigned* __restrict__ ia,
+               const float* __restrict__ b, const unsigned* __restrict__ ib, unsigned long long count, int n),
+              add_dots(out, a, ia, b, ib, count, n);)
 
 template <typename S>
 __device__ __forceinline__ void add_scaled_rows(float* out, const float* scale, const S* x, unsigned long long rows,
                                                 int n) {
     const int lane = threadIdx.x % WARP;
-    const unsigned long long warps = static_cast<unsigned long long>(gridDim.x) * (blockDim.x / WARP);
-    for (unsigned long long i = (static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; i < rows;
-         i += warps) {
+    const unsigned long long warps = warp_count();
+    for (unsigned long long i = warp_index(); i < rows; i += warps) {
         const float s = scale[i];
         for (int c = lane; c < n; c += WARP) out[i * n + c] += s * widen(x[i * n + c]);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    scaled_rows(float* __restrict__ out, const float* __restrict__ scale, const float* __restrict__ x,
-                unsigned long long rows, int n) {
-    add_scaled_rows(out, scale, x, rows, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    scaled_rows_bf16(float* __restrict__ out, const float* __restrict__ scale, const Bf16* __restrict__ x,
-                     unsigned long long rows, int n) {
-    add_scaled_rows(out, scale, x, rows, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    scaled_rows_f16(float* __restrict__ out, const float* __restrict__ scale, const F16* __restrict__ x,
-                    unsigned long long rows, int n) {
-    add_scaled_rows(out, scale, x, rows, n);
-}
+STORAGE_VARIANTS(scaled_rows, (256),
+                 (float* __restrict__ out, const float* __restrict__ scale, const S* __restrict__ x,
+                  unsigned long long rows, int n),
+                 add_scaled_rows(out, scale, x, rows, n);)

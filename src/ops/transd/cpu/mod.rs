@@ -14,7 +14,7 @@ use engine::{Real, Tensor};
 
 /// What the forward pass leaves, for upstream 1: the gradient of what it has at hand, and of the other entities the
 /// numbers that make it from their rows. A row of them costs less to read than to be stored and read back.
-pub(super) struct Saved {
+pub(super) struct TripleGradients {
     /// (2 B, RECORD) of the replaced entity of each triple, and of its replacement.
     records: Tensor,
     /// (runs, k) the gradient G of the kept entity's projection, and (runs, 1) its r_p . G.

@@ -1,11 +1,13 @@
 //! Neighbourhood sums under given weights: formula (3), for the layers after the one whose attention made the
 //! weights, and for weights that are no attention at all.
 
+mod bipartite;
+
 use std::sync::Arc;
 
 use super::cast::cast;
 use super::segment_sum::{Terms, add_dots, add_segments};
-use super::{aggregate_stream, check_shape, inputs};
+use super::{check_shape, inputs};
 use base::Result;
 use engine::dispatch_float;
 use engine::{Backward, Op, Tensor};
@@ -37,34 +39,32 @@ impl Op for Aggregate {
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
         check_shape("aggregate", "x", x, g.tails, x.cols())?;
         let mut out = Tensor::zeros(&x.device(), x.dtype().compute_dtype(), g.heads, x.cols())?;
-        if let Some(pairs) = aggregate_stream::pairs(g, x) {
+        if let Some(pairs) = bipartite::pairs(g, x) {
             // The stream over pairs works on f32.
             let x = &cast(x, x.dtype().compute_dtype())?;
-            dispatch_float!(x.dtype(), T => aggregate_stream::forward::<T>(g, pairs, alpha, x, &mut out)?);
+            dispatch_float!(x.dtype(), T => bipartite::forward::<T>(g, pairs, alpha, x, &mut out)?);
             return Ok(vec![out]);
         }
-        let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x };
-        add_segments(&mut out, &g.head_pieces, &terms)?;
+        add_segments(&mut out, &g.head_pieces, Terms::of(x).column(&g.tail).weight(alpha))?;
         Ok(vec![out])
     }
 
     fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), [d_alpha, d_x]) = (dy[0], dx) else { return Ok(()) };
         let g = &*self.graph;
-        if let Some(pairs) = aggregate_stream::pairs(g, x[1]) {
+        if let Some(pairs) = bipartite::pairs(g, x[1]) {
             let (d_alpha, d_x) = (d_alpha.as_mut(), d_x.as_mut());
             let rows = &cast(x[1], x[1].dtype().compute_dtype())?;
             return dispatch_float!(dy.dtype(), T => {
-                aggregate_stream::backward::<T>(g, pairs, (x[0], rows), dy, d_alpha, d_x)
+                bipartite::backward::<T>(g, pairs, (x[0], rows), dy, d_alpha, d_x)
             });
         }
         if let Some(d_alpha) = d_alpha {
             add_dots(d_alpha, (dy, Some(&g.head)), (x[1], Some(&g.tail)))?;
         }
         if let Some(d_x) = d_x {
-            let terms =
-                Terms { entry: Some(&g.by_tail.edge), column: Some(&g.head), weight: Some(x[0]), x: dy };
-            add_segments(d_x, &g.tail_pieces, &terms)?;
+            let terms = Terms::of(dy).entry(&g.by_tail.edge).column(&g.head).weight(x[0]);
+            add_segments(d_x, &g.tail_pieces, terms)?;
         }
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! The head's side of the relation-attention logit, formulas (1) and (4), once per (head, relation) group.
 
+mod cpu;
+
 use std::sync::Arc;
 
-use super::query_cpu::{self, Inputs};
+use super::cpu::rows::{RowWork, for_rows};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{check, check_shape};
 use base::Result;
+use cpu::HeadRows;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{self, RowWork, axpy, dot};
+use engine::parallel::{self, axpy, dot};
 use engine::{Backward, Op, Real, Tensor};
 use graph::{Graph, RowSplits};
 
@@ -56,11 +59,11 @@ impl Query {
     fn by_heads(&self, x: &[&Tensor]) -> bool {
         !matches!(self.logit, LogitKind::Gat { .. })
             && x[0].gpu().is_none()
-            && query_cpu::takes((x[0].cols(), x[2].cols()))
+            && cpu::takes((x[0].cols(), x[2].cols()))
     }
 
-    fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> Inputs<'a, T> {
-        Inputs {
+    fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> HeadRows<'a, T> {
+        HeadRows {
             g: &self.graph,
             tanh: self.logit == LogitKind::Tanh,
             x: x[0].host(),
@@ -215,32 +218,25 @@ impl Op for Query {
             let mut along = s.zeros_like()?;
             add_dots(&mut along, (&inner, None), (x[3], Some(&g.groups.relation)))?;
             let mut ds = Tensor::zeros(&s.device(), s.dtype(), g.heads, 1)?;
-            let terms = Terms { entry: None, column: None, weight: None, x: &along };
-            add_segments(&mut ds, &g.groups.head_pieces, &terms)?;
+            add_segments(&mut ds, &g.groups.head_pieces, Terms::of(&along))?;
             if let Some(d_x) = &mut dx[0] {
-                let terms = Terms { entry: None, column: None, weight: None, x: &inner };
-                add_segments(d_x, &g.groups.head_pieces, &terms)?;
+                add_segments(d_x, &g.groups.head_pieces, Terms::of(&inner))?;
                 add_scaled_rows(d_x, &ds, x[1])?;
             }
             if let Some(d_p) = &mut dx[1] {
                 add_scaled_rows(d_p, &ds, x[0])?;
             }
         }
-        let entry = Some(&g.groups.by_relation);
+        let entry = &g.groups.by_relation;
         if let Some(d_r_p) = &mut dx[3] {
-            let terms = Terms { entry, column: None, weight: Some(s), x: &inner };
-            add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
+            add_segments(d_r_p, &g.groups.relation_pieces, Terms::of(&inner).entry(entry).weight(s))?;
         }
         if let Some(d_r) = &mut dx[2] {
             let inner = match (self.logit, dy[1]) {
                 (LogitKind::Gat { .. }, Some(d_o)) => self.inner_gradient(d_o, y[0], Some(x[4]), 2)?,
                 _ => inner,
             };
-            add_segments(
-                d_r,
-                &g.groups.relation_pieces,
-                &Terms { entry, column: None, weight: None, x: &inner },
-            )?;
+            add_segments(d_r, &g.groups.relation_pieces, Terms::of(&inner).entry(entry))?;
         }
         Ok(())
     }
@@ -264,12 +260,11 @@ impl Query {
         };
         if let Some(d_o) = d_o {
             let (h_perp, _) = self.project(PROJECTION, x, s)?;
-            add_segments(da, &only(0)?, &Terms { entry: None, column: None, weight: Some(d_o), x: &h_perp })?;
-            let terms = Terms { entry: None, column: Some(&groups.relation), weight: Some(d_o), x: x[2] };
-            add_segments(da, &only(2)?, &terms)?;
+            add_segments(da, &only(0)?, Terms::of(&h_perp).weight(d_o))?;
+            add_segments(da, &only(2)?, Terms::of(x[2]).column(&groups.relation).weight(d_o))?;
         }
         if let Some(du) = du {
-            add_segments(da, &only(1)?, &Terms { entry: None, column: None, weight: None, x: du })?;
+            add_segments(da, &only(1)?, Terms::of(du))?;
         }
         Ok(())
     }
@@ -290,7 +285,7 @@ fn project<T: Real>(
 ) {
     let relation = g.groups.relation.host();
     let work = Project { head: g.groups.head.host(), relation, code, widths: (n, m), x_head, s, r, r_p };
-    parallel::for_rows_work(u, m, m, &work);
+    for_rows(u, m, m, &work);
     if let (2, Some(a)) = (code, a) {
         let (a_h, a_t, a_r) = (&a[..m], &a[m..2 * m], &a[2 * m..3 * m]);
         parallel::for_rows(o, 1, |first, o| {
@@ -316,7 +311,7 @@ struct Project<'a, T> {
 
 impl<T: Real> RowWork<T> for Project<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, rows: &mut [T]) {
         let (n, m) = self.widths;
         for (g, u) in (first..).zip(rows.chunks_exact_mut(m)) {
             let q = self.relation[g] as usize;

@@ -2,9 +2,10 @@
 
 use base::parallel::prelude::*;
 
-use crate::attend_cpu::{inverse, shift};
+use crate::cpu::rows::RowWork;
+use crate::relation_attention::cpu::{inverse, shift};
 use engine::Real;
-use engine::parallel::{self, RowWork, prefetch};
+use engine::parallel::{self, prefetch};
 use engine::simd::{self, LANES};
 use graph::{BipartiteEdges, MOST_CHUNKS, UNPAIRED};
 
@@ -75,7 +76,7 @@ pub(super) struct PairWeights<'a, T> {
 
 impl<T: Real> RowWork<T> for PairWeights<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         for (tail, out) in self.tail[first..].chunks(LANES).zip(out.chunks_mut(LANES)) {
             let (mut z, mut by) = ([T::zero(); LANES], [T::zero(); LANES]);
             for (i, (&t, &out)) in tail.iter().zip(out.iter()).enumerate() {
@@ -101,7 +102,7 @@ pub(super) struct ColumnWeights<'a, T> {
 
 impl<T: Real> RowWork<T> for ColumnWeights<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         const FAR: usize = 32;
         for (e, out) in (first..).zip(out) {
             if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
