@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 /// caches, files as memory, and threads that write disjoint parts of one slice.
 const UNSAFE: &[(&str, usize)] = &[
     ("base/mapped.rs", 1),
+    ("base/parallel.rs", 5),
     ("base/simd.rs", 1),
     ("bench/limits.rs", 1),
     ("engine/device/capture.rs", 3),
