@@ -95,9 +95,9 @@ __device__ __forceinline__ void store4(float* x, unsigned long long at, unsigned
     if (at + 2 < n) x[at + 2] = v.z;
 }
 
-// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate). Where `step` is given, the seed and
-// the stream of the step stand there (four words), so that recorded work draws anew in each replay; `stream` is then what
-// the layer adds to it.
+// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate). Where `step` is given, the seed
+// and the stream of the step stand there (four words), so that recorded work draws anew in each replay; `stream` is
+// then what the layer adds to it.
 struct Dropout {
     const unsigned* step;
     unsigned seed[2];

@@ -1,10 +1,10 @@
-// The head's side of the attention logit, once per (head, relation) group g = (v, q):
+// The destination's side of the attention logit, once per (dst, relation) group g = (v, q):
 //
 //   h_perp = pad_or_cut(x_v, m) + s_g r_p[q],  s_g = p_v . x_v
 //   U_g = tanh(h_perp + r_q) | h_perp + r_q | a_t (with o_g = a_h . h_perp + a_r . r_q) | h_perp
 //
-// Layout    x (heads, n), r and r_p (relations, m), s and o (groups), u (groups, m), a (3, m) with rows a_h, a_t,
-//           a_r; head and relation (groups). `o` is zero on entry.
+// Layout    x (num_dst, n), r and r_p (relations, m), s and o (groups), u (groups, m), a (3, m) with rows a_h, a_t,
+//           a_r; destination and relation (groups). `o` is zero on entry.
 // Schedule  a warp per group, lanes stride over columns; any one-dimensional grid of whole warps.
 // Hazards   none within a group; the sums of backward over groups are segment_sum's.
 #include "common.cuh"
@@ -14,13 +14,13 @@ enum Logit { TANH = 0, DOT = 1, GAT = 2, PROJECTION = 3 };
 extern "C" __global__ void __launch_bounds__(256)
     query_forward(float* __restrict__ u, float* __restrict__ o, const float* __restrict__ x, const float* __restrict__ s,
                   const float* __restrict__ r, const float* __restrict__ r_p, const float* __restrict__ a,
-                  const unsigned* __restrict__ head, const unsigned* __restrict__ relation, int groups, int n, int m,
+                  const unsigned* __restrict__ dst, const unsigned* __restrict__ relation, int groups, int n, int m,
                   int logit) {
     const int lane = threadIdx.x % WARP;
     const int k = min(n, m);
     const long long warps = warp_count();
     for (long long g = warp_index(); g < groups; g += warps) {
-        const float* const x_v = x + static_cast<size_t>(head[g]) * n;
+        const float* const x_v = x + static_cast<size_t>(dst[g]) * n;
         const float* const r_q = r + static_cast<size_t>(relation[g]) * m;
         const float* const p_q = r_p + static_cast<size_t>(relation[g]) * m;
         const float s_v = s[g];

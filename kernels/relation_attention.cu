@@ -1,17 +1,18 @@
-// Relation attention over a graph (CSR by head): logit, softmax over all edges of a head, message; and backward.
+// Relation attention over a graph (CSR by destination): logit, softmax over all edges of a destination, message; and
+// backward.
 //
 //   pi_e  = act(x_t[..k] . U_g[..k] + s_t c_g + o_g) / temperature + bias[bucket_e],   k = min(n, m)
-//   alpha = softmax of pi over a head's edges,  agg_v = sum alpha_e x_t,  log_sum_v = ln sum e^pi_e
+//   alpha = softmax of pi over a destination's edges,  agg_v = sum alpha_e x_t,  log_sum_v = ln sum e^pi_e
 //   d_e   = alpha_e (G_v . x_t + dalpha_e - inner_v) / temperature,  dz_e = d_e act'
 //   dU_g += sum dz_e x_t[..k] + (sum dz_e s_t) r_p,  dx_t += sum (alpha_e G_v + dz_e U_g[..k]) + (sum dz_e c_g) p_t
 //
-// Layout    x, p (tails, n), u (groups, m), agg (heads, n), r_p (relations, m), row-major; s (tails), o and c
+// Layout    x, p (num_src, n), u (groups, m), agg (num_dst, n), r_p (relations, m), row-major; s (num_src), o and c
 //           (groups), alpha and d (edges). `slope` is that of the LeakyReLU, used where `leaky` is not 0.
-// Schedule  a warp per piece (at most 256 edges). With n = m = 64 a lane holds two neighbouring columns and loads
+// Schedule  a warp per split (at most 256 edges). With n = m = 64 a lane holds two neighbouring columns and loads
 //           8 bytes at once; other widths stride over columns, 128 at a time in registers. Rows of BATCH edges are
 //           in flight together, which hides the latency of the gathers. Each neighbour row is read once where
-//           n <= 128. A row of several pieces leaves partial results, merged in piece order.
-// Order     fixed by the pieces and the lanes: the same bits in every run. No atomics.
+//           n <= 128. A row of several splits leaves partial results, merged in split order.
+// Order     fixed by the splits and the lanes: the same bits in every run. No atomics.
 // Hazards   logits go through alpha in global memory from lane 0 to the warp: __syncwarp between. RowSplits of split
 //           rows write only their slots. Offsets are 64-bit.
 #include "rows.cuh"
@@ -22,20 +23,20 @@ __device__ __forceinline__ float inverse_of(float sum) { return sum == 0.0f ? 0.
 template <int V, Columns C, typename S>
 __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum, float* partial, float* stats,
                                         const S* x, const S* u, const float* o, const float* s, const float* c,
-                                        const float* bias, const unsigned* tail, const unsigned* group,
-                                        const unsigned* bucket, const unsigned* piece_row,
-                                        const unsigned long long* piece_begin, const unsigned long long* piece_end,
-                                        const unsigned* piece_slot, int pieces, int n, int m, int leaky, float slope,
+                                        const float* bias, const unsigned* src, const unsigned* group,
+                                        const unsigned* bucket, const unsigned* split_row,
+                                        const unsigned long long* split_begin, const unsigned long long* split_end,
+                                        const unsigned* split_slot, int splits, int n, int m, int leaky, float slope,
                                         float inverse_temperature) {
     const int lane = threadIdx.x % WARP;
     if (C == DENSE) n = m = 64;
     const int k = min(n, m);
     const long long warps = warp_count();
-    for (long long p = warp_index(); p < pieces; p += warps) {
-        const unsigned long long begin = piece_begin[p], end = piece_end[p];
-        const unsigned slot = piece_slot[p];
+    for (long long p = warp_index(); p < splits; p += warps) {
+        const unsigned long long begin = split_begin[p], end = split_end[p];
+        const unsigned slot = split_slot[p];
         const bool sole = slot == UNSPLIT;
-        float* const to = sole ? agg + static_cast<size_t>(piece_row[p]) * n : partial + static_cast<size_t>(slot) * n;
+        float* const to = sole ? agg + static_cast<size_t>(split_row[p]) * n : partial + static_cast<size_t>(slot) * n;
         float max = -INFINITY, sum = 0.0f;
         float acc[V] = {};
         for (unsigned long long e0 = begin; e0 < end; e0 += BATCH) {
@@ -43,7 +44,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum
 #pragma unroll
             for (int b = 0; b < BATCH; ++b) {
                 const unsigned long long e = e0 + b < end ? e0 + b : end - 1;
-                const S* const x_t = x + static_cast<size_t>(tail[e]) * n;
+                const S* const x_t = x + static_cast<size_t>(src[e]) * n;
                 const S* const u_g = u + static_cast<size_t>(group[e]) * m;
                 float query[V];
                 load<V, C>(x_t, n, 0, lane, row[b]);
@@ -58,7 +59,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum
                 const unsigned long long e = e0 + b;
                 if (e < end) {
                     const unsigned g = group[e];
-                    float z = pi[b] + s[tail[e]] * c[g] + o[g];
+                    float z = pi[b] + s[src[e]] * c[g] + o[g];
                     if (leaky && z <= 0.0f) z *= slope;
                     pi[b] = z * inverse_temperature + bias[bucket[e]];
                     if (lane == 0) alpha[e] = pi[b];
@@ -94,7 +95,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum
             for (unsigned long long e = begin; e < end; ++e) {
                 const float w = expf(alpha[e] - shift_of(max));
                 float row[V];
-                load<V, C>(x + static_cast<size_t>(tail[e]) * n, n, c0, lane, row);
+                load<V, C>(x + static_cast<size_t>(src[e]) * n, n, c0, lane, row);
 #pragma unroll
                 for (int j = 0; j < V; ++j) more[j] += w * row[j];
             }
@@ -106,7 +107,7 @@ __device__ __forceinline__ void forward(float* agg, float* alpha, float* log_sum
         }
         __syncwarp();
         if (sole) {
-            if (lane == 0) log_sum[piece_row[p]] = sum > 0.0f ? max + logf(sum) : 0.0f;
+            if (lane == 0) log_sum[split_row[p]] = sum > 0.0f ? max + logf(sum) : 0.0f;
             for (unsigned long long e = begin + lane; e < end; e += WARP) alpha[e] = expf(alpha[e] - shift_of(max)) * by;
         } else if (lane == 0) {
             stats[2 * static_cast<size_t>(slot)] = max;
@@ -119,25 +120,25 @@ ROW_VARIANTS(relation_attention_fwd, (128, V == 2 ? 0 : 4),
              (float* __restrict__ agg, float* __restrict__ alpha, float* __restrict__ log_sum,
               float* __restrict__ partial, float* __restrict__ stats, const S* __restrict__ x,
               const S* __restrict__ u, const float* __restrict__ o, const float* __restrict__ s,
-              const float* __restrict__ c, const float* __restrict__ bias, const unsigned* __restrict__ tail,
+              const float* __restrict__ c, const float* __restrict__ bias, const unsigned* __restrict__ src,
               const unsigned* __restrict__ group, const unsigned* __restrict__ bucket,
-              const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
-              const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot, int pieces,
+              const unsigned* __restrict__ split_row, const unsigned long long* __restrict__ split_begin,
+              const unsigned long long* __restrict__ split_end, const unsigned* __restrict__ split_slot, int splits,
               int n, int m, int leaky, float slope, float inverse_temperature),
-             forward<V, HELD<S>>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, tail, group, bucket,
-                                 piece_row, piece_begin, piece_end, piece_slot, pieces, n, m, leaky, slope,
+             forward<V, HELD<S>>(agg, alpha, log_sum, partial, stats, x, u, o, s, c, bias, src, group, bucket,
+                                 split_row, split_begin, split_end, split_slot, splits, n, m, leaky, slope,
                                  inverse_temperature);)
 
-// A block per split row: (max, sum, vector) of its pieces into agg. Leaves (max, 1 / sum) of the row in every
-// slot's stats for relation_attention_weights; the barrier keeps them until all warps have read the pieces' own.
+// A block per split row: (max, sum, vector) of its splits into agg. Leaves (max, 1 / sum) of the row in every
+// slot's stats for relation_attention_weights; the barrier keeps them until all warps have read the splits' own.
 extern "C" __global__ void __launch_bounds__(128)
     relation_attention_fwd_merge(float* __restrict__ agg, float* __restrict__ log_sum, float* __restrict__ stats,
                          const float* __restrict__ partial,
                          const unsigned* __restrict__ split_rows, const unsigned long long* __restrict__ of_row,
-                         const unsigned* __restrict__ piece_slot, int n) {
+                         const unsigned* __restrict__ split_slot, int n) {
     const unsigned row = split_rows[blockIdx.x];
     const unsigned long long begin = of_row[row];
-    const size_t first = piece_slot[begin], last = first + (of_row[row + 1] - begin);
+    const size_t first = split_slot[begin], last = first + (of_row[row + 1] - begin);
     const int lane = threadIdx.x % WARP;
     float max = -INFINITY, sum = 0.0f;
     for (size_t i = first + lane; i < last; i += WARP) max = fmaxf(max, stats[2 * i]);
@@ -159,17 +160,17 @@ extern "C" __global__ void __launch_bounds__(128)
     }
 }
 
-// Logits to weights for the pieces of split rows: a warp per slot.
+// Logits to weights for the splits of split rows: a warp per slot.
 extern "C" __global__ void __launch_bounds__(128)
     relation_attention_weights(float* __restrict__ alpha, const float* __restrict__ stats, const unsigned* __restrict__ split,
-                   const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
+                   const unsigned long long* __restrict__ split_begin, const unsigned long long* __restrict__ split_end,
                    int slots) {
     const int lane = threadIdx.x % WARP;
     const long long warps = static_cast<long long>(gridDim.x) * (blockDim.x / WARP);
     for (long long i = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP; i < slots; i += warps) {
         const float max = stats[2 * i], by = stats[2 * i + 1];
         const unsigned p = split[i];
-        for (unsigned long long e = piece_begin[p] + lane; e < piece_end[p]; e += WARP)
+        for (unsigned long long e = split_begin[p] + lane; e < split_end[p]; e += WARP)
             alpha[e] = expf(alpha[e] - max) * by;
     }
 }

@@ -1,9 +1,9 @@
 // Backward of relation attention; relation_attention.cu has the formulas, the layout and the forward pass.
 //
-// Schedule  the head's side: a warp per piece of a (head, relation) group. The tail's side: a warp per piece of a
-//           tail's edges. Rows of several pieces leave partial rows with their scalars behind them, which
-//           merge adds in piece order. All edge-sized values are scalars.
-// Order     fixed by the pieces and the lanes: the same bits in every run. No atomics.
+// Schedule  the destination's side: a warp per split of a (dst, relation) group. The source's side: a warp per split of
+//           a source's edges. Rows of several splits leave partial rows with their scalars behind them, which
+//           merge adds in split order. All edge-sized values are scalars.
+// Order     fixed by the splits and the lanes: the same bits in every run. No atomics.
 // Hazards   d goes through global memory from lane 0 to the warp where n > 128: __syncwarp between. RowSplits of
 //           split rows write only their slots. Offsets are 64-bit.
 #include "rows.cuh"
@@ -20,19 +20,19 @@ template <int V, Columns C, typename S>
 __device__ __forceinline__ void group_backward(float* d_u, float* d, float* sum_s, float* sum, float* partial,
                                                const float* d_agg, const float* d_alpha, const float* alpha,
                                                const float* inner, const S* x, const S* u, const float* o,
-                                               const float* s, const float* c, const float* r_p, const unsigned* tail,
-                                               const unsigned* group_head, const unsigned* group_relation,
-                                               const unsigned* piece_row, const unsigned long long* piece_begin,
-                                               const unsigned long long* piece_end, const unsigned* piece_slot,
-                                               int pieces, int n, int m, int leaky, float slope,
+                                               const float* s, const float* c, const float* r_p, const unsigned* src,
+                                               const unsigned* group_dst, const unsigned* group_relation,
+                                               const unsigned* split_row, const unsigned long long* split_begin,
+                                               const unsigned long long* split_end, const unsigned* split_slot,
+                                               int splits, int n, int m, int leaky, float slope,
                                                float inverse_temperature) {
     const int lane = threadIdx.x % WARP;
     if (C == DENSE) n = m = 64;
     const int k = min(n, m);
     const long long warps = warp_count();
-    for (long long p = warp_index(); p < pieces; p += warps) {
-        const unsigned long long begin = piece_begin[p], end = piece_end[p];
-        const unsigned g = piece_row[p], slot = piece_slot[p], v = group_head[g];
+    for (long long p = warp_index(); p < splits; p += warps) {
+        const unsigned long long begin = split_begin[p], end = split_end[p];
+        const unsigned g = split_row[p], slot = split_slot[p], v = group_dst[g];
         const bool sole = slot == UNSPLIT;
         const S* const u_g = u + static_cast<size_t>(g) * m;
         const float* const d_v = d_agg ? d_agg + static_cast<size_t>(v) * n : nullptr;
@@ -46,7 +46,7 @@ __device__ __forceinline__ void group_backward(float* d_u, float* d, float* sum_
 #pragma unroll
             for (int b = 0; b < BATCH; ++b) {
                 const unsigned long long e = e0 + b < end ? e0 + b : end - 1;
-                const S* const x_t = x + static_cast<size_t>(tail[e]) * n;
+                const S* const x_t = x + static_cast<size_t>(src[e]) * n;
                 load<V, C>(x_t, n, 0, lane, row[b]);
                 da[b] = d_v ? partial_dot<V, C>(upstream, row[b], d_v, x_t, n, lane) : 0.0f;
                 z[b] = leaky ? partial_dot<V, C>(row[b], query, x_t, u_g, k, lane) : 0.0f;
@@ -63,7 +63,7 @@ __device__ __forceinline__ void group_backward(float* d_u, float* d, float* sum_
             for (int b = 0; b < BATCH; ++b) {
                 const unsigned long long e = e0 + b;
                 if (e >= end) break;
-                const float s_t = s[tail[e]];
+                const float s_t = s[src[e]];
                 float dz = alpha[e] * (da[b] + (d_alpha ? d_alpha[e] : 0.0f) - inner_v) * inverse_temperature;
                 if (lane == 0) d[e] = dz;
                 if (leaky && z[b] + s_t * c_g + o_g <= 0.0f) dz *= slope;
@@ -90,9 +90,9 @@ __device__ __forceinline__ void group_backward(float* d_u, float* d, float* sum_
 #pragma unroll
                 for (int j = 0; j < V; ++j) acc[j] = 0.0f;
                 for (unsigned long long e = begin; e < end; ++e) {
-                    const S* const x_t = x + static_cast<size_t>(tail[e]) * n;
+                    const S* const x_t = x + static_cast<size_t>(src[e]) * n;
                     float dz = d[e], row[V];
-                    if (leaky && full_dot(x_t, u_g, k, lane) + s[tail[e]] * c_g + o_g <= 0.0f) dz *= slope;
+                    if (leaky && full_dot(x_t, u_g, k, lane) + s[src[e]] * c_g + o_g <= 0.0f) dz *= slope;
                     load<V, C>(x_t, n, c0, lane, row);
 #pragma unroll
                     for (int j = 0; j < V; ++j) acc[j] += dz * row[j];
@@ -114,30 +114,30 @@ ROW_VARIANTS(relation_attention_group_bwd, (128),
               float* __restrict__ partial, const float* __restrict__ d_agg, const float* __restrict__ d_alpha,
               const float* __restrict__ alpha, const float* __restrict__ inner, const S* __restrict__ x,
               const S* __restrict__ u, const float* __restrict__ o, const float* __restrict__ s,
-              const float* __restrict__ c, const float* __restrict__ r_p, const unsigned* __restrict__ tail,
-              const unsigned* __restrict__ group_head, const unsigned* __restrict__ group_relation,
-              const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
-              const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot, int pieces,
+              const float* __restrict__ c, const float* __restrict__ r_p, const unsigned* __restrict__ src,
+              const unsigned* __restrict__ group_dst, const unsigned* __restrict__ group_relation,
+              const unsigned* __restrict__ split_row, const unsigned long long* __restrict__ split_begin,
+              const unsigned long long* __restrict__ split_end, const unsigned* __restrict__ split_slot, int splits,
               int n, int m, int leaky, float slope, float inverse_temperature),
              group_backward<V, HELD<S>>(d_u, d, sum_s, sum, partial, d_agg, d_alpha, alpha, inner, x, u, o, s, c, r_p,
-                                        tail, group_head, group_relation, piece_row, piece_begin, piece_end,
-                                        piece_slot, pieces, n, m, leaky, slope, inverse_temperature);)
+                                        src, group_dst, group_relation, split_row, split_begin, split_end,
+                                        split_slot, splits, n, m, leaky, slope, inverse_temperature);)
 
 template <int V, Columns C, typename S>
 __device__ __forceinline__ void src_backward(float* d_x, float* w, float* partial, const float* d_agg,
                                              const float* alpha, const float* d, const S* x, const S* p, const S* u,
                                              const float* o, const float* s, const float* c, const unsigned* edge,
-                                             const unsigned* head, const unsigned* group, const unsigned* piece_row,
-                                             const unsigned long long* piece_begin, const unsigned long long* piece_end,
-                                             const unsigned* piece_slot, int pieces, int n, int m, int leaky,
+                                             const unsigned* dst, const unsigned* group, const unsigned* split_row,
+                                             const unsigned long long* split_begin, const unsigned long long* split_end,
+                                             const unsigned* split_slot, int splits, int n, int m, int leaky,
                                              float slope) {
     const int lane = threadIdx.x % WARP;
     if (C == DENSE) n = m = 64;
     const int k = min(n, m);
     const long long warps = warp_count();
-    for (long long i = warp_index(); i < pieces; i += warps) {
-        const unsigned long long begin = piece_begin[i], end = piece_end[i];
-        const unsigned t = piece_row[i], slot = piece_slot[i];
+    for (long long i = warp_index(); i < splits; i += warps) {
+        const unsigned long long begin = split_begin[i], end = split_end[i];
+        const unsigned t = split_row[i], slot = split_slot[i];
         const bool sole = slot == UNSPLIT;
         const S* const x_t = x + static_cast<size_t>(t) * n;
         const S* const p_t = p + static_cast<size_t>(t) * n;
@@ -160,7 +160,7 @@ __device__ __forceinline__ void src_backward(float* d_x, float* w, float* partia
                 for (int j = 0; j < V; ++j) acc[j] += dz * row[j];
                 if (d_agg) {
                     const float a = alpha[e];
-                    load<V, C>(d_agg + static_cast<size_t>(head[e]) * n, n, c0, lane, row);
+                    load<V, C>(d_agg + static_cast<size_t>(dst[e]) * n, n, c0, lane, row);
 #pragma unroll
                     for (int j = 0; j < V; ++j) acc[j] += a * row[j];
                 }
@@ -186,22 +186,22 @@ ROW_VARIANTS(relation_attention_src_bwd, (128, sizeof(S) == 2 ? 4 : 0),
               const float* __restrict__ d_agg, const float* __restrict__ alpha, const float* __restrict__ d,
               const S* __restrict__ x, const S* __restrict__ p, const S* __restrict__ u, const float* __restrict__ o,
               const float* __restrict__ s, const float* __restrict__ c, const unsigned* __restrict__ edge,
-              const unsigned* __restrict__ head, const unsigned* __restrict__ group,
-              const unsigned* __restrict__ piece_row, const unsigned long long* __restrict__ piece_begin,
-              const unsigned long long* __restrict__ piece_end, const unsigned* __restrict__ piece_slot, int pieces,
+              const unsigned* __restrict__ dst, const unsigned* __restrict__ group,
+              const unsigned* __restrict__ split_row, const unsigned long long* __restrict__ split_begin,
+              const unsigned long long* __restrict__ split_end, const unsigned* __restrict__ split_slot, int splits,
               int n, int m, int leaky, float slope),
-             src_backward<V, HELD<S>>(d_x, w, partial, d_agg, alpha, d, x, p, u, o, s, c, edge, head, group,
-                                      piece_row, piece_begin, piece_end, piece_slot, pieces, n, m, leaky, slope);)
+             src_backward<V, HELD<S>>(d_x, w, partial, d_agg, alpha, d, x, p, u, o, s, c, edge, dst, group,
+                                      split_row, split_begin, split_end, split_slot, splits, n, m, leaky, slope);)
 
 // A block per split row: out += the partial rows (k columns, then one or two scalars) + first sum * along, where
 // `along` is row along_row[row] (row itself where absent) of a (.., width) matrix. Writes the sums of the scalars.
 template <typename S>
 __device__ __forceinline__ void merge(float* out, float* first_sum, float* second_sum, const float* partial,
                                       const S* along, const unsigned* along_row, const unsigned* split_rows,
-                                      const unsigned long long* of_row, const unsigned* piece_slot, int k, int width) {
+                                      const unsigned long long* of_row, const unsigned* split_slot, int k, int width) {
     const unsigned row = split_rows[blockIdx.x];
     const unsigned long long begin = of_row[row];
-    const size_t first = piece_slot[begin], last = first + (of_row[row + 1] - begin);
+    const size_t first = split_slot[begin], last = first + (of_row[row + 1] - begin);
     const size_t stride = k + (second_sum ? 2 : 1);
     const int lane = threadIdx.x % WARP;
     float sum = 0.0f, other = 0.0f;
@@ -229,6 +229,6 @@ STORAGE_VARIANTS(relation_attention_bwd_merge, (128),
                  (float* __restrict__ out, float* __restrict__ first_sum, float* __restrict__ second_sum,
                   const float* __restrict__ partial, const S* __restrict__ along,
                   const unsigned* __restrict__ along_row, const unsigned* __restrict__ split_rows,
-                  const unsigned long long* __restrict__ of_row, const unsigned* __restrict__ piece_slot, int k,
+                  const unsigned long long* __restrict__ of_row, const unsigned* __restrict__ split_slot, int k,
                   int width),
-                 merge(out, first_sum, second_sum, partial, along, along_row, split_rows, of_row, piece_slot, k, width);)
+                 merge(out, first_sum, second_sum, partial, along, along_row, split_rows, of_row, split_slot, k, width);)

@@ -63,8 +63,8 @@ __device__ __forceinline__ float partial_dot(const float (&a)[V], const float (&
 template <typename S>
 constexpr Columns WIDE = sizeof(S) == 2 ? PAIRED : STRIDED;
 
-// ROW_VARIANTS(name, (128), (float* out, const S* x), body) are the STORAGE_VARIANTS of `name_64`, for n = m = 64, and of
-// `name_any`; V and HELD<S> stand for how their rows are held.
+// ROW_VARIANTS(name, (128), (float* out, const S* x), body) are the STORAGE_VARIANTS of `name_64`, for n = m = 64, and
+// of `name_any`; V and HELD<S> stand for how their rows are held.
 inline namespace of_64 {
 constexpr int V = 2;
 template <typename S>

@@ -7,11 +7,11 @@
 // Layout    rows are row-major; an absent index means e = i or row e, an absent weight 1. Of each row of x
 //           (stride x_width) the first n columns are added to the first n of out (stride width). x, and a, or a and b,
 //           may be rows of 16 bits.
-// Schedule  a warp takes a piece (at most 256 entries), lanes stride over columns, four at a time in registers.
-//           A row with one piece is written in place; the pieces of a split row write partial rows, which
-//           segment_merge (a block per split row) adds in piece order. One-column sums put lanes on entries.
-// Order     fixed by the pieces: the same bits in every run. No atomics.
-// Hazards   offsets are 64-bit; pieces of a split row never touch `out`, so nothing is written twice.
+// Schedule  a warp takes a split (at most 256 entries), lanes stride over columns, four at a time in registers.
+//           A row with one split is written in place; the splits of a split row write partial rows, which
+//           segment_merge (a block per split row) adds in split order. One-column sums put lanes on entries.
+// Order     fixed by the splits: the same bits in every run. No atomics.
+// Hazards   offsets are 64-bit; splits of a split row never touch `out`, so nothing is written twice.
 #include "rows.cuh"
 
 constexpr int TILE = 4;
@@ -19,16 +19,16 @@ constexpr int TILE = 4;
 template <Columns C, typename S>
 __device__ __forceinline__ void sum_segments(float* out, float* partial, const S* x, const float* weight,
                                              const unsigned* entry, const unsigned* column_of,
-                                             const unsigned* piece_row, const unsigned long long* piece_begin,
-                                             const unsigned long long* piece_end, const unsigned* piece_slot,
-                                             int pieces, int n, int width, int x_width) {
+                                             const unsigned* split_row, const unsigned long long* split_begin,
+                                             const unsigned long long* split_end, const unsigned* split_slot,
+                                             int splits, int n, int width, int x_width) {
     const int lane = threadIdx.x % WARP;
     const long long warps = warp_count();
-    for (long long p = warp_index(); p < pieces; p += warps) {
-        const unsigned long long begin = piece_begin[p], end = piece_end[p];
-        const unsigned slot = piece_slot[p];
+    for (long long p = warp_index(); p < splits; p += warps) {
+        const unsigned long long begin = split_begin[p], end = split_end[p];
+        const unsigned slot = split_slot[p];
         const bool sole = slot == UNSPLIT;
-        float* const to = sole ? out + static_cast<size_t>(piece_row[p]) * width : partial + static_cast<size_t>(slot) * n;
+        float* const to = sole ? out + static_cast<size_t>(split_row[p]) * width : partial + static_cast<size_t>(slot) * n;
         if (n == 1) {
             float sum = 0.0f;
             for (unsigned long long i = begin + lane; i < end; i += WARP) {
@@ -64,19 +64,19 @@ __device__ __forceinline__ void sum_segments(float* out, float* partial, const S
 STORAGE_VARIANTS(segment_sum, (128, 4),
                  (float* __restrict__ out, float* __restrict__ partial, const S* __restrict__ x,
                   const float* __restrict__ weight, const unsigned* __restrict__ entry,
-                  const unsigned* __restrict__ column, const unsigned* __restrict__ piece_row,
-                  const unsigned long long* __restrict__ piece_begin, const unsigned long long* __restrict__ piece_end,
-                  const unsigned* __restrict__ piece_slot, int pieces, int n, int width, int x_width),
-                 sum_segments<WIDE<S>>(out, partial, x, weight, entry, column, piece_row, piece_begin, piece_end,
-                                       piece_slot, pieces, n, width, x_width);)
+                  const unsigned* __restrict__ column, const unsigned* __restrict__ split_row,
+                  const unsigned long long* __restrict__ split_begin, const unsigned long long* __restrict__ split_end,
+                  const unsigned* __restrict__ split_slot, int splits, int n, int width, int x_width),
+                 sum_segments<WIDE<S>>(out, partial, x, weight, entry, column, split_row, split_begin, split_end,
+                                       split_slot, splits, n, width, x_width);)
 
 extern "C" __global__ void __launch_bounds__(128)
     segment_merge(float* __restrict__ out, const float* __restrict__ partial, const unsigned* __restrict__ split_rows,
-                  const unsigned long long* __restrict__ of_row, const unsigned* __restrict__ piece_slot, int n,
+                  const unsigned long long* __restrict__ of_row, const unsigned* __restrict__ split_slot, int n,
                   int width) {
     const unsigned row = split_rows[blockIdx.x];
     const unsigned long long first = of_row[row];
-    const unsigned long long slot = piece_slot[first], count = of_row[row + 1] - first;
+    const unsigned long long slot = split_slot[first], count = of_row[row + 1] - first;
     for (int c = threadIdx.x; c < n; c += blockDim.x) {
         float sum = 0.0f;
 #pragma unroll 8

@@ -70,8 +70,9 @@ __device__ __forceinline__ float2 load_pair(const F16* row, int i) {
     return make_float2(widen(low), widen(high));
 }
 
-// STORAGE_VARIANTS(name, (128), (float* out, const S* x), body) are the kernels `name`, `name_bf16` and `name_f16`, with
-// S standing for float, Bf16 and F16 in the launch bounds, the parameters and the body. HALF_VARIANTS has the last two.
+// STORAGE_VARIANTS(name, (128), (float* out, const S* x), body) are the kernels `name`, `name_bf16` and `name_f16`,
+// with S standing for float, Bf16 and F16 in the launch bounds, the parameters and the body. HALF_VARIANTS has the last
+// two.
 #define STORAGE_VARIANT(space, type, name, bounds, parameters, ...)                    \
     inline namespace space {                                                           \
     using S = type;                                                                    \

@@ -20,7 +20,7 @@ const ROWS_AHEAD: usize = 4;
 /// The pairs to stream over for rows of `n` columns.
 pub(super) fn pairs<'a>(g: &'a Graph, x: &Tensor) -> Option<&'a BipartiteEdges> {
     let streams = x.gpu().is_none() && (1..=WIDEST).contains(&x.cols());
-    g.pairs.as_deref().filter(|_| streams)
+    g.bipartite.as_deref().filter(|_| streams)
 }
 
 /// Rows of `y` are summed: those of columns for a row, by its edges' weights (`back`: their inverses'), and the row for
@@ -173,7 +173,7 @@ fn spread<T: Real, const W: usize, const FIXED: bool>(
     Ok(())
 }
 
-/// out = the sums (heads, n); `out` is zero.
+/// out = the sums (num_dst, n); `out` is zero.
 pub(super) fn forward<T: Real>(
     g: &Graph,
     pairs: &BipartiteEdges,
@@ -187,12 +187,12 @@ pub(super) fn forward<T: Real>(
         let work = Spread::<T, W, FIXED> { g, pairs, alpha, back: false, y, other: None, n };
         spread(&work, Some(&mut *out), None, x)?
     });
-    let sum = Sum { entry: None, column: Some(g.tail.host()), weight: Some(alpha), x: y, n, stride: n };
-    add_segment_rows(&mut out.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_heads, sum);
+    let sum = Sum { entry: None, column: Some(g.src.host()), weight: Some(alpha), x: y, n, stride: n };
+    add_segment_rows(&mut out.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_dst, sum);
     Ok(())
 }
 
-/// Adds to the gradients that are wanted; `dy` (heads, n).
+/// Adds to the gradients that are wanted; `dy` (num_dst, n).
 pub(super) fn backward<T: Real>(
     g: &Graph,
     pairs: &BipartiteEdges,
@@ -215,21 +215,21 @@ pub(super) fn backward<T: Real>(
     }
     if let Some((_, behind)) = d_alpha {
         let first = pairs.edges;
-        let (head, tail) = (&g.head.host()[first..], &g.tail.host()[first..]);
-        let dots = Dots::<T, T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
+        let (dst, src) = (&g.dst.host()[first..], &g.src.host()[first..]);
+        let dots = Dots::<T, T, 0> { a: y, ia: Some(dst), b: other, ib: Some(src), n };
         let work = Behind { row_edge: &pairs.row_edge, inverse: inverse.host(), dots };
         for_rows(behind, 1, 8, &work);
     }
     if let Some(d_x) = d_x {
         let sum = Sum {
-            entry: Some(g.by_tail.edge.host()),
-            column: Some(g.head.host()),
+            entry: Some(g.by_src.edge.host()),
+            column: Some(g.dst.host()),
             weight: Some(weights),
             x: y,
             n,
             stride: n,
         };
-        add_segment_rows(&mut d_x.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_tails, sum);
+        add_segment_rows(&mut d_x.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_src, sum);
     }
     Ok(())
 }

@@ -13,10 +13,10 @@ use engine::dispatch_float;
 use engine::{Backward, Op, Tensor};
 use graph::Graph;
 
-/// out_v = sum over the edges e of head v of alpha_e x_tail(e).
+/// out_v = sum over the edges e of destination v of alpha_e x_src(e).
 ///
-/// Inputs alpha (edges, 1) and x (tails, n); output (heads, n). A head without edges gets zeros. x may be stored in bf16
-/// or f16; sums, output and gradients are f32 then.
+/// Inputs alpha (edges, 1) and x (num_src, n); output (num_dst, n). A destination without edges gets zeros. x may be
+/// stored in bf16 or f16; sums, output and gradients are f32 then.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     graph: Arc<Graph>,
@@ -37,15 +37,15 @@ impl Op for Aggregate {
         let [alpha, x] = inputs("aggregate", "alpha, x", x)?;
         let g = &*self.graph;
         check_shape("aggregate", "alpha", alpha, g.edges(), 1)?;
-        check_shape("aggregate", "x", x, g.tails, x.cols())?;
-        let mut out = Tensor::zeros(&x.device(), x.dtype().compute_dtype(), g.heads, x.cols())?;
+        check_shape("aggregate", "x", x, g.num_src, x.cols())?;
+        let mut out = Tensor::zeros(&x.device(), x.dtype().compute_dtype(), g.num_dst, x.cols())?;
         if let Some(pairs) = bipartite::pairs(g, x) {
             // The stream over pairs works on f32.
             let x = &cast(x, x.dtype().compute_dtype())?;
             dispatch_float!(x.dtype(), T => bipartite::forward::<T>(g, pairs, alpha, x, &mut out)?);
             return Ok(vec![out]);
         }
-        add_segments(&mut out, &g.head_pieces, Terms::of(x).column(&g.tail).weight(alpha))?;
+        add_segments(&mut out, &g.dst_splits, Terms::of(x).column(&g.src).weight(alpha))?;
         Ok(vec![out])
     }
 
@@ -60,11 +60,11 @@ impl Op for Aggregate {
             });
         }
         if let Some(d_alpha) = d_alpha {
-            add_dots(d_alpha, (dy, Some(&g.head)), (x[1], Some(&g.tail)))?;
+            add_dots(d_alpha, (dy, Some(&g.dst)), (x[1], Some(&g.src)))?;
         }
         if let Some(d_x) = d_x {
-            let terms = Terms::of(dy).entry(&g.by_tail.edge).column(&g.head).weight(x[0]);
-            add_segments(d_x, &g.tail_pieces, terms)?;
+            let terms = Terms::of(dy).entry(&g.by_src.edge).column(&g.dst).weight(x[0]);
+            add_segments(d_x, &g.src_splits, terms)?;
         }
         Ok(())
     }
@@ -74,8 +74,8 @@ impl Op for Aggregate {
     }
 }
 
-/// The fixed weights of KGAT's laplacian, sum_r D_r^-1 A_r: an edge weighs 1 / (edges of the same head and
-/// relation), so a head's weights sum to the number of relations it has. One value per edge.
+/// The fixed weights of KGAT's laplacian, sum_r D_r^-1 A_r: an edge weighs 1 / (edges of the same destination and
+/// relation), so a destination's weights sum to the number of relations it has. One value per edge.
 pub fn laplacian_weights(graph: &Graph) -> Vec<f32> {
     let offsets = graph.groups.offsets.host();
     (graph.group.host().iter())
@@ -83,13 +83,13 @@ pub fn laplacian_weights(graph: &Graph) -> Vec<f32> {
         .collect()
 }
 
-/// 1 / sqrt(edges of the head times edges to the tail): LightGCN's constant weights.
+/// 1 / sqrt(edges of the destination times edges to the source): LightGCN's constant weights.
 pub fn symmetric_weights(graph: &Graph) -> Vec<f32> {
-    let (mut of_head, mut of_tail) = (vec![0u32; graph.heads], vec![0u32; graph.tails]);
-    let edges = || graph.head.host().iter().zip(graph.tail.host()).map(|(&v, &t)| (v as usize, t as usize));
+    let (mut of_dst, mut of_src) = (vec![0u32; graph.num_dst], vec![0u32; graph.num_src]);
+    let edges = || graph.dst.host().iter().zip(graph.src.host()).map(|(&v, &t)| (v as usize, t as usize));
     for (v, t) in edges() {
-        of_head[v] += 1;
-        of_tail[t] += 1;
+        of_dst[v] += 1;
+        of_src[t] += 1;
     }
-    edges().map(|(v, t)| 1.0 / (of_head[v] as f32 * of_tail[t] as f32).sqrt()).collect()
+    edges().map(|(v, t)| 1.0 / (of_dst[v] as f32 * of_src[t] as f32).sqrt()).collect()
 }

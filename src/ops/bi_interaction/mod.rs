@@ -42,8 +42,8 @@ pub struct BiInteraction {
     dropout: Dropout,
     /// The dropout's random numbers, where a GPU reads them from memory.
     step: Option<StepRandom>,
-    /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by blocks
-    /// these signs alone, a byte for each element of the output.
+    /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by
+    /// blocks these signs alone, a byte for each element of the output.
     activated: Option<Vec<Tensor>>,
 }
 

@@ -1,5 +1,5 @@
-//! What streams over rows on the CPU are made of: copies of rows in registers, outputs cut by chunks, and gradients that
-//! are written where they are zero and added to where not.
+//! What streams over rows on the CPU are made of: copies of rows in registers, outputs cut by chunks, and gradients
+//! that are written where they are zero and added to where not.
 
 use engine::Real;
 use engine::simd;
@@ -9,7 +9,8 @@ pub(crate) const PREFETCH_DISTANCE: usize = 6;
 /// Widest rows for which there is a stream.
 pub(crate) const WIDEST: usize = 256;
 
-/// Runs `$body` with `$W` standing for a width that local copies of both rows have, and `$FIXED` for whether all rows have it.
+/// Runs `$body` with `$W` standing for a width that local copies of both rows have, and `$FIXED` for whether all rows
+/// have it.
 macro_rules! with_row {
     ($widths:expr, $W:ident, $FIXED:ident => $body:expr) => {
         match $widths {

@@ -1,4 +1,4 @@
-//! The head's side of the relation-attention logit, formulas (1) and (4), once per (head, relation) group.
+//! The destination's side of the relation-attention logit, formulas (1) and (4), once per (dst, relation) group.
 
 mod cpu;
 
@@ -15,14 +15,15 @@ use engine::parallel::{self, axpy, dot};
 use engine::{Backward, Op, Real, Tensor};
 use graph::{Graph, RowSplits};
 
-/// How a head and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
+/// How a destination and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LogitKind {
     /// t_perp . tanh(h_perp + r): formula (4), KGAT's form.
     Tanh,
     /// t_perp . (h_perp + r)
     Dot,
-    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `RelationAttention` applies the LeakyReLU.
+    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `RelationAttention` applies the
+    /// LeakyReLU.
     Gat { slope: f32 },
 }
 
@@ -40,13 +41,13 @@ impl LogitKind {
 /// Code of U = h_perp alone, which backward of `Gat` needs again.
 const PROJECTION: i32 = 3;
 
-/// Inputs x_head (heads, n), p_head (heads, n), r (relations, m), r_p (relations, m), and for `Gat` the rows
+/// Inputs x_head (num_dst, n), p_head (num_dst, n), r (relations, m), r_p (relations, m), and for `Gat` the rows
 /// a_h, a_t, a_r (3, m). Outputs U (groups, m) and o (groups, 1).
 #[derive(Clone, Debug)]
 pub struct Query {
     graph: Arc<Graph>,
     logit: LogitKind,
-    /// (groups, 1) p_v . x_v of the group's head.
+    /// (groups, 1) p_v . x_v of the group's destination.
     s: Option<Tensor>,
 }
 
@@ -55,7 +56,7 @@ impl Query {
         Query { graph, logit, s: None }
     }
 
-    /// Whether the CPU's code by heads applies.
+    /// Whether the CPU's code by destinations applies.
     fn by_heads(&self, x: &[&Tensor]) -> bool {
         !matches!(self.logit, LogitKind::Gat { .. })
             && x[0].gpu().is_none()
@@ -93,7 +94,7 @@ impl Query {
                 .tensor(x[2])
                 .tensor(x[3])
                 .optional(a)
-                .index(&g.groups.head)
+                .index(&g.groups.dst)
                 .index(&g.groups.relation)
                 .count(g.groups.count)
                 .count(n)
@@ -104,8 +105,8 @@ impl Query {
         }
         dispatch_float!(x[0].dtype(), T => {
             let a = a.map(Tensor::host::<T>);
-            let (x_head, r, r_p) = (x[0].host::<T>(), x[2].host::<T>(), x[3].host::<T>());
-            project(g, code, (n, m), x_head, s.host(), r, r_p, a, u.host_mut(), o.host_mut());
+            let (x_dst, r, r_p) = (x[0].host::<T>(), x[2].host::<T>(), x[3].host::<T>());
+            project(g, code, (n, m), x_dst, s.host(), r, r_p, a, u.host_mut(), o.host_mut());
         });
         Ok((u, o))
     }
@@ -164,8 +165,8 @@ impl Op for Query {
         )?;
         let g = &*self.graph;
         let (n, m) = (x[0].cols(), x[2].cols());
-        check_shape("query", "x_head", x[0], g.heads, n)?;
-        check_shape("query", "p_head", x[1], g.heads, n)?;
+        check_shape("query", "x_head", x[0], g.num_dst, n)?;
+        check_shape("query", "p_head", x[1], g.num_dst, n)?;
         check_shape("query", "r", x[2], g.relations, m)?;
         check_shape("query", "r_p", x[3], g.relations, m)?;
         if gat {
@@ -178,7 +179,7 @@ impl Op for Query {
             self.s = Some(s);
             return Ok(vec![u, Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?]);
         }
-        add_dots(&mut s, (x[0], Some(&g.groups.head)), (x[1], Some(&g.groups.head)))?;
+        add_dots(&mut s, (x[0], Some(&g.groups.dst)), (x[1], Some(&g.groups.dst)))?;
         let (u, o) = self.project(self.logit.code(), x, &s)?;
         self.s = Some(s);
         Ok(vec![u, o])
@@ -214,13 +215,13 @@ impl Op for Query {
         };
         let Some(inner) = inner else { return Ok(()) };
         if dx[0].is_some() || dx[1].is_some() {
-            // The gradient of s_v = p_v . x_v is the sum over the head's groups of r_p . inner_g.
+            // The gradient of s_v = p_v . x_v is the sum over the destination's groups of r_p . inner_g.
             let mut along = s.zeros_like()?;
             add_dots(&mut along, (&inner, None), (x[3], Some(&g.groups.relation)))?;
-            let mut ds = Tensor::zeros(&s.device(), s.dtype(), g.heads, 1)?;
-            add_segments(&mut ds, &g.groups.head_pieces, Terms::of(&along))?;
+            let mut ds = Tensor::zeros(&s.device(), s.dtype(), g.num_dst, 1)?;
+            add_segments(&mut ds, &g.groups.dst_splits, Terms::of(&along))?;
             if let Some(d_x) = &mut dx[0] {
-                add_segments(d_x, &g.groups.head_pieces, Terms::of(&inner))?;
+                add_segments(d_x, &g.groups.dst_splits, Terms::of(&inner))?;
                 add_scaled_rows(d_x, &ds, x[1])?;
             }
             if let Some(d_p) = &mut dx[1] {
@@ -229,14 +230,14 @@ impl Op for Query {
         }
         let entry = &g.groups.by_relation;
         if let Some(d_r_p) = &mut dx[3] {
-            add_segments(d_r_p, &g.groups.relation_pieces, Terms::of(&inner).entry(entry).weight(s))?;
+            add_segments(d_r_p, &g.groups.relation_splits, Terms::of(&inner).entry(entry).weight(s))?;
         }
         if let Some(d_r) = &mut dx[2] {
             let inner = match (self.logit, dy[1]) {
                 (LogitKind::Gat { .. }, Some(d_o)) => self.inner_gradient(d_o, y[0], Some(x[4]), 2)?,
                 _ => inner,
             };
-            add_segments(d_r, &g.groups.relation_pieces, Terms::of(&inner).entry(entry))?;
+            add_segments(d_r, &g.groups.relation_splits, Terms::of(&inner).entry(entry))?;
         }
         Ok(())
     }
@@ -275,7 +276,7 @@ fn project<T: Real>(
     g: &Graph,
     code: i32,
     (n, m): (usize, usize),
-    x_head: &[T],
+    x_dst: &[T],
     s: &[T],
     r: &[T],
     r_p: &[T],
@@ -284,7 +285,7 @@ fn project<T: Real>(
     o: &mut [T],
 ) {
     let relation = g.groups.relation.host();
-    let work = Project { head: g.groups.head.host(), relation, code, widths: (n, m), x_head, s, r, r_p };
+    let work = Project { dst: g.groups.dst.host(), relation, code, widths: (n, m), x_dst, s, r, r_p };
     for_rows(u, m, m, &work);
     if let (2, Some(a)) = (code, a) {
         let (a_h, a_t, a_r) = (&a[..m], &a[m..2 * m], &a[2 * m..3 * m]);
@@ -299,11 +300,11 @@ fn project<T: Real>(
 
 /// Rows of U, but for `Gat`, where they are h_perp.
 struct Project<'a, T> {
-    head: &'a [u32],
+    dst: &'a [u32],
     relation: &'a [u32],
     code: i32,
     widths: (usize, usize),
-    x_head: &'a [T],
+    x_dst: &'a [T],
     s: &'a [T],
     r: &'a [T],
     r_p: &'a [T],
@@ -318,7 +319,7 @@ impl<T: Real> RowWork<T> for Project<'_, T> {
             let (r, r_p) = (&self.r[q * m..][..m], &self.r_p[q * m..][..m]);
             u.fill(T::zero());
             axpy(self.s[g], r_p, u);
-            axpy(T::one(), &self.x_head[self.head[g] as usize * n..][..n.min(m)], u);
+            axpy(T::one(), &self.x_dst[self.dst[g] as usize * n..][..n.min(m)], u);
             if self.code < 2 {
                 axpy(T::one(), r, u);
             }

@@ -19,7 +19,7 @@ const TILE: usize = 64;
 
 /// What all passes read. D is the width n = m of the rows, 0 for any other widths.
 pub(super) struct Edges<'a, S: Element, const D: usize> {
-    pub tail: &'a [u32],
+    pub src: &'a [u32],
     pub group: &'a [u32],
     pub x: &'a [S],
     pub u: &'a [S],
@@ -34,7 +34,7 @@ pub(super) struct Edges<'a, S: Element, const D: usize> {
 impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
     pub fn new(a: &'a Attention, dots: &'a ProjectionDots) -> Self {
         Edges {
-            tail: a.graph.tail.host(),
+            src: a.graph.src.host(),
             group: a.graph.group.host(),
             x: a.x.host(),
             u: a.u.host(),
@@ -57,7 +57,7 @@ impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
     #[inline(always)]
     fn row(&self, e: usize) -> &'a [S] {
         let n = self.widths().0;
-        &self.x[self.tail[e] as usize * n..][..n]
+        &self.x[self.src[e] as usize * n..][..n]
     }
 
     /// The first min(n, m) elements of U_g.
@@ -70,7 +70,7 @@ impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
     #[inline(always)]
     fn prefetch(&self, e: usize) {
         if D > 0 {
-            prefetch(self.row(e.min(self.tail.len() - 1)));
+            prefetch(self.row(e.min(self.src.len() - 1)));
         }
     }
 
@@ -99,7 +99,7 @@ impl<'a, T: Real, S: Element<Acc = T>, const D: usize> Edges<'a, S, D> {
     }
 }
 
-/// Heads: row = agg_v, scalars = (max, sum), entries = alpha.
+/// Destinations: row = agg_v, scalars = (max, sum), entries = alpha.
 pub(super) struct Forward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub bias: &'a [S::Acc],
@@ -161,7 +161,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Forward<'_, S,
             for (i, logit) in logits.iter_mut().enumerate() {
                 let e = first + i;
                 edges.prefetch(e + PREFETCH_DISTANCE);
-                let z = edges.inner::<ISA>(edges.group[e] as usize, edges.tail[e] as usize, edges.row(e));
+                let z = edges.inner::<ISA>(edges.group[e] as usize, edges.src[e] as usize, edges.row(e));
                 *logit = edges.activate(z) * edges.inverse_temperature + self.bias[self.bucket[e] as usize];
                 top = top.max(*logit);
             }
@@ -220,12 +220,12 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Forward<'_, S,
 pub(super) struct GroupBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub graph: &'a Graph,
-    /// The group that is segment 0, and the head that `inner` begins with.
+    /// The group that is segment 0, and the destination that `inner` begins with.
     pub first: (usize, usize),
     /// Empty where nothing goes through the projection here.
     pub r_p: &'a [S::Acc],
     pub alpha: &'a [S::Acc],
-    /// (heads, n) and (edges): the gradients of both outputs, and (heads) sum of alpha dalpha.
+    /// (num_dst, n) and (edges): the gradients of both outputs, and (num_dst) sum of alpha dalpha.
     pub d_agg: Option<&'a [S::Acc]>,
     pub d_alpha: Option<&'a [S::Acc]>,
     pub inner: &'a [S::Acc],
@@ -249,7 +249,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for GroupBackward<
         let edges = &self.edges;
         let (n, _, k) = edges.widths();
         let group = group + self.first.0;
-        let v = self.graph.groups.head.host()[group] as usize;
+        let v = self.graph.groups.dst.host()[group] as usize;
         let inner = self.inner[v - self.first.1];
         let d_agg = gradient_row(self.d_agg, v, n);
         let (mut sum_s, mut sum) = (T::zero(), T::zero());
@@ -267,7 +267,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for GroupBackward<
             }
             let d = self.alpha[e] * (d - inner) * edges.inverse_temperature;
             *out = d;
-            let t = edges.tail[e] as usize;
+            let t = edges.src[e] as usize;
             let d = d * edges.slope::<ISA>(group, t, x);
             sum_s += d * edges.s[t];
             sum += d;
@@ -296,12 +296,12 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for GroupBackward<
     }
 }
 
-/// Tails: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
+/// Sources: row = dx_t (absent: width 0), scalars = w_t = sum of dz_e c_g.
 pub(super) struct SrcBackward<'a, S: Element, const D: usize> {
     pub edges: Edges<'a, S, D>,
     pub edge: &'a [u32],
-    pub head: &'a [u32],
-    /// The tail that is segment 0.
+    pub dst: &'a [u32],
+    /// The source that is segment 0.
     pub first: usize,
     /// Empty where nothing goes through the projection here.
     pub p: &'a [S],
@@ -343,11 +343,11 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for SrcBackward<'_
                 let far = self.edge[(i + 2 * PREFETCH_DISTANCE).min(last)] as usize;
                 prefetch(&self.alpha[far..=far]);
                 prefetch(&self.d[far..=far]);
-                prefetch(&self.head[far..=far]);
+                prefetch(&self.dst[far..=far]);
                 prefetch(&edges.group[far..=far]);
                 let near = self.edge[(i + PREFETCH_DISTANCE).min(last)] as usize;
                 prefetch(edges.query(edges.group[near] as usize));
-                if let Some(d_agg) = gradient_row(self.d_agg, self.head[near] as usize, n) {
+                if let Some(d_agg) = gradient_row(self.d_agg, self.dst[near] as usize, n) {
                     prefetch(d_agg);
                 }
             }
@@ -357,7 +357,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for SrcBackward<'_
             w += d * edges.c[g];
             if with_row {
                 axpy::<ISA, _>(d, edges.query(g), &mut row[..k]);
-                if let Some(d_agg) = gradient_row(self.d_agg, self.head[e] as usize, n) {
+                if let Some(d_agg) = gradient_row(self.d_agg, self.dst[e] as usize, n) {
                     axpy::<ISA, _>(self.alpha[e], d_agg, row);
                 }
             }
@@ -405,10 +405,10 @@ pub(super) fn forward(
     log_sum: &mut Tensor,
 ) -> Result<Tensor> {
     let g = a.graph;
-    let mut agg = alpha.empty_like(g.heads, a.x.cols())?;
+    let mut agg = alpha.empty_like(g.num_dst, a.x.cols())?;
     dispatch_dtype!(a.u.dtype(), S => with_width!(a.widths(), D => {
         type T = <S as Element>::Acc;
-        let mut scalars = vec![T::of(0.0); g.heads * 2];
+        let mut scalars = vec![T::of(0.0); g.num_dst * 2];
         let out = Outputs {
             rows: agg.host_mut::<T>(),
             width: a.x.cols(),
@@ -417,7 +417,7 @@ pub(super) fn forward(
             entries: alpha.host_mut::<T>(),
         };
         let edges = Edges::<S, D>::new(a, dots);
-        segment::run(&g.head_pieces, out, &Forward { edges, bias: a.bias.host(), bucket: g.bucket.host() });
+        segment::run(&g.dst_splits, out, &Forward { edges, bias: a.bias.host(), bucket: g.bucket.host() });
         for (l, max_sum) in log_sum.host_mut::<T>().iter_mut().zip(scalars.chunks_exact(2)) {
             if max_sum[1] > 0.0 {
                 *l = max_sum[0] + max_sum[1].ln();
@@ -456,7 +456,7 @@ pub(super) fn group_backward(
         let width = d_u.as_ref().map_or(0, |d_u| d_u.cols());
         let rows = d_u.map_or(&mut [][..], |d_u| d_u.host_mut::<T>());
         let out = Outputs { rows, width, scalars: &mut scalars, count: 2, entries: d.host_mut::<T>() };
-        segment::run(&groups.pieces, out, &work);
+        segment::run(&groups.splits, out, &work);
         put_pairs(&scalars, sum_s.host_mut(), sum.host_mut());
     }));
     Ok(LogitGradients { d, sum_s, sum })
@@ -469,7 +469,7 @@ pub(super) fn put_pairs<T: Copy>(pairs: &[T], first: &mut [T], second: &mut [T])
     }
 }
 
-/// Adds to dx; returns (tails, 1) w_t, the gradient of s_t.
+/// Adds to dx; returns (num_src, 1) w_t, the gradient of s_t.
 pub(super) fn src_backward(
     a: &Attention,
     alpha: &Tensor,
@@ -479,13 +479,13 @@ pub(super) fn src_backward(
     d_x: Option<&mut Tensor>,
 ) -> Result<Tensor> {
     let g = a.graph;
-    let mut w = alpha.empty_like(g.tails, 1)?;
+    let mut w = alpha.empty_like(g.num_src, 1)?;
     dispatch_dtype!(a.u.dtype(), S => with_width!(a.widths(), D => {
         type T = <S as Element>::Acc;
         let work = SrcBackward {
             edges: Edges::<S, D>::new(a, dots),
-            edge: g.by_tail.edge.host(),
-            head: g.head.host(),
+            edge: g.by_src.edge.host(),
+            dst: g.dst.host(),
             first: 0,
             p: a.p.host(),
             alpha: alpha.host(),
@@ -495,7 +495,7 @@ pub(super) fn src_backward(
         let width = d_x.as_ref().map_or(0, |d_x| d_x.cols());
         let rows = d_x.map_or(&mut [][..], |d_x| d_x.host_mut::<T>());
         let out = Outputs { rows, width, scalars: w.host_mut::<T>(), count: 1, entries: &mut [] };
-        segment::run(&g.tail_pieces, out, &work);
+        segment::run(&g.src_splits, out, &work);
     }));
     Ok(w)
 }

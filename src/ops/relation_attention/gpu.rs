@@ -29,7 +29,8 @@ impl Attention<'_> {
         launch.value(self.slope.is_some() as i32).value(self.slope.unwrap_or(0.0))
     }
 
-    /// `along` for the kernels of the backward pass, which read it, times sums that are zero, where nothing is projected.
+    /// `along` for the kernels of the backward pass, which read it, times sums that are zero, where nothing is
+    /// projected.
     fn along(&self, along: &Tensor, rows: usize, like: &Tensor) -> Result<Tensor> {
         match self.projected {
             true => Ok(along.clone()),
@@ -47,9 +48,9 @@ pub(super) fn forward(
     log_sum: &mut Tensor,
 ) -> Result<Tensor> {
     let (g, n) = (a.graph, a.x.cols());
-    // Heads without edges have no split that would write their row.
-    let mut agg = Tensor::zeros(&alpha.device(), alpha.dtype(), g.heads, n)?;
-    let splits = &g.head_pieces;
+    // Destinations without edges have no split that would write their row.
+    let mut agg = Tensor::zeros(&alpha.device(), alpha.dtype(), g.num_dst, n)?;
+    let splits = &g.dst_splits;
     if splits.count() == 0 {
         return Ok(agg);
     }
@@ -63,7 +64,7 @@ pub(super) fn forward(
         .tensor_mut(&mut partial)
         .tensor_mut(&mut stats)
         .tensors([&a.x, &a.u, &a.o, &dots.s, &dots.c, &a.bias])
-        .indices([&g.tail, &g.group, &g.bucket]);
+        .indices([&g.src, &g.group, &g.bucket]);
     a.arguments(launch, splits).value(1.0 / a.temperature).run()?;
     if slots > 0 {
         let launch = gpu
@@ -101,7 +102,7 @@ pub(super) fn group_backward(
         sum_s: alpha.empty_like(groups.count, 1)?,
         sum: alpha.empty_like(groups.count, 1)?,
     };
-    let splits = &groups.pieces;
+    let splits = &groups.splits;
     if splits.count() == 0 {
         return Ok(grads);
     }
@@ -118,14 +119,14 @@ pub(super) fn group_backward(
         .optional(up.agg)
         .optional(up.alpha)
         .tensors([alpha, inner, &a.x, &a.u, &a.o, &dots.s, &dots.c, &r_p])
-        .indices([&g.tail, &groups.head, &groups.relation]);
+        .indices([&g.src, &groups.dst, &groups.relation]);
     a.arguments(launch, splits).value(1.0 / a.temperature).run()?;
     let sums = (&mut grads.sum_s, Some(&mut grads.sum));
     merge(gpu, splits, d_u, sums, &partial, (&r_p, Some(&groups.relation)), n.min(m))?;
     Ok(grads)
 }
 
-/// Adds to dx; returns (tails, 1) w_t, the gradient of s_t.
+/// Adds to dx; returns (num_src, 1) w_t, the gradient of s_t.
 pub(super) fn src_backward(
     a: &Attention,
     gpu: &Gpu,
@@ -136,12 +137,12 @@ pub(super) fn src_backward(
     mut d_x: Option<&mut Tensor>,
 ) -> Result<Tensor> {
     let (g, n) = (a.graph, a.x.cols());
-    let mut w = Tensor::zeros(&alpha.device(), alpha.dtype(), g.tails, 1)?;
-    let splits = &g.tail_pieces;
+    let mut w = Tensor::zeros(&alpha.device(), alpha.dtype(), g.num_src, 1)?;
+    let splits = &g.src_splits;
     if splits.count() == 0 {
         return Ok(w);
     }
-    let p = a.along(&a.p, g.tails, &a.x)?;
+    let p = a.along(&a.p, g.num_src, &a.x)?;
     let mut partial = alpha.empty_like(splits.split.len(), n + 1)?;
     let launch = a
         .launch(gpu, splits, RELATION_ATTENTION_SRC_BWD_64_STORED, RELATION_ATTENTION_SRC_BWD_ANY_STORED)
@@ -150,7 +151,7 @@ pub(super) fn src_backward(
         .tensor_mut(&mut partial)
         .optional(up.agg)
         .tensors([alpha, d, &a.x, &p, &a.u, &a.o, &dots.s, &dots.c])
-        .indices([&g.by_tail.edge, &g.head, &g.group]);
+        .indices([&g.by_src.edge, &g.dst, &g.group]);
     a.arguments(launch, splits).run()?;
     merge(gpu, splits, d_x, (&mut w, None), &partial, (&p, None), n)?;
     Ok(w)

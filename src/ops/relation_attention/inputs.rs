@@ -23,7 +23,7 @@ pub(super) struct Attention<'a> {
     pub bias: Tensor,
 }
 
-/// (tails, 1) p_t . x_t and (groups, 1) r_p . U_g
+/// (num_src, 1) p_t . x_t and (groups, 1) r_p . U_g
 #[derive(Clone, Debug)]
 pub(super) struct ProjectionDots {
     pub s: Tensor,
@@ -66,9 +66,9 @@ impl<'a> Attention<'a> {
         )?;
         check_shape(OP, "U", u, graph.groups.count, u.cols())?;
         check_shape(OP, "o", o, graph.groups.count, 1)?;
-        check_shape(OP, "x", x, graph.tails, x.cols())?;
+        check_shape(OP, "x", x, graph.num_src, x.cols())?;
         if projected {
-            check_shape(OP, "p", p, graph.tails, x.cols())?;
+            check_shape(OP, "p", p, graph.num_src, x.cols())?;
             check_shape(OP, "r_p", r_p, graph.relations, u.cols())?;
         }
         check_shape(OP, "bias", bias, graph.buckets.max(bias.rows()), 1)?;
@@ -96,5 +96,5 @@ impl<'a> Attention<'a> {
 
 pub(super) fn bipartite_edges<'a>(graph: &'a Graph, u: &Tensor, x: &Tensor) -> Option<&'a BipartiteEdges> {
     let streams = u.gpu().is_none() && u.cols().max(x.cols()) <= WIDEST && x.cols() > 0;
-    graph.pairs.as_deref().filter(|_| streams)
+    graph.bipartite.as_deref().filter(|_| streams)
 }

@@ -1,6 +1,6 @@
-//! Relation attention: logit, softmax over all edges of a head, and the neighbourhood message in one pass.
+//! Relation attention: logit, softmax over all edges of a destination, and the neighbourhood message in one pass.
 //! Formulas (3)-(5), with the projection (1) factored: t_perp . U_g = x_t[..k] . U_g[..k] + s_t c_g, where
-//! s_t = p_t . x_t once per tail, c_g = r_p . U_g once per group, and k = min(n, m).
+//! s_t = p_t . x_t once per source, c_g = r_p . U_g once per group, and k = min(n, m).
 
 mod bipartite;
 mod cpu;
@@ -17,13 +17,13 @@ use super::query::LogitKind;
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use inputs::{Attention, OutputGradients, ProjectionDots, bipartite_edges};
 
-/// pi_e = act(t_perp . U_g + o_g) / temperature + bias[bucket_e]; alpha = softmax of pi over a head's edges;
+/// pi_e = act(t_perp . U_g + o_g) / temperature + bias[bucket_e]; alpha = softmax of pi over a destination's edges;
 /// agg_v = sum of alpha_e x_t.
 ///
-/// Inputs U (groups, m) and o (groups, 1) from `Query`, x (tails, n), p (tails, n), r_p (relations, m),
-/// bias (buckets, 1). With (0, n) and (0, m) for p and r_p nothing is projected: t_perp = x_t. Outputs agg (heads,
-/// n), alpha (edges, 1) and log_sum (heads, 1), the logarithm of the softmax's denominator sum e^pi_e. A head without
-/// edges gets zeros.
+/// Inputs U (groups, m) and o (groups, 1) from `Query`, x (num_src, n), p (num_src, n), r_p (relations, m),
+/// bias (buckets, 1). With (0, n) and (0, m) for p and r_p nothing is projected: t_perp = x_t. Outputs agg (num_dst,
+/// n), alpha (edges, 1) and log_sum (num_dst, 1), the logarithm of the softmax's denominator sum e^pi_e. A destination
+/// without edges gets zeros.
 ///
 /// U, x and p may be stored in bf16 or f16, all three alike: edges then read half the bytes. Sums, outputs and
 /// gradients are f32.
@@ -69,12 +69,12 @@ impl Op for RelationAttention {
         let a = Attention::new(g, self.slope, self.temperature, x)?;
         let (device, dtype) = (a.u.device(), a.u.dtype().compute_dtype());
         let mut dots = ProjectionDots {
-            s: Tensor::zeros(&device, dtype, g.tails, 1)?,
+            s: Tensor::zeros(&device, dtype, g.num_src, 1)?,
             c: Tensor::zeros(&device, dtype, g.groups.count, 1)?,
         };
         let mut alpha = Tensor::empty(&device, dtype, g.edges(), 1)?;
-        // Heads without edges have no split that would write their value.
-        let mut log_sum = Tensor::zeros(&device, dtype, g.heads, 1)?;
+        // Destinations without edges have no split that would write their value.
+        let mut log_sum = Tensor::zeros(&device, dtype, g.num_dst, 1)?;
         if let Some(edges) = a.bipartite() {
             let (agg, inverse_alpha) = bipartite::forward(&a, edges, &mut dots, &mut alpha, &mut log_sum)?;
             self.saved = Some(Saved { dots, inverse_alpha: Some(inverse_alpha) });
@@ -100,14 +100,14 @@ impl Op for RelationAttention {
         if let (Some(edges), Some(inverse_alpha)) = (a.bipartite(), inverse_alpha) {
             return bipartite::backward(&a, edges, (dots, inverse_alpha), y, up, dx);
         }
-        // (heads, 1) the sum over the head's edges of alpha_e dalpha_e, less the gradient of log_sum. The part through
-        // agg is G_v . agg_v, without a sum over edges.
-        let mut inner = Tensor::zeros(&a.u.device(), a.u.dtype().compute_dtype(), g.heads, 1)?;
+        // (num_dst, 1) the sum over the destination's edges of alpha_e dalpha_e, less the gradient of log_sum. The part
+        // through agg is G_v . agg_v, without a sum over edges.
+        let mut inner = Tensor::zeros(&a.u.device(), a.u.dtype().compute_dtype(), g.num_dst, 1)?;
         if let Some(d_agg) = up.agg {
             add_dots(&mut inner, (d_agg, None), (y[0], None))?;
         }
         if let Some(d_alpha) = up.alpha {
-            add_segments(&mut inner, &g.head_pieces, Terms::of(d_alpha).weight(y[1]))?;
+            add_segments(&mut inner, &g.dst_splits, Terms::of(d_alpha).weight(y[1]))?;
         }
         if let Some(d_log_sum) = up.log_sum {
             // d log_sum / d pi_e = alpha_e
@@ -123,7 +123,7 @@ impl Op for RelationAttention {
         }
         if let Some(d_r_p) = d_r_p.as_mut().filter(|_| a.projected) {
             let terms = Terms::of(&a.u).entry(&g.groups.by_relation).weight(&grads.sum_s);
-            add_segments(d_r_p, &g.groups.relation_pieces, terms)?;
+            add_segments(d_r_p, &g.groups.relation_splits, terms)?;
         }
         if let Some(d_bias) = d_bias {
             match a.u.gpu() {

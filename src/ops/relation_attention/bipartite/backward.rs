@@ -17,8 +17,8 @@ use graph::BipartiteEdges;
 /// of far memory.
 const FAR: usize = 16;
 
-/// Upstream gradients and weights in host memory; `inner` (heads behind the rows) is sum of alpha dalpha less the
-/// gradient of log_sum.
+/// Upstream gradients and weights in host memory; `inner` (destinations behind the rows) is sum of alpha dalpha less
+/// the gradient of log_sum.
 pub(super) struct HostGradients<'a, T> {
     pub d_agg: Option<&'a [T]>,
     pub d_alpha: Option<&'a [T]>,
@@ -61,8 +61,8 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for BackwardChunk<'_, 
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let BackwardChunk { stream, up, rows, mut out } = self;
-        let (offsets, of_head) = (stream.g.offsets.host(), stream.g.groups.of_head.host());
-        let first = (offsets[rows.start] as usize, of_head[rows.start] as usize);
+        let (offsets, of_dst) = (stream.g.offsets.host(), stream.g.groups.of_dst.host());
+        let first = (offsets[rows.start] as usize, of_dst[rows.start] as usize);
         out.x_columns.fill(T::zero());
         out.w_columns.fill(T::zero());
         out.u_inverse.fill(T::zero());
@@ -132,8 +132,8 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         out: &mut BackwardOut<'_, T>,
     ) {
         let (g, pairs) = (self.g, self.pairs);
-        let (offsets, of_head, group_offsets) =
-            (g.offsets.host(), g.groups.of_head.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) =
+            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, k) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
@@ -176,7 +176,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         }
         let mut d_x = [T::zero(); W];
         let mut w = T::zero();
-        for group in of_head[l] as usize..of_head[l + 1] as usize {
+        for group in of_dst[l] as usize..of_dst[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
@@ -297,7 +297,7 @@ pub(super) fn backward<T: Real, const W: usize, const FIXED: bool>(
         let (_, s) = dots.s.host::<T>().split_at(pairs.rows);
         let (_, c) = dots.c.host::<T>().split_at(pairs.groups);
         let stream = Stream::<T, W, FIXED>::new(a, pairs, s, c);
-        let (offsets, of_head) = (g.offsets.host(), g.groups.of_head.host());
+        let (offsets, of_dst) = (g.offsets.host(), g.groups.of_dst.host());
         let mut to_u = Parts::new(d_u.as_mut(), pairs.groups);
         let mut to_x = Parts::new(d_x.as_mut(), pairs.rows);
         let mut to_p = Parts::new(d_p.as_mut().filter(|_| a.projected), pairs.rows);
@@ -308,7 +308,7 @@ pub(super) fn backward<T: Real, const W: usize, const FIXED: bool>(
         let mut r_p = r_p.host_mut::<T>();
         let work = pairs.chunks.iter().map(|chunk| {
             let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
-            let groups = (of_head[chunk.end] - of_head[chunk.start]) as usize;
+            let groups = (of_dst[chunk.end] - of_dst[chunk.start]) as usize;
             let out = BackwardOut {
                 d_u: to_u.next(groups * m),
                 d_x: to_x.next(chunk.len() * n),

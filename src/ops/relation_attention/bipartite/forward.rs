@@ -43,8 +43,8 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for ForwardChunk<'_, T
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let ForwardChunk { stream, rows, mut out } = self;
-        let (offsets, of_head) = (stream.g.offsets.host(), stream.g.groups.of_head.host());
-        let (first_edge, first_group) = (offsets[rows.start] as usize, of_head[rows.start] as usize);
+        let (offsets, of_dst) = (stream.g.offsets.host(), stream.g.groups.of_dst.host());
+        let (first_edge, first_group) = (offsets[rows.start] as usize, of_dst[rows.start] as usize);
         out.sums.fill(T::zero());
         for stats in out.stats.chunks_exact_mut(2) {
             stats.copy_from_slice(&[T::neg_infinity(), T::zero()]);
@@ -77,8 +77,8 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         out: &mut ForwardOut<'_, T>,
     ) {
         let g = self.g;
-        let (offsets, of_head, group_offsets) =
-            (g.offsets.host(), g.groups.of_head.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) =
+            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, _) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
@@ -93,7 +93,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         let mut agg = [T::zero(); W];
         let (mut max, mut sum) = (T::neg_infinity(), T::zero());
         let (mut own, mut other) = ([T::neg_infinity(); TILE], [T::neg_infinity(); TILE]);
-        for group in of_head[l] as usize..of_head[l + 1] as usize {
+        for group in of_dst[l] as usize..of_dst[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
@@ -165,7 +165,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         simd::stream::<ISA, T>(&agg[..n], &mut out.agg[i * n..][..n]);
         let max = shift(max);
         let alpha = &mut out.alpha[edges.start - first.0..edges.end - first.0];
-        if alpha.len() <= TILE && of_head[l + 1] - of_head[l] == 1 {
+        if alpha.len() <= TILE && of_dst[l + 1] - of_dst[l] == 1 {
             for (alpha, &w) in alpha.iter_mut().zip(&own) {
                 *alpha = w * by;
             }
@@ -178,7 +178,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     }
 }
 
-/// s and c of the columns' side: tails and groups that are no rows'.
+/// s and c of the columns' side: sources and groups that are no rows'.
 fn scalars_of_columns<T: Real>(a: &Attention, pairs: &BipartiteEdges, dots: &mut ProjectionDots) {
     if !a.projected {
         return;
@@ -204,13 +204,13 @@ pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
     let (g, n) = (a.graph, a.x.cols());
     let (rows, columns) = (pairs.rows, pairs.columns.len());
     scalars_of_columns::<T>(a, pairs, dots);
-    let mut agg = a.x.empty_like(g.heads, n)?;
+    let mut agg = a.x.empty_like(g.num_dst, n)?;
     let mut logit = a.x.empty_like(pairs.edges, 1)?;
     let mut sums = a.x.empty_like(pairs.chunks.len() * columns, n)?;
     let mut stats = a.x.empty_like(pairs.chunks.len() * columns, 2)?;
 
-    // The edges that are no pair, as if their heads had no others.
-    let mut scalars = vec![T::zero(); (g.heads - rows) * 2];
+    // The edges that are no pair, as if their destinations had no others.
+    let mut scalars = vec![T::zero(); (g.num_dst - rows) * 2];
     let out = Outputs {
         rows: &mut agg.host_mut::<T>()[rows * n..],
         width: n,
@@ -220,21 +220,21 @@ pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
     };
     let edges: Edges<T, 0> = Edges::new(a, dots);
     let work = cpu::Forward { edges, bias: a.bias.host(), bucket: g.bucket.host() };
-    segment::run(&pairs.other_heads, out, &work);
+    segment::run(&pairs.other_dst, out, &work);
 
     {
         // The chunks write the scalars of the rows' side while those of the columns' side are read.
         let (s_rows, s_columns) = dots.s.host_mut::<T>().split_at_mut(rows);
         let (c_rows, c_columns) = dots.c.host_mut::<T>().split_at_mut(pairs.groups);
         let stream = Stream::<T, W, FIXED>::new(a, pairs, s_columns, c_columns);
-        let (offsets, of_head) = (g.offsets.host(), g.groups.of_head.host());
+        let (offsets, of_dst) = (g.offsets.host(), g.groups.of_dst.host());
         let (mut s, mut c) = (s_rows, c_rows);
         let (mut agg, mut alpha) = (agg.host_mut::<T>(), alpha.host_mut::<T>());
         let (mut log_sum, mut logit) = (log_sum.host_mut::<T>(), logit.host_mut::<T>());
         let (mut sums, mut stats) = (sums.host_mut::<T>(), stats.host_mut::<T>());
         let chunks = pairs.chunks.iter().map(|chunk| {
             let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
-            let groups = (of_head[chunk.end] - of_head[chunk.start]) as usize;
+            let groups = (of_dst[chunk.end] - of_dst[chunk.start]) as usize;
             let out = ForwardOut {
                 agg: split(&mut agg, chunk.len() * n),
                 alpha: split(&mut alpha, edges),
@@ -251,7 +251,7 @@ pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
         chunks.into_par_iter().for_each(simd::simd);
     }
 
-    // For each head behind the rows its maximum and the inverse of its sum over all edges, and by how much the
+    // For each destination behind the rows its maximum and the inverse of its sum over all edges, and by how much the
     // softmax over the other edges alone has to be scaled.
     let merged = Merge {
         pairs,
@@ -263,12 +263,12 @@ pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
         agg: &mut agg.host_mut::<T>()[rows * n..],
     }
     .run();
-    let weights = PairWeights { tail: g.tail.host(), first: rows, merged: &merged };
+    let weights = PairWeights { src: g.src.host(), first: rows, merged: &merged };
     for_rows(logit.host_mut::<T>(), 1, 8, &weights);
     let out = &mut alpha.host_mut::<T>()[pairs.edges..];
-    let head = &g.head.host()[pairs.edges..];
+    let dst = &g.dst.host()[pairs.edges..];
     let weights =
-        ColumnWeights { row_edge: &pairs.row_edge, head, first: rows, merged: &merged, pair: logit.host() };
+        ColumnWeights { row_edge: &pairs.row_edge, dst, first: rows, merged: &merged, pair: logit.host() };
     for_rows(out, 1, 8, &weights);
     Ok((agg, logit))
 }

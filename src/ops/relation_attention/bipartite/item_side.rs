@@ -25,7 +25,7 @@ pub(super) fn host_gradients<'a, T: Real>(
         inverse_alpha: inverse_alpha.host(),
         inner: vec![],
     };
-    let mut inner = vec![T::zero(); a.graph.heads - pairs.rows];
+    let mut inner = vec![T::zero(); a.graph.num_dst - pairs.rows];
     let n = y[0].cols();
     let work = Inner { g: a.graph, rows: pairs.rows, agg: y[0].host(), n, up: &upstream };
     for_rows(&mut inner, 1, 4 * n.max(64), &work);
@@ -65,7 +65,7 @@ pub(super) fn group_backward<T: Real>(
     put_pairs(&scalars, &mut sum_s[pairs.groups..], &mut sum[pairs.groups..]);
 }
 
-/// The tails behind the rows, over edges that are no pairs: adds to dx, returns w.
+/// The sources behind the rows, over edges that are no pairs: adds to dx, returns w.
 pub(super) fn src_backward<T: Real>(
     a: &Attention,
     pairs: &BipartiteEdges,
@@ -75,14 +75,14 @@ pub(super) fn src_backward<T: Real>(
     d_x: Option<&mut Tensor>,
 ) -> Vec<T> {
     let n = a.x.cols();
-    let mut w = vec![T::zero(); a.graph.tails - pairs.rows];
-    if pairs.other_tails.count() == 0 {
+    let mut w = vec![T::zero(); a.graph.num_src - pairs.rows];
+    if pairs.other_src.count() == 0 {
         return w;
     }
     let work = SrcBackward {
         edges: Edges::<T, 0>::new(a, dots),
-        edge: a.graph.by_tail.edge.host(),
-        head: a.graph.head.host(),
+        edge: a.graph.by_src.edge.host(),
+        dst: a.graph.dst.host(),
         first: pairs.rows,
         p: &[],
         alpha: up.alpha,
@@ -92,7 +92,7 @@ pub(super) fn src_backward<T: Real>(
     let width = d_x.as_ref().map_or(0, |_| n);
     let rows = d_x.map_or(&mut [][..], |d_x| &mut d_x.host_mut::<T>()[pairs.rows * n..]);
     let out = Outputs { rows, width, scalars: &mut w, count: 1, entries: &mut [] };
-    segment::run(&pairs.other_tails, out, &work);
+    segment::run(&pairs.other_src, out, &work);
     w
 }
 
@@ -163,7 +163,7 @@ pub(super) fn add_bucket_sums<T: Real>(
     }
 }
 
-/// `HostGradients::inner` of the heads behind the rows.
+/// `HostGradients::inner` of the destinations behind the rows.
 struct Inner<'a, T> {
     g: &'a Graph,
     rows: usize,

@@ -73,7 +73,7 @@ pub(super) struct Stream<'a, T, const W: usize, const FIXED: bool> {
 }
 
 impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
-    /// `s` and `c` hold the values of tails and groups behind the rows'.
+    /// `s` and `c` hold the values of sources and groups behind the rows'.
     pub fn new(a: &'a Attention, pairs: &'a BipartiteEdges, s: &'a [T], c: &[T]) -> Self {
         let (n, m) = a.widths();
         let (u, o, x) = (a.u.host::<T>(), a.o.host::<T>(), a.x.host::<T>());

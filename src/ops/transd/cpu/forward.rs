@@ -170,8 +170,8 @@ impl<'a, T: Real> All<'a, T> {
         Projected::new(self.x.entity(v), self.products[v as usize], rp, self.options.proj_norm)
     }
 
-    /// Adds the gradients of triple i to those of its kept entity and of its relation, and notes the others' in `record`;
-    /// returns its loss.
+    /// Adds the gradients of triple i to those of its kept entity and of its relation, and notes the others' in
+    /// `record`; returns its loss.
     #[inline(always)]
     fn triple<const ISA: u8>(
         &self,
@@ -335,8 +335,8 @@ fn residuals<const ISA: u8, T: Real>(
     }
 }
 
-/// Notes the gradient of the projection of `own`: -sign slope times the direction of the residual, and `decay` times the
-/// projection, both scaled.
+/// Notes the gradient of the projection of `own`: -sign slope times the direction of the residual, and `decay` times
+/// the projection, both scaled.
 #[inline(always)]
 fn note<T: Real>(
     record: &mut [T],

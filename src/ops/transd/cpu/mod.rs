@@ -28,8 +28,8 @@ pub(super) struct TripleGradients {
 const RECORD: usize = 8;
 
 /// Names the numbers of a record. The gradient of an entity's projection is
-/// OWN own + KEPT kept + ALONG r_p + RELATION r, with the rows of E of the entity and of its triple's kept one. Under the
-/// distance L1 it is OWN own + ALONG r_p + RELATION sign(SIGN_OWN own + SIGN_KEPT kept + SIGN_ALONG r_p + r).
+/// OWN own + KEPT kept + ALONG r_p + RELATION r, with the rows of E of the entity and of its triple's kept one. Under
+/// the distance L1 it is OWN own + ALONG r_p + RELATION sign(SIGN_OWN own + SIGN_KEPT kept + SIGN_ALONG r_p + r).
 struct Record;
 
 impl Record {
