@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 /// caches, files as memory, and threads that write disjoint parts of one slice.
 const UNSAFE: &[(&str, usize)] = &[
     ("base/mapped.rs", 1),
+    ("base/parallel.rs", 5),
     ("base/simd.rs", 1),
     ("bench/limits.rs", 1),
     ("engine/device/capture.rs", 3),
@@ -182,4 +183,19 @@ fn unsafe_code_is_where_it_is_known() {
         found, known,
         "unsafe code appeared or went: give each its SAFETY reason, and change this list"
     );
+}
+
+#[test]
+fn every_op_has_a_file_of_tests() {
+    let tests = src().join("../tests/ops");
+    let ops: Vec<String> = sources()
+        .into_iter()
+        .filter(|(file, code)| file.starts_with("ops/") && code.contains("impl Op for"))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(ops.len() > 20, "{ops:?}");
+    for file in ops {
+        let op = file.split('/').nth(1).unwrap().trim_end_matches(".rs");
+        assert!(tests.join(format!("{op}.rs")).exists(), "src/{file}: tests/ops/{op}.rs does not exist");
+    }
 }

@@ -45,7 +45,10 @@ fn executor_and_crate_see_the_same_kernels() {
     for (index, kernel) in kernels::ALL.iter().enumerate() {
         assert_eq!(kernel.index, index);
         assert!(kernel.module < kernels::MODULES.len());
-        assert_eq!(waata_host::parameters(kernel.name).map(|sizes| sizes.len()), Some(kernel.parameters.len()));
+        assert_eq!(
+            waata_host::parameters(kernel.name).map(|sizes| sizes.len()),
+            Some(kernel.parameters.len())
+        );
     }
     if let Some(fatbins) = kernels::FATBINS {
         assert_eq!(fatbins.len(), kernels::MODULES.len());

@@ -4,8 +4,6 @@
 //! project. Here the loop over task numbers is compiled once and calls the closure through a reference; tasks are chunks
 //! of thousands of elements, so the call costs nothing. The adaptors have rayon's names.
 
-use std::sync::{Mutex, PoisonError};
-
 use rayon::prelude::*;
 
 /// Calls `f(i)` for every i in 0..n, each as a task of its own.
@@ -18,21 +16,40 @@ pub fn each(n: usize, f: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-/// Calls `f` with every task by value.
-pub fn for_each<T: Send>(tasks: Vec<T>, f: impl Fn(T) + Sync) {
-    let slots: Vec<Mutex<Option<T>>> = tasks.into_iter().map(|task| Mutex::new(Some(task))).collect();
-    each(slots.len(), &|i| {
-        if let Some(task) = slots[i].lock().unwrap_or_else(PoisonError::into_inner).take() {
-            f(task);
-        }
-    });
+/// Elements of a list that are moved out or written one by one, each by one thread.
+struct Slots<T>(*mut T);
+
+// SAFETY: threads move values of T in and out, and no two threads use the same slot.
+unsafe impl<T: Send> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    fn slot(&self, i: usize) -> *mut T {
+        self.0.wrapping_add(i)
+    }
 }
 
-/// The results of `f` for every task, in the order of the tasks.
-pub fn map<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let mut results: Vec<Option<R>> = tasks.iter().map(|_| None).collect();
-    for_each(tasks.into_iter().zip(&mut results).collect(), |(task, result)| *result = Some(f(task)));
-    results.into_iter().flatten().collect()
+/// Calls `f` with every task by value. Where it panics, tasks that have not begun are leaked.
+pub fn for_each<T: Send>(mut tasks: Vec<T>, f: impl Fn(T) + Sync) {
+    let (n, slots) = (tasks.len(), Slots(tasks.as_mut_ptr()));
+    // SAFETY: no element is in the list any more, so dropping it frees memory and nothing else; the elements are owned by
+    // the slots, of which each is read once.
+    unsafe { tasks.set_len(0) };
+    // SAFETY: i < n, so the slot holds a task, and `each` gives every i to one call.
+    each(n, &|i| f(unsafe { slots.slot(i).read() }));
+}
+
+/// The results of `f` for every task, in the order of the tasks. Where it panics, results are leaked.
+pub fn map<T: Send, R: Send>(mut tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let n = tasks.len();
+    let mut results: Vec<R> = Vec::with_capacity(n);
+    let (slots, written) = (Slots(tasks.as_mut_ptr()), Slots(results.as_mut_ptr()));
+    // SAFETY: as in `for_each`.
+    unsafe { tasks.set_len(0) };
+    // SAFETY: i < n, so the task is there and the place lies in the capacity; every i is given to one call.
+    each(n, &|i| unsafe { written.slot(i).write(f(slots.slot(i).read())) });
+    // SAFETY: `each` has returned, so all n results are written.
+    unsafe { results.set_len(n) };
+    results
 }
 
 /// What rayon's prelude offers, as far as it is used here, for tasks that are listed before they are run.

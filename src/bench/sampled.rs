@@ -62,7 +62,7 @@ impl Step {
     ) -> Result<()> {
         let blocks = self.sample(graph)?;
         self.steps += 1;
-        let set = RowSet::new(&self.device, blocks.nodes().ids().to_vec(), graph.heads)?;
+        let set = RowSet::new(&self.device, blocks.nodes().ids().to_vec(), graph.num_dst)?;
         let rows = vec![Some(Arc::new(set)); self.tables];
         let mut tape = Tape::new();
         let vars = self.params.rows_on_tape(&mut tape, &rows)?;
@@ -157,7 +157,7 @@ fn encoder(inputs: &Inputs) -> Result<Case> {
 /// the rows in between (20 MB) stay in the cache. An edge's tail is looked up once.
 fn cost(blocks: &Blocks, d: usize, tables: usize, layers: bool) -> Cost {
     let edges: usize = blocks.blocks.iter().map(|b| b.graph.edges()).sum();
-    let heads: usize = blocks.blocks.iter().map(|b| b.graph.heads).sum();
+    let heads: usize = blocks.blocks.iter().map(|b| b.graph.num_dst).sum();
     let rows = tables * blocks.nodes().len();
     let bytes = (6 * rows * d * 4 + 4 * edges) as f64;
     // An edge: logit and sum, 4 d; back two products of rows and two sums, 8 d. A head: query and its gradient, 10 d.

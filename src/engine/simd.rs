@@ -20,6 +20,21 @@ pub const ANY: u8 = 0;
 const AVX2: u8 = 1;
 const AVX512: u8 = 2;
 
+/// The best instruction set that is known here and that the processor has.
+#[inline(never)]
+fn isa() -> u8 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2")
+    {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        return if wide { AVX512 } else { AVX2 };
+    }
+    ANY
+}
+
 /// Runs `work` compiled for the best instruction set that is known here and that the processor has.
 #[inline(always)]
 pub fn simd(work: impl SimdWork) {
@@ -33,20 +48,12 @@ pub fn simd(work: impl SimdWork) {
         fn avx2(work: impl SimdWork) {
             work.run::<AVX2>()
         }
-        let fma = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2");
-        let wide = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        if fma && wide {
-            // SAFETY: all of these features were just found on this processor.
-            return unsafe { avx512(work) };
-        }
-        if fma {
-            // SAFETY: all of these features were just found on this processor.
-            return unsafe { avx2(work) };
+        match isa() {
+            // SAFETY: `isa` has found these features on this processor.
+            AVX512 => return unsafe { avx512(work) },
+            // SAFETY: likewise.
+            AVX2 => return unsafe { avx2(work) },
+            _ => {}
         }
     }
     work.run::<ANY>()

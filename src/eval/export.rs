@@ -85,8 +85,8 @@ pub fn edges(graph: &TrainGraph, folder: &mut Folder) -> Result<()> {
     folder.table("edges", &columns, graph.edges.len(), |put| {
         graph.edges.chunks(export::BLOCK).try_for_each(|edges| {
             let of = |part: fn(&crate::graph::Edge) -> u32| edges.iter().map(part).collect::<Vec<u32>>();
-            let [head, relation] = [of(|e| e.head), of(|e| e.relation)];
-            let [tail, bucket] = [of(|e| e.tail), of(|e| e.bucket)];
+            let [head, relation] = [of(|e| e.dst), of(|e| e.relation)];
+            let [tail, bucket] = [of(|e| e.src), of(|e| e.bucket)];
             put(&[Values::U32(&head), Values::U32(&relation), Values::U32(&tail), Values::U32(&bucket)])
         })
     })

@@ -29,8 +29,8 @@ arguments! {
     &Index<u32>: |launch, x| launch.index(x);
     &Index<u64>: |launch, x| launch.index(x);
     &Index<i32>: |launch, x| launch.index(x);
-    Option<&Index<u32>>: |launch, x| match x { Some(x) => launch.index(x), None => launch.optional(None) };
-    Option<&Index<u64>>: |launch, x| match x { Some(x) => launch.index(x), None => launch.optional(None) };
+    Option<&Index<u32>>: |launch, x| launch.optional_index(x);
+    Option<&Index<u64>>: |launch, x| launch.optional_index(x);
     &mut GpuBuffer: |launch, x| launch.buffer(x);
     usize: |launch, x| launch.count(x);
     u64: |launch, x| launch.value(x);

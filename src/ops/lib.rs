@@ -3,14 +3,8 @@
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
 mod aggregate;
-mod aggregate_stream;
-mod attend;
-mod attend_cpu;
-mod attend_gpu;
-mod attend_stream;
 mod bce;
 mod bi_interaction;
-mod bi_interaction_cpu;
 mod bpr;
 mod cast;
 mod concat;
@@ -28,22 +22,18 @@ mod normalize;
 mod orthogonality;
 mod pair_features;
 mod query;
-mod query_cpu;
 mod reduce;
+mod relation_attention;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;
-mod scatter;
-mod segment;
 mod segment_sum;
 mod softmax_loss;
 mod softmax_mixture;
-mod stream;
 mod topk;
 mod transd;
 
 pub use aggregate::{Aggregate, laplacian_weights, symmetric_weights};
-pub use attend::RelationAttention;
 pub use bce::BceLoss;
 pub use bi_interaction::{Aggregator, BiInteraction};
 pub use bpr::Bpr;
@@ -61,6 +51,7 @@ pub use orthogonality::{OrthForm, Orthogonality};
 pub use pair_features::PairFeatures;
 pub use query::{LogitKind, Query};
 pub use reduce::{L1, L2, RowSum};
+pub use relation_attention::RelationAttention;
 pub use relation_mix::RelationMix;
 pub use row_dot::RowDot;
 pub use scale_rows::ScaleRows;

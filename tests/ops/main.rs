@@ -4,7 +4,6 @@
 //! A new op is one file here with a `cases()`: each case gives all three.
 
 mod aggregate;
-mod attend;
 mod bce;
 mod bi_interaction;
 mod bpr;
@@ -26,9 +25,10 @@ mod linear;
 mod normalize;
 mod orthogonality;
 mod pair_features;
-mod penalty;
 mod planted;
 mod query;
+mod reduce;
+mod relation_attention;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;

@@ -51,12 +51,12 @@ fn groups() -> Vec<Vec<Table>> {
     let (linear, grouped) = (crate::linear::smooth_cases, crate::grouped_mlp::smooth_cases);
     vec![
         vec![
-            Table::new("attend", crate::attend::cases()),
+            Table::new("relation_attention", crate::relation_attention::cases()),
             Table::new("bce", crate::bce::cases()),
             Table::new("bpr", crate::bpr::cases()),
             Table::new("linear", crate::linear::cases()),
             Table::new("orthogonality", crate::orthogonality::cases()),
-            Table::new("penalty", crate::penalty::cases()),
+            Table::new("reduce", crate::reduce::cases()),
             Table::new("softmax_loss", crate::softmax_loss::cases()),
             Table::new("transd", crate::transd::cases()),
         ],
@@ -127,8 +127,8 @@ fn checks_of(cases: &str) -> Vec<Check> {
     let table = |cases| Table::new("", cases).checks;
     match cases {
         "aggregate" => table(crate::aggregate::cases()),
-        "attend" => table(crate::attend::cases()),
         "grouped_mlp" => table(crate::grouped_mlp::cases()),
+        "relation_attention" => table(crate::relation_attention::cases()),
         "bce" => table(crate::bce::cases()),
         "bi_interaction" => table(crate::bi_interaction::cases()),
         "pair_features" => table(crate::pair_features::cases()),
@@ -141,7 +141,7 @@ fn checks_of(cases: &str) -> Vec<Check> {
         "softmax_mixture" => table(crate::softmax_mixture::cases()),
         "normalize" => table(crate::normalize::cases()),
         "orthogonality" => table(crate::orthogonality::cases()),
-        "penalty" => table(crate::penalty::cases()),
+        "reduce" => table(crate::reduce::cases()),
         "query" => table(crate::query::cases()),
         "topk_head" => crate::topk::head_checks(),
         "topk_dot" => crate::topk::match_checks(),

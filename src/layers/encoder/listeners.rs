@@ -93,7 +93,7 @@ impl Encoder {
                     HistoryLabels::Shared | HistoryLabels::None => 0,
                 };
                 let tail = first + outcome as u32;
-                edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail, bucket: 0 });
+                edges.push(Edge { dst: v as u32, relation: self.relations.enrol(), src: tail, bucket: 0 });
             }
         }
         let offsets = histories.offsets.clone();
@@ -108,9 +108,9 @@ impl Encoder {
         for v in 0..histories.rows() {
             let relation = self.relations.enrol();
             edges.extend(histories.row(v).last().map(|&tail| Edge {
-                head: v as u32,
+                dst: v as u32,
                 relation,
-                tail,
+                src: tail,
                 bucket: 0,
             }));
             offsets.push(edges.len() as u64);
@@ -127,7 +127,7 @@ impl Encoder {
                     true => recency_bucket(row.len() - 1 - i, self.attention.recency_buckets),
                     false => 0,
                 };
-                edges.push(Edge { head: v as u32, relation: self.relations.enrol(), tail: course, bucket });
+                edges.push(Edge { dst: v as u32, relation: self.relations.enrol(), src: course, bucket });
             }
         }
         let offsets = histories.offsets.clone();

@@ -1,6 +1,10 @@
 //! What several ops share on the CPU.
 
 pub(crate) mod dense;
+pub(crate) mod rows;
+pub(crate) mod scatter;
+pub(crate) mod segment;
+pub(crate) mod stream;
 
 use engine::{Real, Tensor};
 

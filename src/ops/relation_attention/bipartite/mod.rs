@@ -7,17 +7,45 @@
 //! merged in order with what the column's other edges give, so the bits do not depend on the number of threads.
 
 mod backward;
-mod behind;
 mod forward;
+mod item_side;
 mod merge;
 
-use super::attend::RelationAttention;
+use base::Result;
 use engine::parallel::prefetch;
 use engine::simd::dot;
-use engine::{Real, Tensor};
+use engine::{Real, Tensor, dispatch_float};
 use graph::{BipartiteEdges, Graph};
 
-pub(super) use backward::Above;
+use super::inputs::{Attention, OutputGradients, ProjectionDots};
+use crate::cpu::stream::with_row;
+
+/// Writes alpha, log_sum and `dots`; returns agg and (row edges, 1) alpha of the inverse of each row's edge.
+pub(super) fn forward(
+    a: &Attention,
+    pairs: &BipartiteEdges,
+    dots: &mut ProjectionDots,
+    alpha: &mut Tensor,
+    log_sum: &mut Tensor,
+) -> Result<(Tensor, Tensor)> {
+    dispatch_float!(a.u.dtype(), T => with_row!(a.widths(), W, FIXED => {
+        forward::forward::<T, W, FIXED>(a, pairs, dots, alpha, log_sum)
+    }))
+}
+
+/// Adds all gradients; `y` and `dx` as the op's backward gets them.
+pub(super) fn backward(
+    a: &Attention,
+    pairs: &BipartiteEdges,
+    saved: (&ProjectionDots, &Tensor),
+    y: &[&Tensor],
+    up: OutputGradients,
+    dx: &mut [Option<Tensor>],
+) -> Result<()> {
+    dispatch_float!(a.u.dtype(), T => with_row!(a.widths(), W, FIXED => {
+        backward::backward::<T, W, FIXED>(a, pairs, saved, y, up, dx)
+    }))
+}
 
 /// Rows between the one that is asked for and the one that is used, of those that the stream reads once.
 const ROWS_AHEAD: usize = 4;
@@ -45,33 +73,27 @@ pub(super) struct Stream<'a, T, const W: usize, const FIXED: bool> {
 }
 
 impl<'a, T: Real, const W: usize, const FIXED: bool> Stream<'a, T, W, FIXED> {
-    /// `s` and `c` hold the values of tails and groups behind the rows'.
-    pub fn new(
-        op: &'a RelationAttention,
-        pairs: &'a BipartiteEdges,
-        x: &[&'a Tensor],
-        s: &'a [T],
-        c: &[T],
-    ) -> Self {
-        let (n, m) = (x[2].cols(), x[0].cols());
-        let (u, o, rows) = (x[0].host::<T>(), x[1].host::<T>(), x[2].host::<T>());
+    /// `s` and `c` hold the values of sources and groups behind the rows'.
+    pub fn new(a: &'a Attention, pairs: &'a BipartiteEdges, s: &'a [T], c: &[T]) -> Self {
+        let (n, m) = a.widths();
+        let (u, o, x) = (a.u.host::<T>(), a.o.host::<T>(), a.x.host::<T>());
         let groups = &pairs.inverse_groups;
         Stream {
-            g: &op.graph,
+            g: a.graph,
             pairs,
-            x: rows,
+            x,
             u,
             o,
-            projection: RelationAttention::is_projected(x).then(|| (x[3].host(), x[4].host())),
-            bias: x[5].host(),
-            x_columns: &rows[pairs.columns.start * n..pairs.columns.end * n],
+            projection: a.projected.then(|| (a.p.host(), a.r_p.host())),
+            bias: a.bias.host(),
+            x_columns: &x[pairs.columns.start * n..pairs.columns.end * n],
             s_columns: &s[pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows],
             u_inverse: gathered(u, groups, m),
             c_inverse: groups.iter().map(|&g| c[g as usize - pairs.groups]).collect(),
             o_inverse: groups.iter().map(|&g| o[g as usize]).collect(),
             widths: (n, m),
-            slope: op.slope.map(|slope| T::of(slope as f64)),
-            inverse_temperature: T::one() / T::of(op.temperature as f64),
+            slope: a.slope.map(|slope| T::of(slope as f64)),
+            inverse_temperature: T::one() / T::of(a.temperature as f64),
         }
     }
 
@@ -146,11 +168,4 @@ fn gathered<T: Real>(table: &[T], rows: &[u32], m: usize) -> Vec<T> {
         out.extend_from_slice(&table[row as usize * m..][..m]);
     }
     out
-}
-
-/// What the forward pass leaves for the backward pass.
-#[derive(Clone, Debug)]
-pub(super) struct Paired {
-    /// (row edges, 1) alpha of the inverse of each row's edge
-    pub alpha: Tensor,
 }

@@ -2,15 +2,16 @@
 
 use base::parallel::prelude::*;
 
+use super::Stream;
 use super::merge::{ColumnWeights, Merge, PairWeights};
-use super::{Paired, Stream};
-use crate::attend::{RelationAttention, Saved};
-use crate::attend_cpu::{self, Edges, inverse, shift};
-use crate::segment::{self, Outputs};
+use crate::cpu::rows::for_rows;
+use crate::cpu::segment::{self, Outputs};
+use crate::cpu::stream::{PREFETCH_DISTANCE, local, split};
+use crate::relation_attention::cpu::{self, Edges, inverse, shift};
+use crate::relation_attention::inputs::{Attention, ProjectionDots};
 use crate::segment_sum::Dots;
-use crate::stream::{PREFETCH_DISTANCE, local, split};
 use base::Result;
-use engine::parallel::{self, prefetch};
+use engine::parallel::prefetch;
 use engine::simd::{self, LANES, SimdWork, axpy, dot};
 use engine::{Real, Tensor};
 use graph::BipartiteEdges;
@@ -42,8 +43,8 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for ForwardChunk<'_, T
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let ForwardChunk { stream, rows, mut out } = self;
-        let (offsets, of_head) = (stream.g.offsets.host(), stream.g.groups.of_head.host());
-        let (first_edge, first_group) = (offsets[rows.start] as usize, of_head[rows.start] as usize);
+        let (offsets, of_dst) = (stream.g.offsets.host(), stream.g.groups.of_dst.host());
+        let (first_edge, first_group) = (offsets[rows.start] as usize, of_dst[rows.start] as usize);
         out.sums.fill(T::zero());
         for stats in out.stats.chunks_exact_mut(2) {
             stats.copy_from_slice(&[T::neg_infinity(), T::zero()]);
@@ -76,8 +77,8 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         out: &mut ForwardOut<'_, T>,
     ) {
         let g = self.g;
-        let (offsets, of_head, group_offsets) =
-            (g.offsets.host(), g.groups.of_head.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) =
+            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, _) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
@@ -92,7 +93,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         let mut agg = [T::zero(); W];
         let (mut max, mut sum) = (T::neg_infinity(), T::zero());
         let (mut own, mut other) = ([T::neg_infinity(); TILE], [T::neg_infinity(); TILE]);
-        for group in of_head[l] as usize..of_head[l + 1] as usize {
+        for group in of_dst[l] as usize..of_dst[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
@@ -164,7 +165,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         simd::stream::<ISA, T>(&agg[..n], &mut out.agg[i * n..][..n]);
         let max = shift(max);
         let alpha = &mut out.alpha[edges.start - first.0..edges.end - first.0];
-        if alpha.len() <= TILE && of_head[l + 1] - of_head[l] == 1 {
+        if alpha.len() <= TILE && of_dst[l + 1] - of_dst[l] == 1 {
             for (alpha, &w) in alpha.iter_mut().zip(&own) {
                 *alpha = w * by;
             }
@@ -177,115 +178,97 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     }
 }
 
-impl RelationAttention {
-    /// s and c of the columns' side: tails and groups that are no rows'.
-    fn scalars_of_columns<T: Real>(&self, pairs: &BipartiteEdges, x: &[&Tensor], saved: &mut Saved) {
-        if !RelationAttention::is_projected(x) {
-            return;
-        }
-        let (n, m) = (x[2].cols(), x[0].cols());
-        let relation = &self.graph.groups.relation.host()[pairs.groups..];
-        let s = Dots::<T, T, 0> {
-            a: &x[2].host()[pairs.rows * n..],
-            ia: None,
-            b: &x[3].host()[pairs.rows * n..],
-            ib: None,
-            n,
-        };
-        let c = Dots::<T, T, 0> {
-            a: &x[0].host()[pairs.groups * m..],
-            ia: None,
-            b: x[4].host(),
-            ib: Some(relation),
-            n: m,
-        };
-        parallel::for_rows_work(&mut saved.s.host_mut::<T>()[pairs.rows..], 1, n, &s);
-        parallel::for_rows_work(&mut saved.c.host_mut::<T>()[pairs.groups..], 1, m, &c);
+/// s and c of the columns' side: sources and groups that are no rows'.
+fn scalars_of_columns<T: Real>(a: &Attention, pairs: &BipartiteEdges, dots: &mut ProjectionDots) {
+    if !a.projected {
+        return;
+    }
+    let (n, m) = a.widths();
+    let (x, p) = (&a.x.host()[pairs.rows * n..], &a.p.host()[pairs.rows * n..]);
+    let s = Dots::<T, T, 0> { a: x, ia: None, b: p, ib: None, n };
+    let u = &a.u.host()[pairs.groups * m..];
+    let relation = &a.graph.groups.relation.host()[pairs.groups..];
+    let c = Dots::<T, T, 0> { a: u, ia: None, b: a.r_p.host(), ib: Some(relation), n: m };
+    for_rows(&mut dots.s.host_mut::<T>()[pairs.rows..], 1, n, &s);
+    for_rows(&mut dots.c.host_mut::<T>()[pairs.groups..], 1, m, &c);
+}
+
+/// Writes alpha, log_sum, s and c; returns agg and the weights of the rows' inverse edges.
+pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
+    a: &Attention,
+    pairs: &BipartiteEdges,
+    dots: &mut ProjectionDots,
+    alpha: &mut Tensor,
+    log_sum: &mut Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let (g, n) = (a.graph, a.x.cols());
+    let (rows, columns) = (pairs.rows, pairs.columns.len());
+    scalars_of_columns::<T>(a, pairs, dots);
+    let mut agg = a.x.empty_like(g.num_dst, n)?;
+    let mut logit = a.x.empty_like(pairs.edges, 1)?;
+    let mut sums = a.x.empty_like(pairs.chunks.len() * columns, n)?;
+    let mut stats = a.x.empty_like(pairs.chunks.len() * columns, 2)?;
+
+    // The edges that are no pair, as if their destinations had no others.
+    let mut scalars = vec![T::zero(); (g.num_dst - rows) * 2];
+    let out = Outputs {
+        rows: &mut agg.host_mut::<T>()[rows * n..],
+        width: n,
+        scalars: &mut scalars,
+        count: 2,
+        entries: alpha.host_mut::<T>(),
+    };
+    let edges: Edges<T, 0> = Edges::new(a, dots);
+    let work = cpu::Forward { edges, bias: a.bias.host(), bucket: g.bucket.host() };
+    segment::run(&pairs.other_dst, out, &work);
+
+    {
+        // The chunks write the scalars of the rows' side while those of the columns' side are read.
+        let (s_rows, s_columns) = dots.s.host_mut::<T>().split_at_mut(rows);
+        let (c_rows, c_columns) = dots.c.host_mut::<T>().split_at_mut(pairs.groups);
+        let stream = Stream::<T, W, FIXED>::new(a, pairs, s_columns, c_columns);
+        let (offsets, of_dst) = (g.offsets.host(), g.groups.of_dst.host());
+        let (mut s, mut c) = (s_rows, c_rows);
+        let (mut agg, mut alpha) = (agg.host_mut::<T>(), alpha.host_mut::<T>());
+        let (mut log_sum, mut logit) = (log_sum.host_mut::<T>(), logit.host_mut::<T>());
+        let (mut sums, mut stats) = (sums.host_mut::<T>(), stats.host_mut::<T>());
+        let chunks = pairs.chunks.iter().map(|chunk| {
+            let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
+            let groups = (of_dst[chunk.end] - of_dst[chunk.start]) as usize;
+            let out = ForwardOut {
+                agg: split(&mut agg, chunk.len() * n),
+                alpha: split(&mut alpha, edges),
+                log_sum: split(&mut log_sum, chunk.len()),
+                s: split(&mut s, chunk.len()),
+                c: split(&mut c, groups),
+                logit: split(&mut logit, edges),
+                sums: split(&mut sums, columns * n),
+                stats: split(&mut stats, columns * 2),
+            };
+            ForwardChunk { stream: &stream, rows: chunk.clone(), out }
+        });
+        let chunks: Vec<_> = chunks.collect();
+        chunks.into_par_iter().for_each(simd::simd);
     }
 
-    /// Writes alpha, log_sum, s and c; returns agg.
-    pub(crate) fn stream_forward<T: Real, const W: usize, const FIXED: bool>(
-        &self,
-        pairs: &BipartiteEdges,
-        x: &[&Tensor],
-        saved: &mut Saved,
-        alpha: &mut Tensor,
-        log_sum: &mut Tensor,
-    ) -> Result<(Tensor, Paired)> {
-        let (g, n) = (&*self.graph, x[2].cols());
-        let (rows, columns) = (pairs.rows, pairs.columns.len());
-        self.scalars_of_columns::<T>(pairs, x, saved);
-        let mut agg = x[2].empty_like(g.heads, n)?;
-        let mut logit = x[2].empty_like(pairs.edges, 1)?;
-        let mut sums = x[2].empty_like(pairs.chunks.len() * columns, n)?;
-        let mut stats = x[2].empty_like(pairs.chunks.len() * columns, 2)?;
-
-        // The edges that are no pair, as if their heads had no others.
-        let mut scalars = vec![T::zero(); (g.heads - rows) * 2];
-        let out = Outputs {
-            rows: &mut agg.host_mut::<T>()[rows * n..],
-            width: n,
-            scalars: &mut scalars,
-            count: 2,
-            entries: alpha.host_mut::<T>(),
-        };
-        let edges: Edges<T, 0> = self.edges(x, saved);
-        let work = attend_cpu::Forward { edges, bias: x[5].host(), bucket: g.bucket.host() };
-        segment::run(&pairs.other_heads, out, &work);
-
-        {
-            // The chunks write the scalars of the rows' side while those of the columns' side are read.
-            let (s_rows, s_columns) = saved.s.host_mut::<T>().split_at_mut(rows);
-            let (c_rows, c_columns) = saved.c.host_mut::<T>().split_at_mut(pairs.groups);
-            let stream = Stream::<T, W, FIXED>::new(self, pairs, x, s_columns, c_columns);
-            let (offsets, of_head) = (g.offsets.host(), g.groups.of_head.host());
-            let (mut s, mut c) = (s_rows, c_rows);
-            let (mut agg, mut alpha) = (agg.host_mut::<T>(), alpha.host_mut::<T>());
-            let (mut log_sum, mut logit) = (log_sum.host_mut::<T>(), logit.host_mut::<T>());
-            let (mut sums, mut stats) = (sums.host_mut::<T>(), stats.host_mut::<T>());
-            let chunks = pairs.chunks.iter().map(|chunk| {
-                let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
-                let groups = (of_head[chunk.end] - of_head[chunk.start]) as usize;
-                let out = ForwardOut {
-                    agg: split(&mut agg, chunk.len() * n),
-                    alpha: split(&mut alpha, edges),
-                    log_sum: split(&mut log_sum, chunk.len()),
-                    s: split(&mut s, chunk.len()),
-                    c: split(&mut c, groups),
-                    logit: split(&mut logit, edges),
-                    sums: split(&mut sums, columns * n),
-                    stats: split(&mut stats, columns * 2),
-                };
-                ForwardChunk { stream: &stream, rows: chunk.clone(), out }
-            });
-            let chunks: Vec<_> = chunks.collect();
-            chunks.into_par_iter().for_each(simd::simd);
-        }
-
-        // For each head behind the rows its maximum and the inverse of its sum over all edges, and by how much the
-        // softmax over the other edges alone has to be scaled.
-        let merged = Merge {
-            pairs,
-            n,
-            sums: sums.host(),
-            stats: stats.host(),
-            others: &scalars,
-            log_sum: &mut log_sum.host_mut::<T>()[rows..],
-            agg: &mut agg.host_mut::<T>()[rows * n..],
-        }
-        .run();
-        let weights = PairWeights { tail: g.tail.host(), first: rows, merged: &merged };
-        parallel::for_rows_work(logit.host_mut::<T>(), 1, 8, &weights);
-        let out = &mut alpha.host_mut::<T>()[pairs.edges..];
-        let head = &g.head.host()[pairs.edges..];
-        let weights = ColumnWeights {
-            row_edge: &pairs.row_edge,
-            head,
-            first: rows,
-            merged: &merged,
-            pair: logit.host(),
-        };
-        parallel::for_rows_work(out, 1, 8, &weights);
-        Ok((agg, Paired { alpha: logit }))
+    // For each destination behind the rows its maximum and the inverse of its sum over all edges, and by how much the
+    // softmax over the other edges alone has to be scaled.
+    let merged = Merge {
+        pairs,
+        n,
+        sums: sums.host(),
+        stats: stats.host(),
+        others: &scalars,
+        log_sum: &mut log_sum.host_mut::<T>()[rows..],
+        agg: &mut agg.host_mut::<T>()[rows * n..],
     }
+    .run();
+    let weights = PairWeights { src: g.src.host(), first: rows, merged: &merged };
+    for_rows(logit.host_mut::<T>(), 1, 8, &weights);
+    let out = &mut alpha.host_mut::<T>()[pairs.edges..];
+    let dst = &g.dst.host()[pairs.edges..];
+    let weights =
+        ColumnWeights { row_edge: &pairs.row_edge, dst, first: rows, merged: &merged, pair: logit.host() };
+    for_rows(out, 1, 8, &weights);
+    Ok((agg, logit))
 }

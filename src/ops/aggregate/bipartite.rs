@@ -1,12 +1,13 @@
 //! Neighbourhood sums on the CPU where the graph has `BipartiteEdges`: one stream over the rows (learners) for both
-//! directions, as in `attend_stream`.
+//! directions, as in `relation_attention::bipartite`.
 
 use base::parallel::prelude::*;
 
-use super::segment_sum::{Dots, Sum, add_segment_rows};
-use super::stream::{PREFETCH_DISTANCE, WIDEST, add_chunks, local, put, split, with_row};
+use crate::cpu::rows::{RowWork, add_chunks, for_rows};
+use crate::cpu::stream::{PREFETCH_DISTANCE, WIDEST, local, put, split, with_row};
+use crate::segment_sum::{Dots, Sum, add_segment_rows};
 use base::Result;
-use engine::parallel::{self, RowWork, prefetch};
+use engine::parallel::prefetch;
 use engine::simd::{self, SimdWork, axpy, dot};
 use engine::{Real, Tensor};
 use graph::{BipartiteEdges, Graph, UNPAIRED};
@@ -19,7 +20,7 @@ const ROWS_AHEAD: usize = 4;
 /// The pairs to stream over for rows of `n` columns.
 pub(super) fn pairs<'a>(g: &'a Graph, x: &Tensor) -> Option<&'a BipartiteEdges> {
     let streams = x.gpu().is_none() && (1..=WIDEST).contains(&x.cols());
-    g.pairs.as_deref().filter(|_| streams)
+    g.bipartite.as_deref().filter(|_| streams)
 }
 
 /// Rows of `y` are summed: those of columns for a row, by its edges' weights (`back`: their inverses'), and the row for
@@ -172,7 +173,7 @@ fn spread<T: Real, const W: usize, const FIXED: bool>(
     Ok(())
 }
 
-/// out = the sums (heads, n); `out` is zero.
+/// out = the sums (num_dst, n); `out` is zero.
 pub(super) fn forward<T: Real>(
     g: &Graph,
     pairs: &BipartiteEdges,
@@ -186,12 +187,12 @@ pub(super) fn forward<T: Real>(
         let work = Spread::<T, W, FIXED> { g, pairs, alpha, back: false, y, other: None, n };
         spread(&work, Some(&mut *out), None, x)?
     });
-    let sum = Sum { entry: None, column: Some(g.tail.host()), weight: Some(alpha), x: y, n, stride: n };
-    add_segment_rows(&mut out.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_heads, sum);
+    let sum = Sum { entry: None, column: Some(g.src.host()), weight: Some(alpha), x: y, n, stride: n };
+    add_segment_rows(&mut out.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_dst, sum);
     Ok(())
 }
 
-/// Adds to the gradients that are wanted; `dy` (heads, n).
+/// Adds to the gradients that are wanted; `dy` (num_dst, n).
 pub(super) fn backward<T: Real>(
     g: &Graph,
     pairs: &BipartiteEdges,
@@ -214,21 +215,21 @@ pub(super) fn backward<T: Real>(
     }
     if let Some((_, behind)) = d_alpha {
         let first = pairs.edges;
-        let (head, tail) = (&g.head.host()[first..], &g.tail.host()[first..]);
-        let dots = Dots::<T, T, 0> { a: y, ia: Some(head), b: other, ib: Some(tail), n };
+        let (dst, src) = (&g.dst.host()[first..], &g.src.host()[first..]);
+        let dots = Dots::<T, T, 0> { a: y, ia: Some(dst), b: other, ib: Some(src), n };
         let work = Behind { row_edge: &pairs.row_edge, inverse: inverse.host(), dots };
-        parallel::for_rows_work(behind, 1, 8, &work);
+        for_rows(behind, 1, 8, &work);
     }
     if let Some(d_x) = d_x {
         let sum = Sum {
-            entry: Some(g.by_tail.edge.host()),
-            column: Some(g.head.host()),
+            entry: Some(g.by_src.edge.host()),
+            column: Some(g.dst.host()),
             weight: Some(weights),
             x: y,
             n,
             stride: n,
         };
-        add_segment_rows(&mut d_x.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_tails, sum);
+        add_segment_rows(&mut d_x.host_mut::<T>()[pairs.rows * n..], n, &pairs.other_src, sum);
     }
     Ok(())
 }
@@ -242,13 +243,13 @@ struct Behind<'a, T> {
 
 impl<T: Real> RowWork<T> for Behind<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         for (e, out) in (first..).zip(out.chunks_exact_mut(1)) {
             if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
                 prefetch(&self.inverse[pair as usize..][..1]);
             }
             match self.row_edge[e] {
-                UNPAIRED => self.dots.rows(e, out),
+                UNPAIRED => self.dots.rows::<ISA>(e, out),
                 pair => out[0] += self.inverse[pair as usize],
             }
         }

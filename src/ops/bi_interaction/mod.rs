@@ -1,10 +1,12 @@
 //! How a node's vector meets its neighbourhood's: formula (6) and the two aggregators it is compared with.
 
-use super::bi_interaction_cpu::Layer;
+mod cpu;
+
 use super::concat::{add_columns, concat};
 use super::dense::{self, Activation};
 use super::{Dropout, check, check_shape, saved};
 use base::Result;
+use cpu::Layer;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::parallel::{self, Trans};
@@ -40,8 +42,8 @@ pub struct BiInteraction {
     dropout: Dropout,
     /// The dropout's random numbers, where a GPU reads them from memory.
     step: Option<StepRandom>,
-    /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by blocks
-    /// these signs alone, a byte for each element of the output.
+    /// The activated products before dropout, one or two of (N, d_out), of whose signs backward needs to know; by
+    /// blocks these signs alone, a byte for each element of the output.
     activated: Option<Vec<Tensor>>,
 }
 

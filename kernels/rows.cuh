@@ -1,4 +1,4 @@
-// What the attention's kernels share: how a warp holds a row in registers.
+// How a warp holds rows of any type of storage in registers: for relation attention and segmented sums.
 //
 // A lane holds V columns of a tile: with DENSE (n = m = 64, V = 2) two neighbouring ones, loaded at once; with PAIRED
 // pairs of neighbours, every 32nd pair; with STRIDED every 32nd column.
@@ -9,7 +9,6 @@ enum Columns { STRIDED, PAIRED, DENSE };
 
 constexpr unsigned UNSPLIT = 0xffffffffu;
 constexpr int BATCH = 4;
-constexpr int ANY = 4;
 
 // Column j of this lane within a tile that begins at c0.
 template <int V, Columns C>
@@ -59,3 +58,31 @@ __device__ __forceinline__ float partial_dot(const float (&a)[V], const float (&
         for (int c = V * WARP + lane; c < n; c += WARP) sum += widen(row_a[c]) * widen(row_b[c]);
     return sum;
 }
+
+// How rows of any width are held: 16-bit columns are loaded in pairs.
+template <typename S>
+constexpr Columns WIDE = sizeof(S) == 2 ? PAIRED : STRIDED;
+
+// ROW_VARIANTS(name, (128), (float* out, const S* x), body) are the STORAGE_VARIANTS of `name_64`, for n = m = 64, and
+// of `name_any`; V and HELD<S> stand for how their rows are held.
+inline namespace of_64 {
+constexpr int V = 2;
+template <typename S>
+constexpr Columns HELD = DENSE;
+}
+inline namespace of_any {
+constexpr int V = 4;
+template <typename S>
+constexpr Columns HELD = WIDE<S>;
+}
+#define ROW_VARIANTS(name, ...)                                     \
+    inline namespace of_64 {                                        \
+    STORAGE_VARIANT(of_64_f32, float, name##_64, __VA_ARGS__)       \
+    STORAGE_VARIANT(of_64_bf16, Bf16, name##_64_bf16, __VA_ARGS__)  \
+    STORAGE_VARIANT(of_64_f16, F16, name##_64_f16, __VA_ARGS__)     \
+    }                                                               \
+    inline namespace of_any {                                       \
+    STORAGE_VARIANT(of_any_f32, float, name##_any, __VA_ARGS__)      \
+    STORAGE_VARIANT(of_any_bf16, Bf16, name##_any_bf16, __VA_ARGS__) \
+    STORAGE_VARIANT(of_any_f16, F16, name##_any_f16, __VA_ARGS__)    \
+    }

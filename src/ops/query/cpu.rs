@@ -1,10 +1,11 @@
-//! `Query` on the CPU for the logits without weights of their own: heads are read and written once in each direction.
+//! `Query` on the CPU for the logits without weights of their own: destinations are read and written once in each
+//! direction.
 
 use std::ops::Range;
 
 use base::parallel::prelude::*;
 
-use super::stream::{WIDEST, local, put, split, take, with_row};
+use crate::cpu::stream::{WIDEST, local, put, split, take, with_row};
 use engine::parallel;
 use engine::simd::{self, SimdWork, axpy, dot, fma};
 use engine::{Real, Tensor};
@@ -14,7 +15,7 @@ use graph::Graph;
 const TASKS: usize = 32;
 
 /// Inputs as `Query` has them.
-pub(super) struct Inputs<'a, T> {
+pub(super) struct HeadRows<'a, T> {
     pub g: &'a Graph,
     pub tanh: bool,
     pub x: &'a [T],
@@ -25,22 +26,22 @@ pub(super) struct Inputs<'a, T> {
     pub widths: (usize, usize),
 }
 
-/// Gradients of the heads' rows, where they are wanted; true: they are written and not added to.
+/// Gradients of the destinations' rows, where they are wanted; true: they are written and not added to.
 type Rows<'a, T> = Option<(&'a mut [T], bool)>;
 
 /// Rows of both widths W where FIXED, else at most W.
-struct Query<'a, T, const W: usize, const FIXED: bool>(&'a Inputs<'a, T>);
+struct Query<'a, T, const W: usize, const FIXED: bool>(&'a HeadRows<'a, T>);
 
 struct Forward<'a, T, const W: usize, const FIXED: bool> {
     query: Query<'a, T, W, FIXED>,
-    heads: Range<usize>,
+    dst_nodes: Range<usize>,
     u: &'a mut [T],
     s: &'a mut [T],
 }
 
 struct Backward<'a, T, const W: usize, const FIXED: bool> {
     query: Query<'a, T, W, FIXED>,
-    heads: Range<usize>,
+    dst_nodes: Range<usize>,
     u: &'a [T],
     du: &'a [T],
     s: &'a [T],
@@ -57,7 +58,7 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Query<'a, T, W, FIXED> {
     }
 
     #[inline(always)]
-    fn head(&self, table: &'a [T], v: usize) -> &'a [T] {
+    fn dst(&self, table: &'a [T], v: usize) -> &'a [T] {
         let n = self.widths().0;
         &table[v * n..][..n]
     }
@@ -72,17 +73,17 @@ impl<'a, T: Real, const W: usize, const FIXED: bool> Query<'a, T, W, FIXED> {
 impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Forward<'_, T, W, FIXED> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
-        let Forward { query, heads, u, s } = self;
+        let Forward { query, dst_nodes, u, s } = self;
         let (n, m) = query.widths();
-        let (of_head, relation) = (query.0.g.groups.of_head.host(), query.0.g.groups.relation.host());
-        let first = of_head[heads.start] as usize;
-        for v in heads {
-            let own = of_head[v] as usize..of_head[v + 1] as usize;
+        let (of_dst, relation) = (query.0.g.groups.of_dst.host(), query.0.g.groups.relation.host());
+        let first = of_dst[dst_nodes.start] as usize;
+        for v in dst_nodes {
+            let own = of_dst[v] as usize..of_dst[v + 1] as usize;
             if own.is_empty() {
                 continue;
             }
-            let x: [T; W] = local(query.head(query.0.x, v));
-            let s_v = dot::<ISA, T, T>(&x[..n], query.head(query.0.p, v));
+            let x: [T; W] = local(query.dst(query.0.x, v));
+            let s_v = dot::<ISA, T, T>(&x[..n], query.dst(query.0.p, v));
             for group in own {
                 let q = relation[group] as usize;
                 let (r, r_p) = (query.relation(query.0.r, q), query.relation(query.0.r_p, q));
@@ -107,15 +108,15 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Forward<'_, T, W, 
 impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W, FIXED> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
-        let Backward { query, heads, u, du, s, mut d_x, mut d_p, relations } = self;
+        let Backward { query, dst_nodes, u, du, s, mut d_x, mut d_p, relations } = self;
         let (n, m) = query.widths();
         let k = n.min(m);
-        let (of_head, relation) = (query.0.g.groups.of_head.host(), query.0.g.groups.relation.host());
+        let (of_dst, relation) = (query.0.g.groups.of_dst.host(), query.0.g.groups.relation.host());
         let (d_r, d_r_p) = relations.split_at_mut(relations.len() / 2);
-        for (i, v) in heads.enumerate() {
+        for (i, v) in dst_nodes.enumerate() {
             let mut sum = [T::zero(); W];
             let mut ds = T::zero();
-            for group in of_head[v] as usize..of_head[v + 1] as usize {
+            for group in of_dst[v] as usize..of_dst[v + 1] as usize {
                 let q = relation[group] as usize;
                 let (u, du) = (&u[group * m..][..m], &du[group * m..][..m]);
                 let mut inner = [T::zero(); W];
@@ -128,12 +129,12 @@ impl<T: Real, const W: usize, const FIXED: bool> SimdWork for Backward<'_, T, W,
                 axpy::<ISA, T>(s[group], &inner[..m], &mut d_r_p[q * m..][..m]);
             }
             if let Some((rows, fresh)) = &mut d_x {
-                axpy::<ISA, T>(ds, query.head(query.0.p, v), &mut sum[..n]);
+                axpy::<ISA, T>(ds, query.dst(query.0.p, v), &mut sum[..n]);
                 put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &sum[..n]);
             }
             if let Some((rows, fresh)) = &mut d_p {
                 let mut row = [T::zero(); W];
-                axpy::<ISA, T>(ds, query.head(query.0.x, v), &mut row[..n]);
+                axpy::<ISA, T>(ds, query.dst(query.0.x, v), &mut row[..n]);
                 put::<ISA, T>((&mut rows[i * n..][..n], *fresh), &row[..n]);
             }
         }
@@ -146,14 +147,14 @@ pub(super) fn takes((n, m): (usize, usize)) -> bool {
     (1..=WIDEST).contains(&n) && (1..=WIDEST).contains(&m)
 }
 
-impl<T: Real> Inputs<'_, T> {
-    /// Heads of each task, and their number of groups: fixed by the graph.
+impl<T: Real> HeadRows<'_, T> {
+    /// Destinations of each task, and their number of groups: fixed by the graph.
     fn tasks(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let (heads, of_head) = (self.g.heads, self.g.groups.of_head.host());
-        let each = heads.div_ceil(TASKS).max(256);
-        (0..heads).step_by(each).map(move |first| {
-            let last = (first + each).min(heads);
-            (first..last, (of_head[last] - of_head[first]) as usize)
+        let (dst_nodes, of_dst) = (self.g.num_dst, self.g.groups.of_dst.host());
+        let each = dst_nodes.div_ceil(TASKS).max(256);
+        (0..dst_nodes).step_by(each).map(move |first| {
+            let last = (first + each).min(dst_nodes);
+            (first..last, (of_dst[last] - of_dst[first]) as usize)
         })
     }
 
@@ -161,9 +162,9 @@ impl<T: Real> Inputs<'_, T> {
     pub fn forward(&self, mut u: &mut [T], mut s: &mut [T]) {
         let m = self.widths.1;
         with_row!(self.widths, W, FIXED => {
-            let tasks = self.tasks().map(|(heads, groups)| {
+            let tasks = self.tasks().map(|(dst_nodes, groups)| {
                 let query = Query::<T, W, FIXED>(self);
-                Forward { query, heads, u: split(&mut u, groups * m), s: split(&mut s, groups) }
+                Forward { query, dst_nodes, u: split(&mut u, groups * m), s: split(&mut s, groups) }
             });
             let tasks: Vec<_> = tasks.collect();
             tasks.into_par_iter().for_each(simd::simd);
@@ -182,11 +183,11 @@ impl<T: Real> Inputs<'_, T> {
         let mut d_p = d_p.map(Tensor::host_overwrite::<T>);
         let mut parts: Vec<Vec<T>> = self.tasks().map(|_| vec![T::zero(); 2 * self.r.len()]).collect();
         with_row!(self.widths, W, FIXED => {
-            let tasks = self.tasks().zip(&mut parts).map(|((heads, _), relations)| {
-                let len = heads.len() * n;
+            let tasks = self.tasks().zip(&mut parts).map(|((dst_nodes, _), relations)| {
+                let len = dst_nodes.len() * n;
                 let query = Query::<T, W, FIXED>(self);
                 let (d_x, d_p) = (take(&mut d_x, len), take(&mut d_p, len));
-                Backward { query, heads, u, du, s, d_x, d_p, relations }
+                Backward { query, dst_nodes, u, du, s, d_x, d_p, relations }
             });
             let tasks: Vec<_> = tasks.collect();
             tasks.into_par_iter().for_each(simd::simd);

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use base::parallel::prelude::*;
 
-use super::Dropout;
-use super::stream::{put, split, take};
+use crate::Dropout;
+use crate::cpu::stream::{put, split, take};
 use engine::Real;
 use engine::panel::{add_transposed, product};
 use engine::simd::{self, SimdWork};
@@ -29,14 +29,14 @@ pub(super) struct Layer<'a, T> {
 }
 
 /// s = x + a and q = x a of some rows.
-struct Inputs<'a, T> {
+struct Joined<'a, T> {
     layer: &'a Layer<'a, T>,
     rows: &'a [usize],
     s: &'a mut [T],
     q: &'a mut [T],
 }
 
-impl<T: Real> SimdWork for Inputs<'_, T> {
+impl<T: Real> SimdWork for Joined<'_, T> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let n = self.layer.d_in;
@@ -144,7 +144,7 @@ impl<T: Real> SimdWork for Clear<'_, T> {
 }
 
 /// grad (+)= p1 + other p2 in some rows; the gradient begins with row `first`, and `sum` is scratch.
-struct Outputs<'a, T> {
+struct Gradients<'a, T> {
     grad: (&'a mut [T], bool),
     first: usize,
     rows: &'a [usize],
@@ -153,7 +153,7 @@ struct Outputs<'a, T> {
     sum: &'a mut [T],
 }
 
-impl<T: Real> SimdWork for Outputs<'_, T> {
+impl<T: Real> SimdWork for Gradients<'_, T> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
         let n = self.sum.len();
@@ -238,7 +238,7 @@ impl<T: Real> Layer<'_, T> {
             list.extend(first..first + n);
             let (s, q) = (&mut s[..n * d_in], &mut q[..n * d_in]);
             let (z1, z2) = (&mut z1[..n * d_out], &mut z2[..n * d_out]);
-            simd::simd(Inputs { layer: self, rows: &list, s, q });
+            simd::simd(Joined { layer: self, rows: &list, s, q });
             product((n, d_in, d_out), s, self.w[0], z1);
             product((n, d_in, d_out), q, self.w[1], z2);
             let (signs, y) = (split(&mut signs, n * d_out), split(&mut y, n * d_out));
@@ -326,7 +326,7 @@ impl<T: Real> Layer<'_, T> {
         let n = rows.len();
         let (s, q) = (&mut s[..n * d_in], &mut q[..n * d_in]);
         let (d1, d2) = (&d1[..n * d_out], &d2[..n * d_out]);
-        simd::simd(Inputs { layer: self, rows, s, q });
+        simd::simd(Joined { layer: self, rows, s, q });
         let (dw1, rest) = weights.split_at_mut(d_in * d_out);
         add_transposed((n, d_in, d_out), s, d1, dw1);
         add_transposed((n, d_in, d_out), q, d2, &mut rest[..d_in * d_out]);
@@ -339,7 +339,7 @@ impl<T: Real> Layer<'_, T> {
         for (grad, other) in grads.iter_mut().zip([self.a, self.x]) {
             if let Some((grad, fresh)) = grad {
                 let (grad, sum) = ((&mut **grad, *fresh), &mut s[..d_in]);
-                simd::simd(Outputs { grad, first, rows, p: [&*p1, &*p2], other, sum });
+                simd::simd(Gradients { grad, first, rows, p: [&*p1, &*p2], other, sum });
             }
         }
     }

@@ -2,13 +2,14 @@
 
 use base::parallel::prelude::*;
 
-use crate::attend_cpu::{inverse, shift};
+use crate::cpu::rows::RowWork;
+use crate::relation_attention::cpu::{inverse, shift};
 use engine::Real;
-use engine::parallel::{self, RowWork, prefetch};
+use engine::parallel::{self, prefetch};
 use engine::simd::{self, LANES};
 use graph::{BipartiteEdges, MOST_CHUNKS, UNPAIRED};
 
-/// Of a head behind the rows.
+/// Of a destination behind the rows.
 #[derive(Clone, Copy)]
 pub(super) struct Merged<T> {
     max: T,
@@ -22,7 +23,7 @@ pub(super) struct Merge<'a, T> {
     pub n: usize,
     pub sums: &'a [T],
     pub stats: &'a [T],
-    /// (heads behind the rows, 2) maximum and sum of the other edges; sum 0 where there are none
+    /// (destinations behind the rows, 2) maximum and sum of the other edges; sum 0 where there are none
     pub others: &'a [T],
     pub log_sum: &'a mut [T],
     pub agg: &'a mut [T],
@@ -33,8 +34,8 @@ impl<T: Real> Merge<'_, T> {
         let Merge { pairs, n, sums, stats, others, log_sum, agg } = self;
         let columns = pairs.columns.start - pairs.rows..pairs.columns.end - pairs.rows;
         let mut merged = vec![Merged { max: T::zero(), inverse: T::zero(), others: T::one() }; log_sum.len()];
-        let heads = merged.par_iter_mut().zip(log_sum).zip(agg.par_chunks_mut(n.max(1))).enumerate();
-        heads.for_each(|(v, ((merged, log_sum), agg))| {
+        let dst_nodes = merged.par_iter_mut().zip(log_sum).zip(agg.par_chunks_mut(n.max(1))).enumerate();
+        dst_nodes.for_each(|(v, ((merged, log_sum), agg))| {
             let mut parts = [(T::neg_infinity(), T::zero()); 1 + MOST_CHUNKS];
             let (parts, column) = match columns.contains(&v) {
                 true => (&mut parts[..1 + pairs.chunks.len()], v - columns.start),
@@ -68,17 +69,17 @@ impl<T: Real> Merge<'_, T> {
 
 /// Logits of inverse edges into their weights.
 pub(super) struct PairWeights<'a, T> {
-    pub tail: &'a [u32],
+    pub src: &'a [u32],
     pub first: usize,
     pub merged: &'a [Merged<T>],
 }
 
 impl<T: Real> RowWork<T> for PairWeights<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
-        for (tail, out) in self.tail[first..].chunks(LANES).zip(out.chunks_mut(LANES)) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
+        for (src, out) in self.src[first..].chunks(LANES).zip(out.chunks_mut(LANES)) {
             let (mut z, mut by) = ([T::zero(); LANES], [T::zero(); LANES]);
-            for (i, (&t, &out)) in tail.iter().zip(out.iter()).enumerate() {
+            for (i, (&t, &out)) in src.iter().zip(out.iter()).enumerate() {
                 let merged = self.merged[t as usize - self.first];
                 (z[i], by[i]) = (out - merged.max, merged.inverse);
             }
@@ -93,7 +94,7 @@ impl<T: Real> RowWork<T> for PairWeights<'_, T> {
 /// Weights of the edges behind the rows': those of pairs from the rows' side, the others scaled in place.
 pub(super) struct ColumnWeights<'a, T> {
     pub row_edge: &'a [u32],
-    pub head: &'a [u32],
+    pub dst: &'a [u32],
     pub first: usize,
     pub merged: &'a [Merged<T>],
     pub pair: &'a [T],
@@ -101,14 +102,14 @@ pub(super) struct ColumnWeights<'a, T> {
 
 impl<T: Real> RowWork<T> for ColumnWeights<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         const FAR: usize = 32;
         for (e, out) in (first..).zip(out) {
             if let Some(&pair) = self.row_edge.get(e + FAR).filter(|&&pair| pair != UNPAIRED) {
                 prefetch(&self.pair[pair as usize..][..1]);
             }
             match self.row_edge[e] {
-                UNPAIRED => *out *= self.merged[self.head[e] as usize - self.first].others,
+                UNPAIRED => *out *= self.merged[self.dst[e] as usize - self.first].others,
                 pair => *out = self.pair[pair as usize],
             }
         }

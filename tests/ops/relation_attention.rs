@@ -66,7 +66,7 @@ fn run(graph: &str, device: &Device, dtype: DType, with: [bool; 2]) -> Vec<Vec<f
     let shapes = [(groups, m), (groups, 1), (tails, n), (tails, n), (example.relations, m), (BUCKETS, 1)];
     let inputs: Vec<Tensor> = (0..).zip(shapes).map(|(i, (r, c))| random(r, c, i)).collect();
     let graph = example.on(device);
-    if let (true, Some(pairs)) = (example.paired, &graph.pairs) {
+    if let (true, Some(pairs)) = (example.paired, &graph.bipartite) {
         assert!(pairs.chunks.len() > 2, "one chunk has nothing to merge");
     }
     let op = RelationAttention::new(graph, LogitKind::Gat { slope: 0.2 }, 0.7);

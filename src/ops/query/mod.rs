@@ -1,25 +1,29 @@
-//! The head's side of the relation-attention logit, formulas (1) and (4), once per (head, relation) group.
+//! The destination's side of the relation-attention logit, formulas (1) and (4), once per (dst, relation) group.
+
+mod cpu;
 
 use std::sync::Arc;
 
-use super::query_cpu::{self, Inputs};
+use super::cpu::rows::{RowWork, for_rows};
 use super::segment_sum::{Terms, add_dots, add_scaled_rows, add_segments};
 use super::{check, check_shape};
 use base::Result;
+use cpu::HeadRows;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{self, RowWork, axpy, dot};
+use engine::parallel::{self, axpy, dot};
 use engine::{Backward, Op, Real, Tensor};
 use graph::{Graph, RowSplits};
 
-/// How a head and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
+/// How a destination and a relation ask: the logit of an edge is t_perp . U_g + o_g, with h_perp and t_perp from (1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LogitKind {
     /// t_perp . tanh(h_perp + r): formula (4), KGAT's form.
     Tanh,
     /// t_perp . (h_perp + r)
     Dot,
-    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `RelationAttention` applies the LeakyReLU.
+    /// LeakyReLU(a_h . h_perp + a_t . t_perp + a_r . r) of this slope, GAT's form. `RelationAttention` applies the
+    /// LeakyReLU.
     Gat { slope: f32 },
 }
 
@@ -37,13 +41,13 @@ impl LogitKind {
 /// Code of U = h_perp alone, which backward of `Gat` needs again.
 const PROJECTION: i32 = 3;
 
-/// Inputs x_head (heads, n), p_head (heads, n), r (relations, m), r_p (relations, m), and for `Gat` the rows
+/// Inputs x_head (num_dst, n), p_head (num_dst, n), r (relations, m), r_p (relations, m), and for `Gat` the rows
 /// a_h, a_t, a_r (3, m). Outputs U (groups, m) and o (groups, 1).
 #[derive(Clone, Debug)]
 pub struct Query {
     graph: Arc<Graph>,
     logit: LogitKind,
-    /// (groups, 1) p_v . x_v of the group's head.
+    /// (groups, 1) p_v . x_v of the group's destination.
     s: Option<Tensor>,
 }
 
@@ -52,15 +56,15 @@ impl Query {
         Query { graph, logit, s: None }
     }
 
-    /// Whether the CPU's code by heads applies.
+    /// Whether the CPU's code by destinations applies.
     fn by_heads(&self, x: &[&Tensor]) -> bool {
         !matches!(self.logit, LogitKind::Gat { .. })
             && x[0].gpu().is_none()
-            && query_cpu::takes((x[0].cols(), x[2].cols()))
+            && cpu::takes((x[0].cols(), x[2].cols()))
     }
 
-    fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> Inputs<'a, T> {
-        Inputs {
+    fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> HeadRows<'a, T> {
+        HeadRows {
             g: &self.graph,
             tanh: self.logit == LogitKind::Tanh,
             x: x[0].host(),
@@ -90,7 +94,7 @@ impl Query {
                 .tensor(x[2])
                 .tensor(x[3])
                 .optional(a)
-                .index(&g.groups.head)
+                .index(&g.groups.dst)
                 .index(&g.groups.relation)
                 .count(g.groups.count)
                 .count(n)
@@ -101,8 +105,8 @@ impl Query {
         }
         dispatch_float!(x[0].dtype(), T => {
             let a = a.map(Tensor::host::<T>);
-            let (x_head, r, r_p) = (x[0].host::<T>(), x[2].host::<T>(), x[3].host::<T>());
-            project(g, code, (n, m), x_head, s.host(), r, r_p, a, u.host_mut(), o.host_mut());
+            let (x_dst, r, r_p) = (x[0].host::<T>(), x[2].host::<T>(), x[3].host::<T>());
+            project(g, code, (n, m), x_dst, s.host(), r, r_p, a, u.host_mut(), o.host_mut());
         });
         Ok((u, o))
     }
@@ -161,8 +165,8 @@ impl Op for Query {
         )?;
         let g = &*self.graph;
         let (n, m) = (x[0].cols(), x[2].cols());
-        check_shape("query", "x_head", x[0], g.heads, n)?;
-        check_shape("query", "p_head", x[1], g.heads, n)?;
+        check_shape("query", "x_head", x[0], g.num_dst, n)?;
+        check_shape("query", "p_head", x[1], g.num_dst, n)?;
         check_shape("query", "r", x[2], g.relations, m)?;
         check_shape("query", "r_p", x[3], g.relations, m)?;
         if gat {
@@ -175,7 +179,7 @@ impl Op for Query {
             self.s = Some(s);
             return Ok(vec![u, Tensor::zeros(&x[0].device(), x[0].dtype(), g.groups.count, 1)?]);
         }
-        add_dots(&mut s, (x[0], Some(&g.groups.head)), (x[1], Some(&g.groups.head)))?;
+        add_dots(&mut s, (x[0], Some(&g.groups.dst)), (x[1], Some(&g.groups.dst)))?;
         let (u, o) = self.project(self.logit.code(), x, &s)?;
         self.s = Some(s);
         Ok(vec![u, o])
@@ -211,36 +215,29 @@ impl Op for Query {
         };
         let Some(inner) = inner else { return Ok(()) };
         if dx[0].is_some() || dx[1].is_some() {
-            // The gradient of s_v = p_v . x_v is the sum over the head's groups of r_p . inner_g.
+            // The gradient of s_v = p_v . x_v is the sum over the destination's groups of r_p . inner_g.
             let mut along = s.zeros_like()?;
             add_dots(&mut along, (&inner, None), (x[3], Some(&g.groups.relation)))?;
-            let mut ds = Tensor::zeros(&s.device(), s.dtype(), g.heads, 1)?;
-            let terms = Terms { entry: None, column: None, weight: None, x: &along };
-            add_segments(&mut ds, &g.groups.head_pieces, &terms)?;
+            let mut ds = Tensor::zeros(&s.device(), s.dtype(), g.num_dst, 1)?;
+            add_segments(&mut ds, &g.groups.dst_splits, Terms::of(&along))?;
             if let Some(d_x) = &mut dx[0] {
-                let terms = Terms { entry: None, column: None, weight: None, x: &inner };
-                add_segments(d_x, &g.groups.head_pieces, &terms)?;
+                add_segments(d_x, &g.groups.dst_splits, Terms::of(&inner))?;
                 add_scaled_rows(d_x, &ds, x[1])?;
             }
             if let Some(d_p) = &mut dx[1] {
                 add_scaled_rows(d_p, &ds, x[0])?;
             }
         }
-        let entry = Some(&g.groups.by_relation);
+        let entry = &g.groups.by_relation;
         if let Some(d_r_p) = &mut dx[3] {
-            let terms = Terms { entry, column: None, weight: Some(s), x: &inner };
-            add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
+            add_segments(d_r_p, &g.groups.relation_splits, Terms::of(&inner).entry(entry).weight(s))?;
         }
         if let Some(d_r) = &mut dx[2] {
             let inner = match (self.logit, dy[1]) {
                 (LogitKind::Gat { .. }, Some(d_o)) => self.inner_gradient(d_o, y[0], Some(x[4]), 2)?,
                 _ => inner,
             };
-            add_segments(
-                d_r,
-                &g.groups.relation_pieces,
-                &Terms { entry, column: None, weight: None, x: &inner },
-            )?;
+            add_segments(d_r, &g.groups.relation_splits, Terms::of(&inner).entry(entry))?;
         }
         Ok(())
     }
@@ -264,12 +261,11 @@ impl Query {
         };
         if let Some(d_o) = d_o {
             let (h_perp, _) = self.project(PROJECTION, x, s)?;
-            add_segments(da, &only(0)?, &Terms { entry: None, column: None, weight: Some(d_o), x: &h_perp })?;
-            let terms = Terms { entry: None, column: Some(&groups.relation), weight: Some(d_o), x: x[2] };
-            add_segments(da, &only(2)?, &terms)?;
+            add_segments(da, &only(0)?, Terms::of(&h_perp).weight(d_o))?;
+            add_segments(da, &only(2)?, Terms::of(x[2]).column(&groups.relation).weight(d_o))?;
         }
         if let Some(du) = du {
-            add_segments(da, &only(1)?, &Terms { entry: None, column: None, weight: None, x: du })?;
+            add_segments(da, &only(1)?, Terms::of(du))?;
         }
         Ok(())
     }
@@ -280,7 +276,7 @@ fn project<T: Real>(
     g: &Graph,
     code: i32,
     (n, m): (usize, usize),
-    x_head: &[T],
+    x_dst: &[T],
     s: &[T],
     r: &[T],
     r_p: &[T],
@@ -289,8 +285,8 @@ fn project<T: Real>(
     o: &mut [T],
 ) {
     let relation = g.groups.relation.host();
-    let work = Project { head: g.groups.head.host(), relation, code, widths: (n, m), x_head, s, r, r_p };
-    parallel::for_rows_work(u, m, m, &work);
+    let work = Project { dst: g.groups.dst.host(), relation, code, widths: (n, m), x_dst, s, r, r_p };
+    for_rows(u, m, m, &work);
     if let (2, Some(a)) = (code, a) {
         let (a_h, a_t, a_r) = (&a[..m], &a[m..2 * m], &a[2 * m..3 * m]);
         parallel::for_rows(o, 1, |first, o| {
@@ -304,11 +300,11 @@ fn project<T: Real>(
 
 /// Rows of U, but for `Gat`, where they are h_perp.
 struct Project<'a, T> {
-    head: &'a [u32],
+    dst: &'a [u32],
     relation: &'a [u32],
     code: i32,
     widths: (usize, usize),
-    x_head: &'a [T],
+    x_dst: &'a [T],
     s: &'a [T],
     r: &'a [T],
     r_p: &'a [T],
@@ -316,14 +312,14 @@ struct Project<'a, T> {
 
 impl<T: Real> RowWork<T> for Project<'_, T> {
     #[inline(always)]
-    fn rows(&self, first: usize, rows: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, rows: &mut [T]) {
         let (n, m) = self.widths;
         for (g, u) in (first..).zip(rows.chunks_exact_mut(m)) {
             let q = self.relation[g] as usize;
             let (r, r_p) = (&self.r[q * m..][..m], &self.r_p[q * m..][..m]);
             u.fill(T::zero());
             axpy(self.s[g], r_p, u);
-            axpy(T::one(), &self.x_head[self.head[g] as usize * n..][..n.min(m)], u);
+            axpy(T::one(), &self.x_dst[self.dst[g] as usize * n..][..n.min(m)], u);
             if self.code < 2 {
                 axpy(T::one(), r, u);
             }

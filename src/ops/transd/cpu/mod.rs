@@ -14,7 +14,7 @@ use engine::{Real, Tensor};
 
 /// What the forward pass leaves, for upstream 1: the gradient of what it has at hand, and of the other entities the
 /// numbers that make it from their rows. A row of them costs less to read than to be stored and read back.
-pub(super) struct Saved {
+pub(super) struct TripleGradients {
     /// (2 B, RECORD) of the replaced entity of each triple, and of its replacement.
     records: Tensor,
     /// (runs, k) the gradient G of the kept entity's projection, and (runs, 1) its r_p . G.
@@ -28,8 +28,8 @@ pub(super) struct Saved {
 const RECORD: usize = 8;
 
 /// Names the numbers of a record. The gradient of an entity's projection is
-/// OWN own + KEPT kept + ALONG r_p + RELATION r, with the rows of E of the entity and of its triple's kept one. Under the
-/// distance L1 it is OWN own + ALONG r_p + RELATION sign(SIGN_OWN own + SIGN_KEPT kept + SIGN_ALONG r_p + r).
+/// OWN own + KEPT kept + ALONG r_p + RELATION r, with the rows of E of the entity and of its triple's kept one. Under
+/// the distance L1 it is OWN own + ALONG r_p + RELATION sign(SIGN_OWN own + SIGN_KEPT kept + SIGN_ALONG r_p + r).
 struct Record;
 
 impl Record {

@@ -1,10 +1,12 @@
-//! The gradient of `attend_stream`: the same stream, which adds to each column's gradients over the chunk.
+//! The backward pass: the same stream, which adds to each column's gradients over the chunk.
 
 use base::parallel::prelude::*;
 
-use super::{Paired, Stream};
-use crate::attend::{HeadSide, RelationAttention, Saved};
-use crate::stream::{PREFETCH_DISTANCE, add_chunks, local, put, split, take};
+use super::Stream;
+use super::item_side::{self, add_bucket_sums, add_relations, through_projection};
+use crate::cpu::rows::add_chunks;
+use crate::cpu::stream::{PREFETCH_DISTANCE, local, put, split, take};
+use crate::relation_attention::inputs::{Attention, LogitGradients, OutputGradients, ProjectionDots};
 use base::Result;
 use engine::parallel::{self, prefetch};
 use engine::simd::{self, SimdWork, axpy, dot, fma};
@@ -15,22 +17,15 @@ use graph::BipartiteEdges;
 /// of far memory.
 const FAR: usize = 16;
 
-/// Gradients of the outputs, and what the forward pass made.
-pub(crate) struct Above<'a> {
-    pub y: &'a [&'a Tensor],
-    pub d_agg: Option<&'a Tensor>,
-    pub d_alpha: Option<&'a Tensor>,
-    pub d_log_sum: Option<&'a Tensor>,
-}
-
-/// The same in host memory; `inner` (heads behind the rows) is sum of alpha dalpha less the gradient of log_sum.
-pub(super) struct Upstream<'a, T> {
+/// Upstream gradients and weights in host memory; `inner` (destinations behind the rows) is sum of alpha dalpha less
+/// the gradient of log_sum.
+pub(super) struct HostGradients<'a, T> {
     pub d_agg: Option<&'a [T]>,
     pub d_alpha: Option<&'a [T]>,
     pub d_log_sum: Option<&'a [T]>,
     pub alpha: &'a [T],
     /// (row edges) alpha of the inverse edges
-    pub paired: &'a [T],
+    pub inverse_alpha: &'a [T],
     pub inner: Vec<T>,
 }
 
@@ -57,7 +52,7 @@ struct BackwardOut<'a, T> {
 
 struct BackwardChunk<'a, T, const W: usize, const FIXED: bool> {
     stream: &'a Stream<'a, T, W, FIXED>,
-    above: &'a Upstream<'a, T>,
+    up: &'a HostGradients<'a, T>,
     rows: std::ops::Range<usize>,
     out: BackwardOut<'a, T>,
 }
@@ -65,16 +60,16 @@ struct BackwardChunk<'a, T, const W: usize, const FIXED: bool> {
 impl<T: Real, const W: usize, const FIXED: bool> SimdWork for BackwardChunk<'_, T, W, FIXED> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
-        let BackwardChunk { stream, above, rows, mut out } = self;
-        let (offsets, of_head) = (stream.g.offsets.host(), stream.g.groups.of_head.host());
-        let first = (offsets[rows.start] as usize, of_head[rows.start] as usize);
+        let BackwardChunk { stream, up, rows, mut out } = self;
+        let (offsets, of_dst) = (stream.g.offsets.host(), stream.g.groups.of_dst.host());
+        let first = (offsets[rows.start] as usize, of_dst[rows.start] as usize);
         out.x_columns.fill(T::zero());
         out.w_columns.fill(T::zero());
         out.u_inverse.fill(T::zero());
         out.sums_inverse.fill(T::zero());
         out.r_p.fill(T::zero());
         for (i, l) in rows.enumerate() {
-            stream.backward_row::<ISA>(above, l, i, first, &mut out);
+            stream.backward_row::<ISA>(up, l, i, first, &mut out);
         }
         simd::fence();
     }
@@ -101,18 +96,18 @@ fn row_of<'b, T>(out: &'b mut Option<(&mut [T], bool)>, i: usize, n: usize) -> O
 
 impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     #[inline(always)]
-    fn prefetch_backward(&self, e: usize, above: &Upstream<'_, T>, out: &BackwardOut<'_, T>) {
+    fn prefetch_backward(&self, e: usize, up: &HostGradients<'_, T>, out: &BackwardOut<'_, T>) {
         if FIXED && e < self.pairs.edges {
             let (c, q) = self.column(e);
             prefetch(self.row_n(self.x_columns, c));
             prefetch(self.row_m(&self.u_inverse, q));
             prefetch(self.row_n(out.x_columns, c));
             prefetch(self.row_m(out.u_inverse, q));
-            if let Some(d_agg) = above.d_agg {
+            if let Some(d_agg) = up.d_agg {
                 prefetch(self.row_n(d_agg, c + self.pairs.columns.start));
             }
         }
-        if let (Some(d_alpha), Some(&inverse)) = (above.d_alpha, self.pairs.inverse.get(e + FAR)) {
+        if let (Some(d_alpha), Some(&inverse)) = (up.d_alpha, self.pairs.inverse.get(e + FAR)) {
             prefetch(&d_alpha[inverse as usize..][..1]);
         }
     }
@@ -130,48 +125,48 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
     #[inline(always)]
     fn backward_row<const ISA: u8>(
         &self,
-        above: &Upstream<'_, T>,
+        up: &HostGradients<'_, T>,
         l: usize,
         i: usize,
         first: (usize, usize),
         out: &mut BackwardOut<'_, T>,
     ) {
         let (g, pairs) = (self.g, self.pairs);
-        let (offsets, of_head, group_offsets) =
-            (g.offsets.host(), g.groups.of_head.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) =
+            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, k) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
         let behind = pairs.columns.start - pairs.rows;
         let x_l: [T; W] = local(self.row_n(self.x, l));
-        let g_l: [T; W] = match above.d_agg {
+        let g_l: [T; W] = match up.d_agg {
             Some(d_agg) => local(self.row_n(d_agg, l)),
             None => [T::zero(); W],
         };
         self.prefetch_row(self.x, l, n);
-        if let Some(d_agg) = above.d_agg {
+        if let Some(d_agg) = up.d_agg {
             self.prefetch_row(d_agg, l, n);
         }
-        let mut inner = match above.d_log_sum {
+        let mut inner = match up.d_log_sum {
             Some(d) => -d[l],
             None => T::zero(),
         };
         // The gradients of alpha first, of which the softmax's needs the sum.
         for e in edges.clone() {
-            self.prefetch_backward(e + PREFETCH_DISTANCE, above, out);
+            self.prefetch_backward(e + PREFETCH_DISTANCE, up, out);
             let c = self.column(e).0;
             let (mut t, mut back) = (T::zero(), T::zero());
-            if let Some(d_agg) = above.d_agg {
+            if let Some(d_agg) = up.d_agg {
                 t = dot::<ISA, T, T>(&g_l[..n], self.row_n(self.x_columns, c));
                 back = dot::<ISA, T, T>(&x_l[..n], self.row_n(d_agg, c + pairs.columns.start));
             }
-            if let Some(d_alpha) = above.d_alpha {
+            if let Some(d_alpha) = up.d_alpha {
                 t += d_alpha[e];
                 back += d_alpha[pairs.inverse[e] as usize];
             }
-            inner = fma::<ISA, T>(above.alpha[e], t, inner);
+            inner = fma::<ISA, T>(up.alpha[e], t, inner);
             out.d[e - first.0] = t;
-            let back = above.paired[e] * (back - above.inner[behind + c]) * self.inverse_temperature;
+            let back = up.inverse_alpha[e] * (back - up.inner[behind + c]) * self.inverse_temperature;
             out.d_inverse[e - first.0] = back;
         }
         let mut s_l = T::zero();
@@ -181,7 +176,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         }
         let mut d_x = [T::zero(); W];
         let mut w = T::zero();
-        for group in of_head[l] as usize..of_head[l + 1] as usize {
+        for group in of_dst[l] as usize..of_dst[l + 1] as usize {
             let u_g: [T; W] = local(self.row_m(self.u, group));
             self.prefetch_row(self.u, group, m);
             let mut c_g = T::zero();
@@ -194,7 +189,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
             for e in group_offsets[group] as usize..group_offsets[group + 1] as usize {
                 let (c, q) = self.column(e);
                 let (x_c, u_q) = (self.row_n(self.x_columns, c), self.row_m(&self.u_inverse, q));
-                let alpha = above.alpha[e];
+                let alpha = up.alpha[e];
                 let d = alpha * (out.d[e - first.0] - inner) * self.inverse_temperature;
                 out.d[e - first.0] = d;
                 let (mut dz, mut back) = (d, out.d_inverse[e - first.0]);
@@ -213,10 +208,10 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
                 let sums = &mut out.sums_inverse[2 * q..2 * q + 2];
                 sums[0] = fma::<ISA, T>(back, s_l, sums[0]);
                 sums[1] += back;
-                match above.d_agg {
+                match up.d_agg {
                     Some(d_agg) => {
                         let g_c = self.row_n(d_agg, c + pairs.columns.start);
-                        add_two::<ISA, T>((above.paired[e], g_c), (back, &u_q[..k]), &mut d_x[..n]);
+                        add_two::<ISA, T>((up.inverse_alpha[e], g_c), (back, &u_q[..k]), &mut d_x[..n]);
                     }
                     None => axpy::<ISA, T>(back, &u_q[..k], &mut d_x[..k]),
                 }
@@ -270,108 +265,105 @@ impl<'a, T: Real> Parts<'a, T> {
     }
 }
 
-impl RelationAttention {
-    /// Adds all gradients; `dx` as the op's backward gets it.
-    pub(crate) fn stream_backward<T: Real, const W: usize, const FIXED: bool>(
-        &self,
-        pairs: &BipartiteEdges,
-        x: &[&Tensor],
-        (saved, paired): (&Saved, &Paired),
-        above: &Above,
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
-        let [d_u, d_o, d_x, d_p, d_r_p, d_bias] = dx else { return Ok(()) };
-        let projected = RelationAttention::is_projected(x);
-        let g = &*self.graph;
-        let (n, m) = (x[2].cols(), x[0].cols());
-        let (columns, relations) = (pairs.columns.len(), x[4].rows());
-        let (places, chunks) = (pairs.inverse_groups.len(), pairs.chunks.len());
-        let upstream = self.upstream::<T>(pairs, above, paired);
-        let alpha = above.y[1];
-        let mut side = HeadSide {
-            d: alpha.empty_like(g.edges(), 1)?,
-            sum_s: Tensor::zeros(&alpha.device(), alpha.dtype(), g.groups.count, 1)?,
-            sum: Tensor::zeros(&alpha.device(), alpha.dtype(), g.groups.count, 1)?,
-        };
-        let mut d_inverse = alpha.empty_like(pairs.edges, 1)?;
-        let mut x_columns = alpha.empty_like(chunks * columns, n)?;
-        let mut w_columns = alpha.empty_like(chunks * columns, 1)?;
-        let mut u_inverse = alpha.empty_like(chunks * places, m)?;
-        let mut sums_inverse = alpha.empty_like(chunks * places, 2)?;
-        let wants_r_p = projected && d_r_p.is_some();
-        let mut r_p = alpha.empty_like(if wants_r_p { chunks * relations } else { 0 }, m)?;
-        {
-            let (_, s) = saved.s.host::<T>().split_at(pairs.rows);
-            let (_, c) = saved.c.host::<T>().split_at(pairs.groups);
-            let stream = Stream::<T, W, FIXED>::new(self, pairs, x, s, c);
-            let (offsets, of_head) = (g.offsets.host(), g.groups.of_head.host());
-            let mut to_u = Parts::new(d_u.as_mut(), pairs.groups);
-            let mut to_x = Parts::new(d_x.as_mut(), pairs.rows);
-            let mut to_p = Parts::new(d_p.as_mut().filter(|_| projected), pairs.rows);
-            let (mut sum, mut d) = (side.sum.host_mut::<T>(), side.d.host_mut::<T>());
-            let mut d_inverse = d_inverse.host_mut::<T>();
-            let (mut xc, mut wc) = (x_columns.host_mut::<T>(), w_columns.host_mut::<T>());
-            let (mut ui, mut si) = (u_inverse.host_mut::<T>(), sums_inverse.host_mut::<T>());
-            let mut r_p = r_p.host_mut::<T>();
-            let work = pairs.chunks.iter().map(|chunk| {
-                let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
-                let groups = (of_head[chunk.end] - of_head[chunk.start]) as usize;
-                let out = BackwardOut {
-                    d_u: to_u.next(groups * m),
-                    d_x: to_x.next(chunk.len() * n),
-                    d_p: to_p.next(chunk.len() * n),
-                    sum: split(&mut sum, groups),
-                    d: split(&mut d, edges),
-                    d_inverse: split(&mut d_inverse, edges),
-                    x_columns: split(&mut xc, columns * n),
-                    w_columns: split(&mut wc, columns),
-                    u_inverse: split(&mut ui, places * m),
-                    sums_inverse: split(&mut si, places * 2),
-                    r_p: split(&mut r_p, if wants_r_p { relations * m } else { 0 }),
-                };
-                BackwardChunk { stream: &stream, above: &upstream, rows: chunk.clone(), out }
-            });
-            let work: Vec<_> = work.collect();
-            work.into_par_iter().for_each(simd::simd);
-        }
-
-        self.other_groups_backward::<T>(pairs, x, saved, &upstream, d_u.as_mut(), &mut side);
-        let mut w = self.other_tails_backward::<T>(pairs, x, saved, &upstream, &side.d, d_x.as_mut());
-        let behind = pairs.columns.start - pairs.rows;
-        add_chunks(&mut w[behind..behind + columns], w_columns.host(), chunks, 1);
-        if let Some(d_x) = d_x {
-            let rows = &mut d_x.host_mut::<T>()[pairs.columns.start * n..pairs.columns.end * n];
-            add_chunks(rows, x_columns.host(), chunks, n);
-        }
-        let mut sums = vec![T::zero(); places * 2];
-        add_chunks(&mut sums, sums_inverse.host(), chunks, 2);
-        {
-            let (sum_s, sum) = (side.sum_s.host_mut::<T>(), side.sum.host_mut::<T>());
-            for (&group, sums) in pairs.inverse_groups.iter().zip(sums.chunks_exact(2)) {
-                (sum_s[group as usize], sum[group as usize]) = (sums[0], sums[1]);
-            }
-        }
-        if let Some(d_u) = d_u {
-            let mut total = vec![T::zero(); places * m];
-            add_chunks(&mut total, u_inverse.host(), chunks, m);
-            let d_u = d_u.host_mut::<T>();
-            for (&group, total) in pairs.inverse_groups.iter().zip(total.chunks_exact(m.max(1))) {
-                parallel::axpy(T::one(), total, &mut d_u[group as usize * m..][..m]);
-            }
-        }
-        if projected {
-            self.through_projection::<T>(pairs, x, &side, &w, (d_u.as_mut(), d_x.as_mut(), d_p.as_mut()));
-            if let Some(d_r_p) = d_r_p {
-                let sum_s = side.sum_s.host::<T>();
-                self.add_relations::<T>(pairs, x[0].host(), sum_s, r_p.host(), d_r_p);
-            }
-        }
-        if let Some(d_o) = d_o {
-            d_o.add_scaled(1.0, &side.sum)?;
-        }
-        if let Some(d_bias) = d_bias {
-            self.add_paired_bucket_sums::<T>(pairs, side.d.host(), d_inverse.host(), d_bias.host_mut());
-        }
-        Ok(())
+/// Adds all gradients; `dx` as the op's backward gets it.
+pub(super) fn backward<T: Real, const W: usize, const FIXED: bool>(
+    a: &Attention,
+    pairs: &BipartiteEdges,
+    (dots, inverse_alpha): (&ProjectionDots, &Tensor),
+    y: &[&Tensor],
+    up: OutputGradients,
+    dx: &mut [Option<Tensor>],
+) -> Result<()> {
+    let [d_u, d_o, d_x, d_p, d_r_p, d_bias] = dx else { return Ok(()) };
+    let g = a.graph;
+    let (n, m) = a.widths();
+    let (columns, relations) = (pairs.columns.len(), a.r_p.rows());
+    let (places, chunks) = (pairs.inverse_groups.len(), pairs.chunks.len());
+    let upstream = item_side::host_gradients::<T>(a, pairs, (y, inverse_alpha), up);
+    let alpha = y[1];
+    let mut grads = LogitGradients {
+        d: alpha.empty_like(g.edges(), 1)?,
+        sum_s: Tensor::zeros(&alpha.device(), alpha.dtype(), g.groups.count, 1)?,
+        sum: Tensor::zeros(&alpha.device(), alpha.dtype(), g.groups.count, 1)?,
+    };
+    let mut d_inverse = alpha.empty_like(pairs.edges, 1)?;
+    let mut x_columns = alpha.empty_like(chunks * columns, n)?;
+    let mut w_columns = alpha.empty_like(chunks * columns, 1)?;
+    let mut u_inverse = alpha.empty_like(chunks * places, m)?;
+    let mut sums_inverse = alpha.empty_like(chunks * places, 2)?;
+    let wants_r_p = a.projected && d_r_p.is_some();
+    let mut r_p = alpha.empty_like(if wants_r_p { chunks * relations } else { 0 }, m)?;
+    {
+        let (_, s) = dots.s.host::<T>().split_at(pairs.rows);
+        let (_, c) = dots.c.host::<T>().split_at(pairs.groups);
+        let stream = Stream::<T, W, FIXED>::new(a, pairs, s, c);
+        let (offsets, of_dst) = (g.offsets.host(), g.groups.of_dst.host());
+        let mut to_u = Parts::new(d_u.as_mut(), pairs.groups);
+        let mut to_x = Parts::new(d_x.as_mut(), pairs.rows);
+        let mut to_p = Parts::new(d_p.as_mut().filter(|_| a.projected), pairs.rows);
+        let (mut sum, mut d) = (grads.sum.host_mut::<T>(), grads.d.host_mut::<T>());
+        let mut d_inverse = d_inverse.host_mut::<T>();
+        let (mut xc, mut wc) = (x_columns.host_mut::<T>(), w_columns.host_mut::<T>());
+        let (mut ui, mut si) = (u_inverse.host_mut::<T>(), sums_inverse.host_mut::<T>());
+        let mut r_p = r_p.host_mut::<T>();
+        let work = pairs.chunks.iter().map(|chunk| {
+            let edges = (offsets[chunk.end] - offsets[chunk.start]) as usize;
+            let groups = (of_dst[chunk.end] - of_dst[chunk.start]) as usize;
+            let out = BackwardOut {
+                d_u: to_u.next(groups * m),
+                d_x: to_x.next(chunk.len() * n),
+                d_p: to_p.next(chunk.len() * n),
+                sum: split(&mut sum, groups),
+                d: split(&mut d, edges),
+                d_inverse: split(&mut d_inverse, edges),
+                x_columns: split(&mut xc, columns * n),
+                w_columns: split(&mut wc, columns),
+                u_inverse: split(&mut ui, places * m),
+                sums_inverse: split(&mut si, places * 2),
+                r_p: split(&mut r_p, if wants_r_p { relations * m } else { 0 }),
+            };
+            BackwardChunk { stream: &stream, up: &upstream, rows: chunk.clone(), out }
+        });
+        let work: Vec<_> = work.collect();
+        work.into_par_iter().for_each(simd::simd);
     }
+
+    item_side::group_backward::<T>(a, pairs, dots, &upstream, d_u.as_mut(), &mut grads);
+    let mut w = item_side::src_backward::<T>(a, pairs, dots, &upstream, &grads.d, d_x.as_mut());
+    let behind = pairs.columns.start - pairs.rows;
+    add_chunks(&mut w[behind..behind + columns], w_columns.host(), chunks, 1);
+    if let Some(d_x) = d_x {
+        let rows = &mut d_x.host_mut::<T>()[pairs.columns.start * n..pairs.columns.end * n];
+        add_chunks(rows, x_columns.host(), chunks, n);
+    }
+    let mut sums = vec![T::zero(); places * 2];
+    add_chunks(&mut sums, sums_inverse.host(), chunks, 2);
+    {
+        let (sum_s, sum) = (grads.sum_s.host_mut::<T>(), grads.sum.host_mut::<T>());
+        for (&group, sums) in pairs.inverse_groups.iter().zip(sums.chunks_exact(2)) {
+            (sum_s[group as usize], sum[group as usize]) = (sums[0], sums[1]);
+        }
+    }
+    if let Some(d_u) = d_u {
+        let mut total = vec![T::zero(); places * m];
+        add_chunks(&mut total, u_inverse.host(), chunks, m);
+        let d_u = d_u.host_mut::<T>();
+        for (&group, total) in pairs.inverse_groups.iter().zip(total.chunks_exact(m.max(1))) {
+            parallel::axpy(T::one(), total, &mut d_u[group as usize * m..][..m]);
+        }
+    }
+    if a.projected {
+        through_projection::<T>(a, pairs, &grads, &w, [d_u.as_mut(), d_x.as_mut(), d_p.as_mut()]);
+        if let Some(d_r_p) = d_r_p {
+            let sum_s = grads.sum_s.host::<T>();
+            add_relations::<T>(a, pairs, sum_s, r_p.host(), d_r_p);
+        }
+    }
+    if let Some(d_o) = d_o {
+        d_o.add_scaled(1.0, &grads.sum)?;
+    }
+    if let Some(d_bias) = d_bias {
+        add_bucket_sums::<T>(a, pairs, grads.d.host(), d_inverse.host(), d_bias.host_mut());
+    }
+    Ok(())
 }
