@@ -92,13 +92,14 @@ fn variants(file: &Path, text: &str, suffixes: &[&str]) -> Option<Vec<Kernel>> {
     let [name, bounds, list, _body, ..] = arguments[..] else { return None };
     let max_threads = split_top_level(parenthesised(bounds.trim())?.0).first().map(|n| n.trim().to_string());
     let parameters = parameters_of(parenthesised(list.trim())?.0);
+    let by_storage = suffixes.len() > 2 && suffixes.iter().any(|suffix| suffix.ends_with("_f16"));
     let kernel = |suffix: &&str| {
         let name = name.trim();
         let family = format!("{name}{}", suffix.trim_end_matches("_bf16").trim_end_matches("_f16"));
         Kernel {
             name: format!("{name}{suffix}"),
             file: file.to_path_buf(),
-            family: (suffixes.len() > 2 && suffixes.contains(&"_f16")).then_some(family),
+            family: by_storage.then_some(family),
             parameters: parameters.clone(),
             max_threads: max_threads.clone(),
         }
