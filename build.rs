@@ -2,6 +2,7 @@
 //! (a misspelt kernel is a compile error) and the fatbins. Without nvcc the constants stay and the fatbins are
 //! missing; the program then runs on the CPU and `waata doctor` says why.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -242,6 +243,15 @@ fn generate(
             format!(
                 "pub const {upper}: Kernel = Kernel {{ name: {name:?}, parameters: &[{parameters}], index: {index}, \
                  module: {module} }};"
+            ),
+        );
+    }
+    for family in kernels.iter().filter_map(|kernel| kernel.family.as_ref()).collect::<BTreeSet<_>>() {
+        let upper = family.to_ascii_uppercase();
+        line(
+            &mut text,
+            format!(
+                "/// For rows of f32, bf16 and f16.\npub const {upper}_STORED: [Kernel; 3] = [{upper}, {upper}_BF16, {upper}_F16];"
             ),
         );
     }

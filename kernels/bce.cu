@@ -6,7 +6,7 @@
 //   elements of the columns of tasks first .. first + 7, and alike for losses and slopes. partial (chunks, tasks, 2)
 //   holds loss and weight; pos_weight (tasks) or null; inverse (tasks) = 1 / sum w.
 // Schedule: block (chunk, task) sums 1024 rows; one block per task adds the chunks in a fixed order.
-#include "common.cuh"
+#include "loops.cuh"
 
 #define CHUNK 1024
 
@@ -58,8 +58,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void bce_bwd(const __grid_constant__ Pointers dz, const __grid_constant__ Pointers dloss,
                                    const float *inverse, const __grid_constant__ Pointers slope, unsigned long long n,
                                    int stride, int first, int count) {
-    unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
-    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) {
+    FOR_EACH(i, n) {
         int own = i % count;
         unsigned long long at = i / count * stride;
         if (dz.at[own] && dloss.at[own]) dz.at[own][at] += *dloss.at[own] * inverse[first + own] * slope.at[own][at];

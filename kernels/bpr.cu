@@ -3,15 +3,15 @@
 // Layout    u, i, j (B, d) row-major; losses, slope (B). slope = -sigmoid(-(u.i - u.j)) / B.
 // Schedule  forward: a warp per row; backward: a thread per element, all three gradients at once.
 // Hazards   none: every element has one writer.
-#include "common.cuh"
+#include "loops.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
     bpr_fwd(float* __restrict__ losses, float* __restrict__ slope, const float* __restrict__ u,
             const float* __restrict__ i, const float* __restrict__ j, int rows, int d, float l2) {
-    const int lane = threadIdx.x % WARP, warps = gridDim.x * (blockDim.x / WARP);
-    for (int b = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; b < rows; b += warps) {
+    const int lane = threadIdx.x % WARP;
+    FOR_EACH_ROW(b, rows) {
         float below = 0.0f, above = 0.0f, squares = 0.0f;
-        for (int k = lane; k < d; k += WARP) {
+        FOR_EACH_COLUMN(k, d) {
             const size_t at = static_cast<size_t>(b) * d + k;
             below += u[at] * j[at];
             above += u[at] * i[at];
@@ -33,8 +33,7 @@ extern "C" __global__ void bpr_bwd(float* __restrict__ du, float* __restrict__ d
                                    const float* __restrict__ j, const float* __restrict__ slope,
                                    const float* __restrict__ upstream, int rows, int d, float l2) {
     const float up = upstream[0], decay = up * l2 / static_cast<float>(rows);
-    const size_t count = static_cast<size_t>(rows) * d, stride = static_cast<size_t>(gridDim.x) * blockDim.x;
-    for (size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; at < count; at += stride) {
+    FOR_EACH(at, static_cast<size_t>(rows) * d) {
         const float c = up * slope[at / d];
         if (du) du[at] += c * (i[at] - j[at]) + decay * u[at];
         if (di) di[at] += c * u[at] + decay * i[at];

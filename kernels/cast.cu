@@ -44,22 +44,8 @@ __device__ __forceinline__ void to_float(float* out, const S* x, unsigned long l
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    cast_to_bf16(Bf16* __restrict__ out, const float* __restrict__ x, unsigned long long n) {
-    to_half(out, x, n);
-}
+HALF_VARIANTS(cast_to, (256), (S* __restrict__ out, const float* __restrict__ x, unsigned long long n),
+              to_half(out, x, n);)
 
-extern "C" __global__ void __launch_bounds__(256)
-    cast_to_f16(F16* __restrict__ out, const float* __restrict__ x, unsigned long long n) {
-    to_half(out, x, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    cast_from_bf16(float* __restrict__ out, const Bf16* __restrict__ x, unsigned long long n) {
-    to_float(out, x, n);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    cast_from_f16(float* __restrict__ out, const F16* __restrict__ x, unsigned long long n) {
-    to_float(out, x, n);
-}
+HALF_VARIANTS(cast_from, (256), (float* __restrict__ out, const S* __restrict__ x, unsigned long long n),
+              to_float(out, x, n);)

@@ -16,6 +16,12 @@ constexpr int WARP = 32;
     type* const name = reinterpret_cast<type*>(waata_dynamic_shared)
 #endif
 
+// This warp among all warps of the grid, and their number: a warp takes every warp_count()-th item.
+__device__ __forceinline__ long long warp_index() {
+    return (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP;
+}
+__device__ __forceinline__ long long warp_count() { return static_cast<long long>(gridDim.x) * (blockDim.x / WARP); }
+
 // Sum over the 32 lanes, in every lane. All lanes must take part. The butterfly adds in the same order in every
 // lane and every run.
 __device__ __forceinline__ float warp_sum(float x) {
@@ -89,9 +95,9 @@ __device__ __forceinline__ void store4(float* x, unsigned long long at, unsigned
     if (at + 2 < n) x[at + 2] = v.z;
 }
 
-// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate). Where `step` is given, the seed and
-// the stream of the step stand there (four words), so that recorded work draws anew in each replay; `stream` is then what
-// the layer adds to it.
+// Options of inverted dropout; src/ops/dropout.rs mirrors it. `keep` is 1 / (1 - rate). Where `step` is given, the seed
+// and the stream of the step stand there (four words), so that recorded work draws anew in each replay; `stream` is
+// then what the layer adds to it.
 struct Dropout {
     const unsigned* step;
     unsigned seed[2];

@@ -4,7 +4,8 @@
 //   three inputs  z = logit(s(c) s(a) + s(-c) s(b)),  c the first
 //
 // Layout: all of one length. Schedule: a thread per element; memory-bound. No 1 - p is formed: finite at any logits.
-#include "common.cuh"
+#include "activation.cuh"
+#include "loops.cuh"
 
 __device__ __forceinline__ float log_add_exp(float x, float y) {
     return fmaxf(x, y) + log1pf(expf(-fabsf(x - y)));
@@ -13,11 +14,6 @@ __device__ __forceinline__ float log_add_exp(float x, float y) {
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
 __device__ __forceinline__ float log_sigmoid(float x) { return -softplus(-x); }
-
-__device__ __forceinline__ float sigmoid(float x) {
-    const float e = expf(-fabsf(x)), s = 1.0f / (1.0f + e);
-    return x >= 0.0f ? s : e * s;
-}
 
 struct Ways {
     float a_yes, b_yes, yes, a_no, b_no, no;
@@ -39,9 +35,7 @@ __device__ __forceinline__ Ways ways(float c, float a, float b) {
 // third: null for the product.
 extern "C" __global__ void funnel_fwd(float* z, const float* first, const float* second, const float* third,
                                       unsigned long long count) {
-    const unsigned long long threads = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
-    for (unsigned long long i = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-         i += threads) {
+    FOR_EACH(i, count) {
         if (third) {
             const Ways w = ways(first[i], second[i], third[i]);
             z[i] = w.yes - w.no;
@@ -55,9 +49,7 @@ extern "C" __global__ void funnel_fwd(float* z, const float* first, const float*
 // Gradients are added; those not wanted are null.
 extern "C" __global__ void funnel_bwd(float* dfirst, float* dsecond, float* dthird, const float* dz, const float* first,
                                       const float* second, const float* third, unsigned long long count) {
-    const unsigned long long threads = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
-    for (unsigned long long i = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-         i += threads) {
+    FOR_EACH(i, count) {
         const float up = dz[i];
         if (third) {
             const float c = first[i], a = second[i], b = third[i];

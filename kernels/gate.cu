@@ -2,19 +2,14 @@
 //
 // Layout: S, T, F (rows, d); u, g (rows, gates) with gates = d (one gate per feature) or 1 (one per row).
 // Schedule: one warp per row, lanes along d; a scalar gate's sums over d are warp sums.
-#include "common.cuh"
-
-__device__ __forceinline__ float sigmoid(float z) {
-    float e = expf(-fabsf(z)), s = 1.0f / (1.0f + e);
-    return z >= 0.0f ? s : e * s;
-}
+#include "activation.cuh"
+#include "loops.cuh"
 
 extern "C" __global__ void gate_fwd(float *f, float *g, const float *u, const float *s, const float *t, int rows, int d,
                                     int gates) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * d, gate_at = (size_t)row * gates;
-        for (int c = lane; c < d; c += WARP) {
+        FOR_EACH_COLUMN(c, d) {
             size_t k = gate_at + (gates == 1 ? 0 : c);
             float gate = sigmoid(u[k]);
             f[at + c] = gate * s[at + c] + (1.0f - gate) * t[at + c];
@@ -26,11 +21,11 @@ extern "C" __global__ void gate_fwd(float *f, float *g, const float *u, const fl
 // du = (dg + sum over the gate's features of dF (S - T)) g (1 - g). df, dg: null where nothing depends on them.
 extern "C" __global__ void gate_bwd_logits(float *du, const float *df, const float *dg, const float *g, const float *s,
                                            const float *t, int rows, int d, int gates) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    const int lane = threadIdx.x % WARP;
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * d, gate_at = (size_t)row * gates;
         float sum = 0.0f;
-        for (int c = lane; c < d; c += WARP) {
+        FOR_EACH_COLUMN(c, d) {
             float v = df ? df[at + c] * (s[at + c] - t[at + c]) : 0.0f;
             if (gates == 1) {
                 sum += v;
@@ -51,10 +46,9 @@ extern "C" __global__ void gate_bwd_logits(float *du, const float *df, const flo
 // ds, dt: null where not wanted; df as above.
 extern "C" __global__ void gate_bwd(float *ds, float *dt, const float *df, const float *g, const float *dx, int rows,
                                     int d, int gates) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * d, gate_at = (size_t)row * gates;
-        for (int c = lane; c < d; c += WARP) {
+        FOR_EACH_COLUMN(c, d) {
             float gate = g[gate_at + (gates == 1 ? 0 : c)], up = df ? df[at + c] : 0.0f;
             if (ds) ds[at + c] += up * gate + dx[2 * at + c];
             if (dt) dt[at + c] += up * (1.0f - gate) + dx[2 * at + d + c];

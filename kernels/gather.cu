@@ -53,9 +53,9 @@ extern "C" __global__ void __launch_bounds__(256)
 //
 // Layout    uses sorted by row: segment s is row[s] with uses position[offsets[s] .. offsets[s + 1]].
 // Schedule  a warp owns a segment, its lanes the columns. Segments of more than 256 uses are cut into pieces
-//           (pieces[s] .. pieces[s + 1], empty for the others), which warps of the first kernel sum. Lists may be longer
-//           than their content, so that every batch of a size has the same grid: a segment without uses is skipped, a
-//           piece without entries sums to zero.
+//           (pieces[s] .. pieces[s + 1], empty for the others), which warps of the first kernel sum. Lists may be
+//           longer than their content, so that every batch of a size has the same grid: a segment without uses is
+//           skipped, a piece without entries sums to zero.
 // Order     of use within a piece, then of pieces: no atomics, the same bits every time.
 extern "C" __global__ void __launch_bounds__(256)
     gather_bwd_pieces(float* __restrict__ partial, const float* __restrict__ dy, const unsigned* __restrict__ position,

@@ -2,7 +2,7 @@
 //
 // Order     chunks are summed by a block's fixed tree, chunk sums in chunk order: the same bits every time.
 // Hazards   block_sum holds barriers: all threads of a block run the same chunks.
-#include "common.cuh"
+#include "loops.cuh"
 
 // partial[c] = the sum of values[c * chunk .. (c + 1) * chunk]. One block per chunk.
 extern "C" __global__ void __launch_bounds__(256)
@@ -31,7 +31,5 @@ extern "C" __global__ void loss_mean_merge(float* __restrict__ out, const float*
 extern "C" __global__ void loss_add_upstream(float* __restrict__ out, const float* __restrict__ unit,
                                              const float* __restrict__ upstream, float factor, unsigned long long n) {
     const float scale = factor * upstream[0];
-    const unsigned long long stride = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
-    for (unsigned long long i = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride)
-        out[i] += scale * unit[i];
+    FOR_EACH(i, n) out[i] += scale * unit[i];
 }

@@ -2,7 +2,7 @@
 //
 // Layout: S, T (rows, d); moments (rows, 3) holds <s,t>, |s|^2, |t|^2; values (rows) the row's penalty.
 // Schedule: one warp per row, lanes along d.
-#include "common.cuh"
+#include "loops.cuh"
 
 // COSINE and NORMS are 0, with gradient 0, where a row's length is below TINY: they have none there.
 enum RowForm { INNER = 0, COSINE = 1, NORMS = 2 };
@@ -11,11 +11,11 @@ enum RowForm { INNER = 0, COSINE = 1, NORMS = 2 };
 
 extern "C" __global__ void orthogonality_rows_fwd(float *values, float *moments, const float *s, const float *t,
                                                   int rows, int d, int form) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    const int lane = threadIdx.x % WARP;
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * d;
         float st = 0.0f, ss = 0.0f, tt = 0.0f;
-        for (int c = lane; c < d; c += WARP) {
+        FOR_EACH_COLUMN(c, d) {
             float x = s[at + c], y = t[at + c];
             st = fmaf(x, y, st);
             ss = fmaf(x, x, ss);
@@ -37,9 +37,8 @@ extern "C" __global__ void orthogonality_rows_fwd(float *values, float *moments,
 extern "C" __global__ void orthogonality_rows_bwd(float *ds, float *dt, const float *dy, const float *moments,
                                                   const float *s, const float *t, int rows, int d, int form,
                                                   float inverse_rows) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
     float up = dy[0] * inverse_rows;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    FOR_EACH_ROW(row, rows) {
         size_t at = (size_t)row * d;
         float st = moments[3 * (size_t)row], ns = sqrtf(moments[3 * (size_t)row + 1]);
         float nt = sqrtf(moments[3 * (size_t)row + 2]);
@@ -52,7 +51,7 @@ extern "C" __global__ void orthogonality_rows_bwd(float *ds, float *dt, const fl
             beta = form == COSINE ? -2.0f * up * cosine / ns * cosine / ns : up * nt / ns;
             gamma = form == COSINE ? -2.0f * up * cosine / nt * cosine / nt : up * ns / nt;
         }
-        for (int c = lane; c < d; c += WARP) {
+        FOR_EACH_COLUMN(c, d) {
             float x = s[at + c], y = t[at + c];
             if (ds) ds[at + c] += alpha * y + beta * x;
             if (dt) dt[at + c] += alpha * x + gamma * y;
@@ -63,9 +62,7 @@ extern "C" __global__ void orthogonality_rows_bwd(float *ds, float *dt, const fl
 // out = factor dy x, divided by max(norm, TINY) where a norm is given; dy and norm are one float each.
 extern "C" __global__ void orthogonality_scale(float *out, const float *x, const float *dy, const float *norm,
                                                unsigned long long n, float factor) {
-    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     float scale = factor * dy[0];
     if (norm) scale /= fmaxf(norm[0], TINY);
-    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
-        out[i] = scale * x[i];
+    FOR_EACH(i, n) out[i] = scale * x[i];
 }

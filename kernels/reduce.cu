@@ -2,7 +2,7 @@
 //
 // Schedule: each block of 256 threads sums 4096 elements, sixteen a thread; one block adds the blocks' sums in
 //   double, in a fixed order. Nothing depends on which block finishes first.
-#include "common.cuh"
+#include "loops.cuh"
 
 #define SUM_CHUNK 4096
 
@@ -32,9 +32,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // dx += factor dy sign(x) (ABSOLUTE) or factor dy x (SQUARE); dy is one float.
 extern "C" __global__ void penalty_bwd(float *dx, const float *x, const float *dy, unsigned long long n, float factor,
                                        int summand) {
-    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     float scale = factor * dy[0];
-    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
+    FOR_EACH(i, n) {
         float v = x[i], sign = v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : 0.0f;
         dx[i] += scale * (summand == ABSOLUTE ? sign : v);
     }
@@ -42,17 +41,15 @@ extern "C" __global__ void penalty_bwd(float *dx, const float *x, const float *d
 
 // y_r = sum over the row; one warp per row.
 extern "C" __global__ void row_sum_fwd(float *y, const float *x, int rows, int cols) {
-    int lane = threadIdx.x % WARP, warps = gridDim.x * blockDim.x / WARP;
-    for (int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < rows; row += warps) {
+    const int lane = threadIdx.x % WARP;
+    FOR_EACH_ROW(row, rows) {
         float sum = 0.0f;
-        for (int c = lane; c < cols; c += WARP) sum += x[(size_t)row * cols + c];
+        FOR_EACH_COLUMN(c, cols) sum += x[(size_t)row * cols + c];
         sum = warp_sum(sum);
         if (lane == 0) y[row] = sum;
     }
 }
 
 extern "C" __global__ void row_sum_bwd(float *dx, const float *dy, unsigned long long n, int cols) {
-    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
-    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
-        dx[i] += dy[i / cols];
+    FOR_EACH(i, n) dx[i] += dy[i / cols];
 }

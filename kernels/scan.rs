@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 pub struct Kernel {
     pub name: String,
     pub file: PathBuf,
+    /// What the kernels of one list of variants are called together: `name` of STORAGE_VARIANTS (kernels/storage.cuh).
+    #[allow(dead_code, reason = "read by the crate's build script alone")]
+    pub family: Option<String>,
     /// The parameters as they are written: `const float* __restrict__ x`.
     pub parameters: Vec<String>,
     /// First argument of `__launch_bounds__`, as it is written.
@@ -49,20 +52,59 @@ pub fn kernels(sources: &[PathBuf]) -> Result<Vec<Kernel>, String> {
     Ok(found.into_values().collect())
 }
 
+/// The macros that write a kernel out for each type of storage or unit, and what follows the name in each of the kernels'.
+const VARIANTS: [(&str, &[&str]); 4] = [
+    ("UNIT_VARIANTS", &["", "_tf32", "_bf16"]),
+    ("STORAGE_VARIANTS", &["", "_bf16", "_f16"]),
+    ("HALF_VARIANTS", &["_bf16", "_f16"]),
+    ("ROW_VARIANTS", &["_64", "_64_bf16", "_64_f16", "_any", "_any_bf16", "_any_f16"]),
+];
+
 fn scan(file: &Path, text: &str) -> Result<Vec<Kernel>, String> {
     let mut kernels = Vec::new();
+    let wrong = |at: usize, expected: &str| {
+        let line = text[..at].matches('\n').count() + 1;
+        format!("{}:{line}: a kernel is written out as {expected}", file.display())
+    };
     for (at, _) in text.match_indices("__global__") {
         let kernel = parse(file, &text[..at], &text[at + "__global__".len()..]).ok_or_else(|| {
-            let line = text[..at].matches('\n').count() + 1;
-            format!(
-                "{}:{line}: a kernel is written out as `extern \"C\" __global__ void [__launch_bounds__(N)] NAME(...)`; \
-                 share code between kernels through __device__ functions, not through templates or macros",
-                file.display()
+            wrong(
+                at,
+                "`extern \"C\" __global__ void [__launch_bounds__(N)] NAME(...)` or as STORAGE_VARIANTS \
+                 (kernels/storage.cuh); share code between kernels through __device__ functions",
             )
         })?;
         kernels.push(kernel);
     }
+    for (macro_name, suffixes) in VARIANTS {
+        for (at, _) in text.match_indices(&format!("{macro_name}(")) {
+            let list = variants(file, &text[at + macro_name.len()..], suffixes);
+            let expected = format!("`{macro_name}(NAME, (N), (...), body)`");
+            kernels.extend(list.ok_or_else(|| wrong(at, &expected))?);
+        }
+    }
     Ok(kernels)
+}
+
+/// The kernels of one list of variants, of which `text` begins with the arguments.
+fn variants(file: &Path, text: &str, suffixes: &[&str]) -> Option<Vec<Kernel>> {
+    let arguments = split_top_level(parenthesised(text)?.0);
+    let [name, bounds, list, _body, ..] = arguments[..] else { return None };
+    let max_threads = split_top_level(parenthesised(bounds.trim())?.0).first().map(|n| n.trim().to_string());
+    let parameters = parameters_of(parenthesised(list.trim())?.0);
+    let by_storage = suffixes.len() > 2 && suffixes.iter().any(|suffix| suffix.ends_with("_f16"));
+    let kernel = |suffix: &&str| {
+        let name = name.trim();
+        let family = format!("{name}{}", suffix.trim_end_matches("_bf16").trim_end_matches("_f16"));
+        Kernel {
+            name: format!("{name}{suffix}"),
+            file: file.to_path_buf(),
+            family: by_storage.then_some(family),
+            parameters: parameters.clone(),
+            max_threads: max_threads.clone(),
+        }
+    };
+    Some(suffixes.iter().map(kernel).collect())
 }
 
 /// `before` and `after` surround one `__global__`.
@@ -90,13 +132,18 @@ fn parse(file: &Path, before: &str, after: &str) -> Option<Kernel> {
     if !is_void || name.is_empty() {
         return None;
     }
-    let parameters = match parameters.trim() {
+    let parameters = parameters_of(parameters);
+    Some(Kernel { name: name.to_string(), file: file.to_path_buf(), family: None, parameters, max_threads })
+}
+
+/// The parameters of a list, each with single spaces.
+fn parameters_of(list: &str) -> Vec<String> {
+    match list.trim() {
         "" | "void" => Vec::new(),
         list => {
             split_top_level(list).iter().map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
         }
-    };
-    Some(Kernel { name: name.to_string(), file: file.to_path_buf(), parameters, max_threads })
+    }
 }
 
 /// Splits `(inner) tail` into inner and tail.

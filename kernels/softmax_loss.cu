@@ -7,7 +7,7 @@
 //           excluded courses of batch row b: ids[offsets[b] .. offsets[b + 1]], distinct; both null for none.
 // Schedule  a block of 256 threads per row, its threads the columns, four passes over the row in cache.
 // Hazards   exclusion writes columns that other threads own: barriers stand on both sides.
-#include "common.cuh"
+#include "loops.cuh"
 
 // Called again only after another barrier: the one of the sum that follows.
 __device__ __forceinline__ float block_max(float x) {
@@ -65,7 +65,5 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void softmax_loss_copy(float* __restrict__ to, const float* __restrict__ from,
                                              unsigned long long at_to, unsigned long long at_from,
                                              unsigned long long n) {
-    const unsigned long long stride = static_cast<unsigned long long>(gridDim.x) * blockDim.x;
-    for (unsigned long long i = static_cast<unsigned long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride)
-        to[at_to + i] = from[at_from + i];
+    FOR_EACH(i, n) to[at_to + i] = from[at_from + i];
 }

@@ -1,6 +1,8 @@
 // Rows stored in 16 bits and computed in float: bfloat16 (8 bits of exponent, 7 of mantissa) and half precision (5 and
 // 10). Two neighbouring columns are one 32-bit load; the first is in the lower half.
 //
+// STORAGE_VARIANTS and the like write a kernel out for each type of storage; kernels/scan.rs knows them by name.
+//
 // Without nvcc the conversion instructions of half precision are done by integer arithmetic.
 #pragma once
 #include "common.cuh"
@@ -67,3 +69,18 @@ __device__ __forceinline__ float2 load_pair(const F16* row, int i) {
     const F16 low = {static_cast<unsigned short>(bits & 0xffffu)}, high = {static_cast<unsigned short>(bits >> 16)};
     return make_float2(widen(low), widen(high));
 }
+
+// STORAGE_VARIANTS(name, (128), (float* out, const S* x), body) are the kernels `name`, `name_bf16` and `name_f16`,
+// with S standing for float, Bf16 and F16 in the launch bounds, the parameters and the body. HALF_VARIANTS has the last
+// two.
+#define STORAGE_VARIANT(space, type, name, bounds, parameters, ...)                    \
+    inline namespace space {                                                           \
+    using S = type;                                                                    \
+    extern "C" __global__ void __launch_bounds__ bounds name parameters { __VA_ARGS__ } \
+    }
+#define HALF_VARIANTS(name, ...)                                  \
+    STORAGE_VARIANT(of_bf16, Bf16, name##_bf16, __VA_ARGS__)      \
+    STORAGE_VARIANT(of_f16, F16, name##_f16, __VA_ARGS__)
+#define STORAGE_VARIANTS(name, ...)                \
+    STORAGE_VARIANT(of_f32, float, name, __VA_ARGS__) \
+    HALF_VARIANTS(name, __VA_ARGS__)

@@ -7,29 +7,27 @@
 // Order: each element is one sum over k in slab order, so the bits do not depend on the schedule.
 // Hazards: the two barriers of the k loop separate the writes of a slab from the reads of it and of its successor.
 #pragma once
-#include "common.cuh"
+#include "activation.cuh"
+#include "loops.cuh"
 #include "mma.cuh"
 
 constexpr int TILE = 64, SLAB = 16;
 
-enum Activation { IDENTITY = 0, RELU = 1, LEAKY_RELU = 2, ELU = 3 };
-
-__device__ __forceinline__ float activate(float z, int activation, float slope) {
-    if (activation == RELU) return fmaxf(z, 0.0f);
-    if (activation == LEAKY_RELU) return z > 0.0f ? z : slope * z;
-    if (activation == ELU) return z > 0.0f ? z : expm1f(z);
-    return z;
-}
-
-// act'(z), read off the output y: all the activations here keep the sign of z.
-__device__ __forceinline__ float derivative(float y, int activation, float slope) {
-    if (activation == RELU) return y > 0.0f ? 1.0f : 0.0f;
-    if (activation == LEAKY_RELU) return y > 0.0f ? 1.0f : slope;
-    if (activation == ELU) return y > 0.0f ? 1.0f : y + 1.0f;
-    return 1.0f;
-}
-
 enum Unit { F32, TF32, BF16 };
+
+// UNIT_VARIANTS(name, (256, 2), (parameters), body) are the kernels `name`, `name_tf32` and `name_bf16`, with U standing for
+// the unit in the body; `train.matmul` chooses among them, kernels/scan.rs knows the macro by name. The second launch
+// bound, two blocks a multiprocessor, allows 128 registers a thread: without it ptxas aims at a higher occupancy and
+// spills a few values on some architectures.
+#define UNIT_VARIANT(unit, name, bounds, parameters, ...)                  \
+    extern "C" __global__ void __launch_bounds__ bounds name parameters {  \
+        constexpr Unit U = unit;                                           \
+        __VA_ARGS__                                                        \
+    }
+#define UNIT_VARIANTS(name, ...)                 \
+    UNIT_VARIANT(F32, name, __VA_ARGS__)         \
+    UNIT_VARIANT(TF32, name##_tf32, __VA_ARGS__) \
+    UNIT_VARIANT(BF16, name##_bf16, __VA_ARGS__)
 
 // The block's tile of a matrix of `cols` columns. Tiles lie along x alone, whose limit is 2^31: that of y is 65,535,
 // which is 4 million rows.
@@ -51,6 +49,19 @@ __device__ __forceinline__ int row_of(int i, int j) {
 template <Unit U>
 __device__ __forceinline__ int col_of(int i, int j) {
     return U == F32 ? threadIdx.x % 16 * 4 + j : threadIdx.x / WARP / 4 * 32 + i * 8 + threadIdx.x % 4 * 2 + j % 2;
+}
+
+// f(row, column, sum) for each of the thread's elements that lies inside the rows x cols matrix.
+template <Unit U, class F>
+__device__ __forceinline__ void for_each_sum(const Sums &sum, int row0, int col0, int rows, int cols, F f) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int row = row0 + row_of<U>(i, j), col = col0 + col_of<U>(i, j);
+            if (row < rows && col < cols) f(row, col, sum[i][j]);
+        }
+    }
 }
 
 template <Unit U>

@@ -4,8 +4,8 @@
 //   loss = mean f( d(e) - d(e') ) + l2/2 mean( |y(h)|^2 + |r|^2 + |y(t)|^2 + |y(c)|^2 ), c the corrupted entity
 //
 // Layout    E, P (N, n); R, R_p (Q, m); triples sorted by relation, ids (B) of each: head, tail, corrupted entity,
-//           2 relation + 1 where that stands in for the head (else for the tail). rows (4 B, m): the gradients before the norm
-//           of y(h), y(t), y(c), and of r, for upstream 1. dots (3 B) = r_p . rows, products (3 B) = p . e.
+//           2 relation + 1 where that stands in for the head (else for the tail). rows (4 B, m): the gradients before
+//           the norm of y(h), y(t), y(c), and of r, for upstream 1. dots (3 B) = r_p . rows, products (3 B) = p . e.
 // Schedule  a warp owns a triple, its lanes the columns; vectors are recomputed from their cached rows rather
 //           than kept, so any n and m fit. Relations have few rows and many triples: pieces of at most 256
 //           triples, then one warp a relation. Entities: sorted uses, a warp a segment, long ones in pieces.

@@ -48,8 +48,8 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/panel.rs", 1),
     ("engine/parallel.rs", 2),
     ("engine/simd.rs", 7),
-    ("ops/rank/select.rs", 1),
-    ("ops/rank/tile.rs", 1),
+    ("ops/topk/select.rs", 1),
+    ("ops/topk/tile.rs", 1),
 ];
 
 fn src() -> PathBuf {
@@ -184,4 +184,19 @@ fn unsafe_code_is_where_it_is_known() {
         found, known,
         "unsafe code appeared or went: give each its SAFETY reason, and change this list"
     );
+}
+
+#[test]
+fn every_op_has_a_file_of_tests() {
+    let tests = src().join("../tests/ops");
+    let ops: Vec<String> = sources()
+        .into_iter()
+        .filter(|(file, code)| file.starts_with("ops/") && code.contains("impl Op for"))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(ops.len() > 20, "{ops:?}");
+    for file in ops {
+        let op = file.split('/').nth(1).unwrap().trim_end_matches(".rs");
+        assert!(tests.join(format!("{op}.rs")).exists(), "src/{file}: tests/ops/{op}.rs does not exist");
+    }
 }

@@ -67,8 +67,7 @@ fn scores_follow_from_what_is_written() {
         let fields = ["head", "relation", "tail", "bucket"].map(|name| format!("('{name}', '<u4')"));
         assert!(header.contains(&format!("[{}]", fields.join(", "))), "{header}");
         let edges: Vec<[u32; 4]> = bytemuck::pod_collect_to_vec(&edges);
-        let want: Vec<[u32; 4]> =
-            graph.edges.iter().map(|e| [e.head, e.relation, e.tail, e.bucket]).collect();
+        let want: Vec<[u32; 4]> = graph.edges.iter().map(|e| [e.dst, e.relation, e.src, e.bucket]).collect();
         assert_eq!(edges, want);
 
         let (learners, dim) = vectors(&out.join("learner-vectors.npy"));

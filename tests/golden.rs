@@ -115,8 +115,10 @@ fn transd_score_gradients() {
 }
 
 fn graph(target: &Target, nodes: usize, relations: usize, edges: &[[u32; 3]]) -> Arc<Graph> {
-    let edges: Vec<Edge> =
-        edges.iter().map(|&[head, relation, tail]| Edge { head, relation, tail, bucket: 0 }).collect();
+    let edges: Vec<Edge> = edges
+        .iter()
+        .map(|&[head, relation, tail]| Edge { dst: head, relation, src: tail, bucket: 0 })
+        .collect();
     Arc::new(Graph::new(&target.device, nodes, nodes, relations, &edges).unwrap())
 }
 
@@ -129,7 +131,7 @@ fn attention() {
             let inputs = ["entity", "entity_proj", "relation", "relation_proj"]
                 .map(|name| target.tensor(&case["inputs"][name]));
             let g = graph(&target, inputs[0].rows(), inputs[2].rows(), &edges);
-            assert!(edges.iter().zip(g.tail.host()).all(|(e, t)| e[2] == *t), "the file's order of edges");
+            assert!(edges.iter().zip(g.src.host()).all(|(e, t)| e[2] == *t), "the file's order of edges");
             let mut tape = Tape::new();
             let [x, p, r, rp] = inputs.clone().map(|t| tape.parameter(t));
             let bias = tape.constant(target.of(1, 1, &[0.0]));

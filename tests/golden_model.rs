@@ -87,7 +87,7 @@ fn model(target: &Target, golden: &Value, data: &Dataset, config: &Config) -> Bo
     let sorted = Graph::new(&Device::Cpu, nodes, nodes, graph.relations.count(), &graph.edges).unwrap();
     for (e, want) in ids(&golden["graph"]["edges"]).chunks_exact(3).enumerate() {
         let group = sorted.group.host()[e] as usize;
-        let got = [sorted.head.host()[e], sorted.groups.relation.host()[group], sorted.tail.host()[e]];
+        let got = [sorted.dst.host()[e], sorted.groups.relation.host()[group], sorted.src.host()[e]];
         assert_eq!(got, want, "edge {e}");
     }
     model

@@ -23,7 +23,7 @@ fn graph(device: &Device) -> Graph {
         for i in 0..degree {
             let at = ((v as u64) << 32) | (2 * i as u64);
             let relation = random.below_at(at, RELATIONS as u32);
-            edges.push(Edge { head: v, relation, tail: random.below_at(at + 1, NODES), bucket: i % 3 });
+            edges.push(Edge { dst: v, relation, src: random.below_at(at + 1, NODES), bucket: i % 3 });
         }
     }
     Graph::new(device, NODES as usize, NODES as usize, RELATIONS, &edges).unwrap()
@@ -77,10 +77,10 @@ fn blocks_are_rows_of_the_graph_for_any_number_of_threads() {
         let (block, heads, tails) = (&one.blocks[h], &one.levels[h], &one.levels[h + 1]);
         let local = &block.graph;
         assert_eq!(block.edge, two.blocks[h].edge);
-        assert_eq!(local.tail.host(), two.blocks[h].graph.tail.host());
-        assert_eq!((local.heads, local.tails), (heads.len(), tails.len()));
+        assert_eq!(local.src.host(), two.blocks[h].graph.src.host());
+        assert_eq!((local.num_dst, local.num_src), (heads.len(), tails.len()));
         assert!(heads.ids().iter().all(|&v| tails.ids()[tails.place(v) as usize] == v), "levels nest");
-        for v in 0..local.heads {
+        for v in 0..local.num_dst {
             let degree = full.row(heads.ids()[v] as usize).len();
             let (row, k) = (local.row(v), [4, 100, 3][h]);
             assert_eq!(row.len(), degree.min(k));
@@ -90,7 +90,7 @@ fn blocks_are_rows_of_the_graph_for_any_number_of_threads() {
             for e in row {
                 let whole = block.edge[e] as usize;
                 assert!(full.row(heads.ids()[v] as usize).contains(&whole));
-                assert_eq!(tails.ids()[local.tail.host()[e] as usize], full.tail.host()[whole]);
+                assert_eq!(tails.ids()[local.src.host()[e] as usize], full.src.host()[whole]);
                 assert_eq!(local.bucket.host()[e], full.bucket.host()[whole]);
                 let relation = |g: &Graph, e: usize| g.groups.relation.host()[g.group.host()[e] as usize];
                 assert_eq!(relation(local, e), relation(&full, whole));
@@ -135,7 +135,7 @@ fn sampled_aggregation_has_no_bias() {
     let weights = laplacian_weights(&graph);
     // One column, so that a head is one number.
     let random = Philox::new(3, 3);
-    let x: Vec<f32> = (0..graph.tails as u64).map(|i| 1.0 + random.normal_at(i) as f32).collect();
+    let x: Vec<f32> = (0..graph.num_src as u64).map(|i| 1.0 + random.normal_at(i) as f32).collect();
     let aggregate = |graph: &std::sync::Arc<Graph>, weights: &[f32], x: &[f32]| {
         let mut tape = Tape::inference();
         let weights = tape.constant(Tensor::new(&cpu, weights.len(), 1, weights).unwrap());
@@ -144,12 +144,12 @@ fn sampled_aggregation_has_no_bias() {
         tape.value(out).to_f64().unwrap()
     };
     let full = aggregate(&graph, &weights, &x);
-    let heads: Vec<u32> = (0..graph.heads as u32).collect();
-    let mut moments = vec![(0.0, 0.0); graph.heads];
+    let heads: Vec<u32> = (0..graph.num_dst as u32).collect();
+    let mut moments = vec![(0.0, 0.0); graph.num_dst];
     for t in 0..TRIALS as u64 {
         let blocks = Blocks::sample(&graph, &cpu, &heads, &[], &[5], Philox::new(21, t)).unwrap();
         let block = &blocks.blocks[0];
-        let each = block.graph.head.host().iter().map(|&v| block.stands_for[v as usize]);
+        let each = block.graph.dst.host().iter().map(|&v| block.stands_for[v as usize]);
         let own = block.edge.iter().zip(each).map(|(&e, n)| weights[e as usize] * n);
         let sampled = aggregate(&block.graph, &own.collect::<Vec<_>>(), &x);
         for ((sum, squares), y) in moments.iter_mut().zip(sampled) {

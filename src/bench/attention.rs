@@ -13,7 +13,7 @@ use crate::ops::{Aggregate, Cast, LogitKind, Query, RelationAttention};
 pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let d = inputs.sizes.dim;
     let graph = Arc::new(inputs.graph(1)?);
-    let (nodes, edges) = (graph.heads, graph.edges());
+    let (nodes, edges) = (graph.num_dst, graph.edges());
     let row = (nodes * d * 4) as f64;
     let stored = inputs.sizes.stored()?;
     let x = inputs.random(nodes, d, 0.5, 0)?;

@@ -47,7 +47,7 @@ impl Inputs {
     /// Enrolments in both directions; `relations` 1 gives both the same relation, 2 each its own.
     pub fn edges(&self, relations: u32) -> Vec<Edge> {
         let back = relations - 1;
-        let edge = |head, relation, tail| Edge { head, relation, tail, bucket: 0 };
+        let edge = |head, relation, tail| Edge { dst: head, relation, src: tail, bucket: 0 };
         let course = |c: u32| self.sizes.learners as u32 + c;
         let pairs = self.enrolments().iter();
         pairs.flat_map(|&(u, c)| [edge(u, 0, course(c)), edge(course(c), back, u)]).collect()

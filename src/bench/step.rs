@@ -203,7 +203,7 @@ impl Sampled {
     ) -> Result<()> {
         let blocks = self.sample(graph)?;
         self.steps += 1;
-        let set = RowSet::new(&self.step.device, blocks.nodes().ids().to_vec(), graph.heads)?;
+        let set = RowSet::new(&self.step.device, blocks.nodes().ids().to_vec(), graph.num_dst)?;
         let rows = vec![Some(Arc::new(set)); self.tables];
         let level = &blocks.levels[0];
         let place = |ids: &Vec<u32>| Rows::new(&self.step.device, level.places(ids), level.len());
@@ -270,7 +270,7 @@ fn sampled_encoder(inputs: &Inputs) -> Result<Case> {
 /// the rows in between (20 MB) stay in the cache. An edge's source is looked up once.
 fn sampled_cost(blocks: &Blocks, d: usize, tables: usize, layers: bool) -> Cost {
     let edges: usize = blocks.blocks.iter().map(|b| b.graph.edges()).sum();
-    let heads: usize = blocks.blocks.iter().map(|b| b.graph.heads).sum();
+    let heads: usize = blocks.blocks.iter().map(|b| b.graph.num_dst).sum();
     let rows = tables * blocks.nodes().len();
     let bytes = (6 * rows * d * 4 + 4 * edges) as f64;
     // An edge: logit and sum, 4 d; backward two dot products and two sums, 8 d. A destination: query and its gradient,

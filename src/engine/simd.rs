@@ -15,7 +15,7 @@ pub trait SimdWork {
 }
 
 /// No more than what every machine of its kind has.
-const ANY: u8 = 0;
+pub const ANY: u8 = 0;
 /// AVX2 and FMA.
 const AVX2: u8 = 1;
 const AVX512: u8 = 2;

@@ -82,9 +82,10 @@ impl RowSplits {
         Cut::of(rows.iter().map(|ranges| ranges.iter().cloned()), None).on(device)
     }
 
-    /// As `new`, where entry i gathers row `gathered(i)` of a table that is worked on by blocks of `block` rows. Rows of
-    /// more than one piece are also cut where their entries pass from one block into another; it pays where these
-    /// ascend within a row. RowSplits are launched by the block of their first entry, and within a block in their own order.
+    /// As `new`, where entry i gathers row `gathered(i)` of a table that is worked on by blocks of `block` rows. Rows
+    /// of more than one piece are also cut where their entries pass from one block into another; it pays where these
+    /// ascend within a row. RowSplits are launched by the block of their first entry, and within a block in their own
+    /// order.
     pub fn by_block(
         device: &Device,
         offsets: &[u64],
@@ -117,6 +118,11 @@ impl RowSplits {
             None => launch.index(&self.row).index(&self.begin).index(&self.end).index(&self.slot),
         };
         launch.count(self.count())
+    }
+
+    /// Adds what a kernel reads that merges the partial results of split rows: these rows, and the slots of each.
+    pub fn merge_arguments<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
+        launch.index(&self.split_rows).index(&self.of_row).index(&self.slot)
     }
 
     pub fn count(&self) -> usize {
@@ -213,8 +219,8 @@ mod tests {
         assert_eq!(p.split.host(), [1, 2, 3, 5, 6]);
         assert_eq!(p.slot.host(), [UNSPLIT, 0, 1, 2, UNSPLIT, 3, 4]);
     }
-    /// A row of 100 entries is not cut. One of 300 is where it passes 10, not where it passes 20, which comes too early,
-    /// and after 256 more entries. The pieces of block 0 come first.
+    /// A row of 100 entries is not cut. One of 300 is where it passes 10, not where it passes 20, which comes too
+    /// early, and after 256 more entries. The pieces of block 0 come first.
     #[test]
     fn blocks_cut_long_rows_and_order_the_pieces() {
         let gathered = |i: u64| match i {

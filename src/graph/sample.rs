@@ -1,10 +1,10 @@
 //! Sampled neighbourhoods: for the nodes of a batch, some edges of each, hop by hop, as graphs of their own.
 //!
-//! A head of degree d is given min(d, k) edges. Where d > k its row is cut into k equal strata and one place is drawn
-//! in each, so every edge is drawn k / d times in expectation, whatever d is: an edge stands for d / k of them, and a
-//! sum under given weights has the full sum as its mean. Rows are sorted by relation, so the strata also spread the
-//! draws over relations in proportion to their edges; the variance is at most that of independent draws. An edge that
-//! lies in two strata may be drawn by both.
+//! A destination of degree d is given min(d, k) edges. Where d > k its row is cut into k equal strata and one place is
+//! drawn in each, so every edge is drawn k / d times in expectation, whatever d is: an edge stands for d / k of them,
+//! and a sum under given weights has the full sum as its mean. Rows are sorted by relation, so the strata also spread
+//! the draws over relations in proportion to their edges; the variance is at most that of independent draws. An edge
+//! that lies in two strata may be drawn by both.
 //!
 //! Draw j of a node is a counter-based random number of (seed, stream, hop, node, j): it depends on no order, thread
 //! or device, and `kernels/sample.cu` draws the same.
@@ -19,7 +19,7 @@ use engine::device::{Grid, kernels};
 use engine::parallel::prefetch;
 use engine::{Device, Gpu, Index, Philox};
 
-/// Heads per task.
+/// Destinations per task.
 const CHUNK: usize = 512;
 
 /// Hops take streams of their own, above those of dropout.
@@ -86,13 +86,13 @@ impl Level {
     }
 }
 
-/// One hop: heads are places in level h, tails places in level h + 1.
+/// One hop: destinations are places in level h, sources places in level h + 1.
 #[derive(Clone, Debug)]
 pub struct Block {
     pub graph: Arc<Graph>,
     /// (edges) edge of the whole graph that each is.
     pub edge: Vec<u32>,
-    /// (heads) how many edges of the whole graph each of the head's stands for: degree over draws.
+    /// (num_dst) how many edges of the whole graph each of the destination's stands for: degree over draws.
     pub stands_for: Vec<f32>,
 }
 
@@ -104,22 +104,22 @@ pub struct Blocks {
     pub blocks: Vec<Block>,
 }
 
-/// Edges drawn for some heads.
+/// Edges drawn for some destinations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// (heads + 1)
+    /// (num_dst + 1)
     pub offsets: Vec<u64>,
-    /// Edges of the graph; those of each head ascend.
+    /// Edges of the graph; those of each destination ascend.
     pub edge: Vec<u32>,
-    /// Their tails.
-    pub tail: Vec<u32>,
-    /// (heads) edges of the graph for each that was drawn; 1 where there are none.
+    /// Their sources.
+    pub src: Vec<u32>,
+    /// (num_dst) edges of the graph for each that was drawn; 1 where there are none.
     pub stands_for: Vec<f32>,
 }
 
 impl Blocks {
-    /// Blocks of some nodes over a graph whose heads and tails are the same nodes: hop h gives each node of level h at
-    /// most `fan_out[h]` edges. `extra` nodes join the last level without being heard.
+    /// Blocks of some nodes over a graph whose destinations and sources are the same nodes: hop h gives each node of
+    /// level h at most `fan_out[h]` edges. `extra` nodes join the last level without being heard.
     pub fn sample(
         graph: &Graph,
         device: &Device,
@@ -128,18 +128,18 @@ impl Blocks {
         fan_out: &[usize],
         random: Philox,
     ) -> Result<Blocks> {
-        let n = graph.heads;
+        let n = graph.num_dst;
         if let Some(id) = nodes.iter().chain(extra).find(|&&id| id as usize >= n) {
             return Err(Error::shape("sample", format!("nodes below {n}"), format!("{id}")));
         }
         let first = if fan_out.is_empty() { Level::new(n, &[nodes, extra]) } else { Level::new(n, &[nodes]) };
         let (mut levels, mut blocks) = (vec![first], vec![]);
         for (hop, &k) in fan_out.iter().enumerate() {
-            let heads = &levels[hop];
-            let drawn = draw(graph, device, heads.ids(), k, random, hop)?;
+            let dst_nodes = &levels[hop];
+            let drawn = draw(graph, device, dst_nodes.ids(), k, random, hop)?;
             let more = if hop + 1 == fan_out.len() { extra } else { &[] };
-            let level = Level::new(n, &[heads.ids(), &drawn.tail, more]);
-            blocks.push(block(graph, device, heads, &level, drawn)?);
+            let level = Level::new(n, &[dst_nodes.ids(), &drawn.src, more]);
+            blocks.push(block(graph, device, dst_nodes, &level, drawn)?);
             levels.push(level);
         }
         Ok(Blocks { levels, blocks })
@@ -151,106 +151,113 @@ impl Blocks {
     }
 }
 
-/// The local graph of drawn edges, sorted as the whole graph is: by head and relation.
-fn block(graph: &Graph, device: &Device, heads: &Level, level: &Level, drawn: Drawn) -> Result<Block> {
+/// The local graph of drawn edges, sorted as the whole graph is: by destination and relation.
+fn block(graph: &Graph, device: &Device, dst_nodes: &Level, level: &Level, drawn: Drawn) -> Result<Block> {
     let groups = &graph.groups;
-    let (of_head, bounds) = (groups.of_head.host(), groups.offsets.host());
+    let (of_dst, bounds) = (groups.of_dst.host(), groups.offsets.host());
     let (relation, bucket) = (groups.relation.host(), graph.bucket.host());
-    let mut edges = vec![Edge { head: 0, relation: 0, tail: 0, bucket: 0 }; drawn.edge.len()];
+    let mut edges = vec![Edge { dst: 0, relation: 0, src: 0, bucket: 0 }; drawn.edge.len()];
     let mut tasks = vec![];
     let mut left = &mut edges[..];
-    for first in (0..heads.len()).step_by(CHUNK) {
-        let end = (first + CHUNK).min(heads.len());
+    for first in (0..dst_nodes.len()).step_by(CHUNK) {
+        let end = (first + CHUNK).min(dst_nodes.len());
         let count = (drawn.offsets[end] - drawn.offsets[first]) as usize;
         let (own, rest) = std::mem::take(&mut left).split_at_mut(count);
         left = rest;
         tasks.push((first..end, own));
     }
     tasks.into_par_iter().for_each(|(range, mut edges)| {
-        for head in range {
-            let v = heads.ids[head] as usize;
-            let own = drawn.offsets[head] as usize..drawn.offsets[head + 1] as usize;
+        for dst in range {
+            let v = dst_nodes.ids[dst] as usize;
+            let own = drawn.offsets[dst] as usize..drawn.offsets[dst + 1] as usize;
             let (row, rest) = std::mem::take(&mut edges).split_at_mut(own.len());
             edges = rest;
-            let (mut group, last) = (of_head[v] as usize, of_head[v + 1] as usize - 1);
-            let drawn = drawn.edge[own.clone()].iter().zip(&drawn.tail[own]);
-            for (edge, (&e, &tail)) in row.iter_mut().zip(drawn) {
+            let (mut group, last) = (of_dst[v] as usize, of_dst[v + 1] as usize - 1);
+            let drawn = drawn.edge[own.clone()].iter().zip(&drawn.src[own]);
+            for (edge, (&e, &src)) in row.iter_mut().zip(drawn) {
                 while group < last && bounds[group + 1] <= e as u64 {
                     group += 1;
                 }
                 let bucket = if graph.buckets > 1 { bucket[e as usize] } else { 0 };
-                *edge =
-                    Edge { head: head as u32, relation: relation[group], tail: level.place(tail), bucket };
+                *edge = Edge { dst: dst as u32, relation: relation[group], src: level.place(src), bucket };
             }
         }
     });
-    let local = Graph::from_sorted(device, heads.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
+    let local =
+        Graph::from_sorted(device, dst_nodes.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
     Ok(Block { graph: Arc::new(local), edge: drawn.edge, stands_for: drawn.stands_for })
 }
 
-/// At most `k` edges of each head, as described above. On a GPU the kernel draws.
+/// At most `k` edges of each destination, as described above. On a GPU the kernel draws.
 pub fn draw(
     graph: &Graph,
     device: &Device,
-    heads: &[u32],
+    dst_nodes: &[u32],
     k: usize,
     random: Philox,
     hop: usize,
 ) -> Result<Drawn> {
     let random = Philox::new(random.seed, random.stream ^ (HOP_STREAM + hop as u64) << 48);
     let offsets = graph.offsets.host();
-    let (mut out, mut stands_for) = (Vec::with_capacity(heads.len() + 1), Vec::with_capacity(heads.len()));
+    let (mut out, mut stands_for) =
+        (Vec::with_capacity(dst_nodes.len() + 1), Vec::with_capacity(dst_nodes.len()));
     let mut sum = 0;
     out.push(0);
-    for &v in heads {
+    for &v in dst_nodes {
         let degree = offsets[v as usize + 1] - offsets[v as usize];
         let draws = degree.min(k as u64);
         sum += draws;
         out.push(sum);
         stands_for.push(if draws == 0 { 1.0 } else { degree as f32 / draws as f32 });
     }
-    let (edge, tail) = match device {
-        Device::Cpu => draw_on_cpu(graph, heads, &out, k, random),
+    let (edge, src) = match device {
+        Device::Cpu => draw_on_cpu(graph, dst_nodes, &out, k, random),
         Device::Gpu(gpu) => {
-            let edge = draw_on_gpu(gpu, graph, device, heads, &out, k, random)?;
-            let tail = graph.tail.host();
-            let tails = edge.iter().map(|&e| tail[e as usize]).collect();
-            (edge, tails)
+            let edge = draw_on_gpu(gpu, graph, device, dst_nodes, &out, k, random)?;
+            let src = graph.src.host();
+            let src_nodes = edge.iter().map(|&e| src[e as usize]).collect();
+            (edge, src_nodes)
         }
     };
-    Ok(Drawn { offsets: out, edge, tail, stands_for })
+    Ok(Drawn { offsets: out, edge, src, stands_for })
 }
 
-/// Heads between the request for a row's edges and their use.
+/// Destinations between the request for a row's edges and their use.
 const PREFETCH_DISTANCE: usize = 16;
 
-fn draw_on_cpu(graph: &Graph, heads: &[u32], out: &[u64], k: usize, random: Philox) -> (Vec<u32>, Vec<u32>) {
-    let (offsets, tail) = (graph.offsets.host(), graph.tail.host());
-    let total = out[heads.len()] as usize;
-    let (mut edge, mut tails) = (vec![0; total], vec![0; total]);
+fn draw_on_cpu(
+    graph: &Graph,
+    dst_nodes: &[u32],
+    out: &[u64],
+    k: usize,
+    random: Philox,
+) -> (Vec<u32>, Vec<u32>) {
+    let (offsets, src) = (graph.offsets.host(), graph.src.host());
+    let total = out[dst_nodes.len()] as usize;
+    let (mut edge, mut src_nodes) = (vec![0; total], vec![0; total]);
     let mut tasks = vec![];
-    let (mut edge_left, mut tail_left) = (&mut edge[..], &mut tails[..]);
-    for (i, heads) in heads.chunks(CHUNK).enumerate() {
-        let count = (out[i * CHUNK + heads.len()] - out[i * CHUNK]) as usize;
+    let (mut edge_left, mut src_left) = (&mut edge[..], &mut src_nodes[..]);
+    for (i, dst_nodes) in dst_nodes.chunks(CHUNK).enumerate() {
+        let count = (out[i * CHUNK + dst_nodes.len()] - out[i * CHUNK]) as usize;
         let (own, rest) = std::mem::take(&mut edge_left).split_at_mut(count);
-        let (own_tails, rest_tails) = std::mem::take(&mut tail_left).split_at_mut(count);
-        (edge_left, tail_left) = (rest, rest_tails);
-        tasks.push((heads, own, own_tails));
+        let (own_src, rest_src) = std::mem::take(&mut src_left).split_at_mut(count);
+        (edge_left, src_left) = (rest, rest_src);
+        tasks.push((dst_nodes, own, own_src));
     }
-    tasks.into_par_iter().for_each(|(heads, mut edge, mut tails)| {
-        for (i, &v) in heads.iter().enumerate() {
-            if let Some(&next) = heads.get(i + PREFETCH_DISTANCE) {
+    tasks.into_par_iter().for_each(|(dst_nodes, mut edge, mut src_nodes)| {
+        for (i, &v) in dst_nodes.iter().enumerate() {
+            if let Some(&next) = dst_nodes.get(i + PREFETCH_DISTANCE) {
                 let begin = offsets[next as usize] as usize;
-                prefetch(&tail[begin.min(tail.len())..(begin + 1).min(tail.len())]);
+                prefetch(&src[begin.min(src.len())..(begin + 1).min(src.len())]);
             }
             let (begin, degree) = (offsets[v as usize], offsets[v as usize + 1] - offsets[v as usize]);
             let draws = degree.min(k as u64) as usize;
             let (own, rest) = std::mem::take(&mut edge).split_at_mut(draws);
-            let (own_tails, rest_tails) = std::mem::take(&mut tails).split_at_mut(draws);
-            (edge, tails) = (rest, rest_tails);
+            let (own_src, rest_src) = std::mem::take(&mut src_nodes).split_at_mut(draws);
+            (edge, src_nodes) = (rest, rest_src);
             if degree <= k as u64 {
                 own.iter_mut().zip(begin..).for_each(|(e, at)| *e = at as u32);
-                own_tails.copy_from_slice(&tail[begin as usize..begin as usize + draws]);
+                own_src.copy_from_slice(&src[begin as usize..begin as usize + draws]);
                 continue;
             }
             for (part, own) in own.chunks_mut(4).enumerate() {
@@ -259,10 +266,10 @@ fn draw_on_cpu(graph: &Graph, heads: &[u32], out: &[u64], k: usize, random: Phil
                     *e = (begin + stratum((4 * part + i) as u64, bits, k as u64, degree)) as u32;
                 }
             }
-            own_tails.iter_mut().zip(own).for_each(|(t, e)| *t = tail[*e as usize]);
+            own_src.iter_mut().zip(own).for_each(|(t, e)| *t = src[*e as usize]);
         }
     });
-    (edge, tails)
+    (edge, src_nodes)
 }
 
 /// The place below `degree` that draw j of k takes: (j + bits / 2^32) degree / k, rounded down.
@@ -275,22 +282,22 @@ fn draw_on_gpu(
     gpu: &Gpu,
     graph: &Graph,
     device: &Device,
-    heads: &[u32],
+    dst_nodes: &[u32],
     out: &[u64],
     k: usize,
     random: Philox,
 ) -> Result<Vec<u32>> {
-    let total = out[heads.len()] as usize;
+    let total = out[dst_nodes.len()] as usize;
     if total == 0 {
         return Ok(vec![]);
     }
     let mut edge = gpu.allocate(total * size_of::<u32>())?;
-    gpu.launch(kernels::SAMPLE_NEIGHBOURS, Grid::cover(heads.len() * k.div_ceil(4), 256))
+    gpu.launch(kernels::SAMPLE_NEIGHBOURS, Grid::cover(dst_nodes.len() * k.div_ceil(4), 256))
         .buffer(&mut edge)
-        .index(&Index::new(device, heads.to_vec())?)
+        .index(&Index::new(device, dst_nodes.to_vec())?)
         .index(&Index::new(device, out.to_vec())?)
         .index(&graph.offsets)
-        .count(heads.len())
+        .count(dst_nodes.len())
         .count(k)
         .value(random.seed)
         .value(random.stream)

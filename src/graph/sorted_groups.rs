@@ -77,8 +77,8 @@ impl SortedGroups {
     }
 }
 
-/// Writes `id << 32 | place` for the ids of one chunk, parted by the bits from `low` on; returns where each part begins,
-/// and the end.
+/// Writes `id << 32 | place` for the ids of one chunk, parted by the bits from `low` on; returns where each part
+/// begins, and the end.
 fn part(ids: &[u32], first: usize, low: u32, keys: &mut [u64]) -> Vec<u32> {
     let mut next = [0u32; 1 << HIGH];
     ids.iter().for_each(|&id| next[(id >> low) as usize] += 1);

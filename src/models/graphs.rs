@@ -27,8 +27,8 @@ impl TrainGraph {
         let triples = if config.kg.propagate { &data.triples[..] } else { &[] };
         for &[head, relation, tail] in triples {
             let (head, tail) = (head + shift, tail + shift);
-            edges.push(Edge { head, relation, tail, bucket: 0 });
-            edges.push(Edge { head: tail, relation: relations.inverse(relation), tail: head, bucket: 0 });
+            edges.push(Edge { dst: head, relation, src: tail, bucket: 0 });
+            edges.push(Edge { dst: tail, relation: relations.inverse(relation), src: head, bucket: 0 });
         }
         if full {
             let buckets = match config.attention.edge_bias {
@@ -40,11 +40,11 @@ impl TrainGraph {
                 for (i, &row) in rows.iter().enumerate() {
                     let course = data.interactions.course[row] + shift;
                     let bucket = if buckets > 0 { recency_bucket(rows.len() - 1 - i, buckets) } else { 0 };
-                    edges.push(Edge { head: u as u32, relation: relations.enrol(), tail: course, bucket });
+                    edges.push(Edge { dst: u as u32, relation: relations.enrol(), src: course, bucket });
                     edges.push(Edge {
-                        head: course,
+                        dst: course,
                         relation: relations.enrolled_by(),
-                        tail: u as u32,
+                        src: u as u32,
                         bucket: 0,
                     });
                 }
@@ -52,9 +52,9 @@ impl TrainGraph {
         }
         if relations.self_loop {
             edges.extend((0..nodes as u32).map(|v| Edge {
-                head: v,
+                dst: v,
                 relation: relations.itself(),
-                tail: v,
+                src: v,
                 bucket: 0,
             }));
         }
@@ -80,5 +80,5 @@ pub fn triples_for_training(config: &Config, graph: &TrainGraph) -> Vec<[u32; 3]
         let enrolment = e.relation == relations.enrol() || e.relation == relations.enrolled_by();
         of_kg || (enrolment && config.kg.enrolments)
     };
-    graph.edges.iter().filter(kept).map(|e| [e.head, e.relation, e.tail]).collect()
+    graph.edges.iter().filter(kept).map(|e| [e.dst, e.relation, e.src]).collect()
 }

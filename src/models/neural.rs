@@ -94,7 +94,7 @@ impl Neural {
     fn learners_from(&self, pass: &mut ForwardCtx, encoded: &Encoded, learners: &Learners) -> Result<Var> {
         let nodes: Vec<Var> = encoded.nodes.iter().map(|t| pass.tape.constant(t.clone())).collect();
         if self.config.model.propagation == Propagation::Full {
-            let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().heads)?;
+            let rows = Rows::new(&self.device, learners.id.clone(), self.encoder.graph().num_dst)?;
             return self.encoder.rows(pass, &nodes, &rows);
         }
         let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;

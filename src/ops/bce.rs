@@ -2,11 +2,13 @@
 
 use base::parallel::prelude::*;
 
+use super::launch::{POINTERS, launch, pointers};
+use super::loss::lane_sum;
 use super::{check, check_shape, saved};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{Work, for_rows_work, vectorized_work};
+use engine::simd::{SimdWork, simd};
 use engine::{Backward, Gpu, Op, Real, Tensor, parallel};
 
 /// loss_k = sum_b w (p_k y softplus(-z) + (1 - y) softplus(z)) / sum_b w, with w the mask.
@@ -22,11 +24,11 @@ pub struct BceLoss {
     parts: usize,
     /// Weight p_k of the positives of each task; empty means 1 for all.
     pos_weight: Vec<f32>,
-    saved: Option<Saved>,
+    saved: Option<Slopes>,
 }
 
 #[derive(Clone, Debug)]
-struct Saved {
+struct Slopes {
     /// 1 / sum_b w, (1, K)
     inverse: Tensor,
     /// d (loss_k sum_b w) / dz of each tensor of logits.
@@ -35,8 +37,6 @@ struct Saved {
 
 /// Rows of one partial sum (`CHUNK` of bce.cu).
 const CHUNK: usize = 1024;
-/// Tasks of one launch (`Pointers` of common.cuh).
-const POINTERS: usize = 8;
 
 impl Default for BceLoss {
     fn default() -> Self {
@@ -45,7 +45,7 @@ impl Default for BceLoss {
 }
 
 /// Losses, weights and slopes of up to CHUNK rows.
-struct Rows<'a, T> {
+struct BceRows<'a, T> {
     z: &'a [T],
     y: &'a [T],
     mask: Option<&'a [T]>,
@@ -65,18 +65,9 @@ fn column<T: Real>(x: &[T], col: usize, cols: usize, to: &mut [T]) {
     to.iter_mut().zip(x.chunks_exact(cols)).for_each(|(to, row)| *to = row[col]);
 }
 
-#[inline(always)]
-fn sum<T: Real>(values: &[T]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    for eight in values.chunks(8) {
-        lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += x.f64());
-    }
-    lanes.iter().sum()
-}
-
-impl<T: Real> Work for Rows<'_, T> {
+impl<T: Real> SimdWork for BceRows<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let (rows, one) = (self.z.len() / self.cols, T::one());
         let mut buffers = [[T::zero(); CHUNK]; 3];
         let [z, y, w] = &mut buffers;
@@ -90,7 +81,7 @@ impl<T: Real> Work for Rows<'_, T> {
                 Some(mask) => column(mask, task, self.tasks, w),
                 None => w.fill(one),
             }
-            let weight = sum(w);
+            let weight = lane_sum(w);
             // z becomes the slope and y the loss.
             for ((z, y), &w) in z.iter_mut().zip(y.iter_mut()).zip(w.iter()) {
                 let e = (-z.abs()).fast_exp();
@@ -103,35 +94,14 @@ impl<T: Real> Work for Rows<'_, T> {
                 *y = w * (pos * positive + neg * negative);
                 *z = w * (neg * up - pos * down);
             }
-            let loss = sum(y);
-            self.sums[col] = (loss, weight);
+            self.sums[col] = (lane_sum(y), weight);
             self.slope.chunks_exact_mut(self.cols).zip(z.iter()).for_each(|(slope, &z)| slope[col] = z);
         }
     }
 }
 
-/// dz_k += dloss_k inverse_k slope_k
-struct Scale<'a, T> {
-    slope: &'a [T],
-    by: &'a [T],
-}
-
-impl<T: Real> parallel::RowWork<T> for Scale<'_, T> {
-    #[inline(always)]
-    fn rows(&self, first: usize, dz: &mut [T]) {
-        let cols = self.by.len();
-        let slope = &self.slope[first * cols..][..dz.len()];
-        if let [by] = self.by {
-            return parallel::axpy(*by, slope, dz);
-        }
-        for (dz, slope) in dz.chunks_exact_mut(cols).zip(slope.chunks_exact(cols)) {
-            dz.iter_mut().zip(slope).zip(self.by).for_each(|((dz, &slope), &by)| *dz += by * slope);
-        }
-    }
-}
-
 /// The inputs by their meaning.
-struct Inputs<'a> {
+struct BceInputs<'a> {
     z: &'a [&'a Tensor],
     y: &'a Tensor,
     mask: Option<&'a Tensor>,
@@ -156,17 +126,12 @@ impl BceLoss {
         BceLoss { pos_weight, ..BceLoss::new() }
     }
 
-    fn inputs<'a>(&self, x: &'a [&'a Tensor]) -> Result<Inputs<'a>> {
+    fn inputs<'a>(&self, x: &'a [&'a Tensor]) -> Result<BceInputs<'a>> {
         let n = self.parts;
-        let (z, y, mask) = match x.len().checked_sub(n) {
-            Some(1) if n > 0 => (&x[..n], x[n], None),
-            Some(2) if n > 0 => (&x[..n], x[n], Some(x[n + 1])),
-            _ => {
-                let want = || format!("{n} tensors of logits, labels and perhaps a mask");
-                check(false, "bce", want, || format!("{}", x.len()))?;
-                (&x[..0], x[0], None)
-            }
-        };
+        let fits = n > 0 && matches!(x.len().checked_sub(n), Some(1 | 2));
+        let want = || format!("{n} tensors of logits, labels and perhaps a mask");
+        check(fits, "bce", want, || format!("{}", x.len()))?;
+        let (z, y, mask) = (&x[..n], x[n], x.get(n + 1).copied());
         let (rows, cols) = z[0].shape();
         let (tasks, p) = (n * cols, self.pos_weight.len());
         for other in &z[1..] {
@@ -177,11 +142,11 @@ impl BceLoss {
         if let Some(mask) = mask {
             check_shape("bce", "mask", mask, rows, tasks)?;
         }
-        Ok(Inputs { z, y, mask, rows, cols, tasks })
+        Ok(BceInputs { z, y, mask, rows, cols, tasks })
     }
 
-    fn run<T: Real>(&self, x: &Inputs, loss: &mut [Tensor], inverse: &mut [T], slopes: &mut [Tensor]) {
-        let Inputs { z, y, mask, cols, tasks, .. } = *x;
+    fn run<T: Real>(&self, x: &BceInputs, loss: &mut [Tensor], inverse: &mut [T], slopes: &mut [Tensor]) {
+        let BceInputs { z, y, mask, cols, tasks, .. } = *x;
         let (y, mask) = (y.host::<T>(), mask.map(Tensor::host::<T>));
         for (part, ((z, slope), loss)) in z.iter().zip(slopes).zip(loss).enumerate() {
             let (z, first) = (z.host::<T>(), part * cols);
@@ -189,7 +154,7 @@ impl BceLoss {
                 let (at, rows) = (i * CHUNK, slope.len() / cols);
                 let labels = at * tasks..(at + rows) * tasks;
                 let mut sums = vec![(0.0, 0.0); cols];
-                vectorized_work(Rows {
+                simd(BceRows {
                     z: &z[at * cols..][..slope.len()],
                     y: &y[labels.clone()],
                     mask: mask.map(|mask| &mask[labels]),
@@ -216,12 +181,12 @@ impl BceLoss {
     fn run_gpu(
         &self,
         gpu: &Gpu,
-        x: &Inputs,
+        x: &BceInputs,
         loss: &mut [Tensor],
         inverse: &mut Tensor,
         slopes: &mut [Tensor],
     ) -> Result<()> {
-        let Inputs { z, y, mask, rows, cols, tasks } = *x;
+        let BceInputs { z, y, mask, rows, cols, tasks } = *x;
         let pos_weight = match self.pos_weight.is_empty() {
             true => None,
             false => Some(Tensor::new(&y.device(), 1, tasks, &self.pos_weight)?),
@@ -233,57 +198,32 @@ impl BceLoss {
             let z = columns(z.iter().map(|z| Some(z.address())), cols, first);
             let slope = columns(slopes.iter_mut().map(|s| Some(s.address_mut())), cols, first);
             let grid = Grid { blocks: [chunks as u32, count as u32, 1], threads: [256, 1, 1], shared: 0 };
-            gpu.launch(kernels::BCE_FWD, grid)
-                .tensor_mut(&mut partial)
-                .value(slope)
-                .value(z)
-                .tensor(y)
-                .optional(mask)
-                .optional(pos_weight.as_ref())
-                .count(rows)
-                .count(cols)
-                .count(tasks)
-                .count(first)
-                .run()?;
+            launch!(gpu, kernels::BCE_FWD, grid;
+                &mut partial, slope, z, y, mask, pos_weight.as_ref(), rows, cols, tasks, first)?;
             let loss = columns(loss.iter_mut().map(|l| Some(l.address_mut())), cols, first);
-            gpu.launch(kernels::BCE_MERGE, Grid::new(count as u32, 256))
-                .value(loss)
-                .tensor_mut(inverse)
-                .tensor(&partial)
-                .count(chunks)
-                .count(tasks)
-                .count(first)
-                .run()?;
+            let grid = Grid::new(count as u32, 256);
+            launch!(gpu, kernels::BCE_MERGE, grid; loss, &mut *inverse, &partial, chunks, tasks, first)?;
         }
         Ok(())
     }
 
     fn run_gpu_backward(
         gpu: &Gpu,
-        kept: &Saved,
+        kept: &Slopes,
         dy: &[Option<&Tensor>],
         dx: &mut [Option<Tensor>],
     ) -> Result<()> {
-        let Saved { inverse, slopes } = kept;
+        let Slopes { inverse, slopes } = kept;
         let (rows, cols) = slopes[0].shape();
         let tasks = inverse.cols();
-        let wanted: Vec<bool> = dx.iter().zip(dy).map(|(dx, dy)| dx.is_some() && dy.is_some()).collect();
         for first in (0..tasks).step_by(POINTERS) {
             let count = POINTERS.min(tasks - first);
-            let dz = dx.iter_mut().zip(&wanted).map(|(dx, &wanted)| dx.as_mut().filter(|_| wanted));
+            let dz = dx.iter_mut().zip(dy).map(|(dx, dy)| dx.as_mut().filter(|_| dy.is_some()));
             let dz = columns(dz.map(|dz| dz.map(Tensor::address_mut)), cols, first);
             let dloss = columns(dy.iter().map(|dy| dy.map(Tensor::address)), cols, first);
             let slope = columns(slopes.iter().map(|s| Some(s.address())), cols, first);
-            gpu.launch(kernels::BCE_BWD, Grid::cover(rows * count, 256))
-                .value(dz)
-                .value(dloss)
-                .tensor(inverse)
-                .value(slope)
-                .value((rows * count) as u64)
-                .count(cols)
-                .count(first)
-                .count(count)
-                .run()?;
+            let (n, grid) = ((rows * count) as u64, Grid::cover(rows * count, 256));
+            launch!(gpu, kernels::BCE_BWD, grid; dz, dloss, inverse, slope, n, cols, first, count)?;
         }
         Ok(())
     }
@@ -292,9 +232,7 @@ impl BceLoss {
 /// Addresses of columns `first ..` of tensors with `cols` columns each, 0 where there is none.
 fn columns(tensors: impl Iterator<Item = Option<u64>>, cols: usize, first: usize) -> [u64; POINTERS] {
     let all = tensors.flat_map(|base| (0..cols as u64).map(move |col| base.map_or(0, |base| base + 4 * col)));
-    let mut pointers = [0; POINTERS];
-    pointers.iter_mut().zip(all.skip(first)).for_each(|(p, address)| *p = address);
-    pointers
+    pointers(all.skip(first))
 }
 
 impl Op for BceLoss {
@@ -316,7 +254,7 @@ impl Op for BceLoss {
                 }),
             }
         }
-        self.saved = Some(Saved { inverse, slopes });
+        self.saved = Some(Slopes { inverse, slopes });
         Ok(loss)
     }
 
@@ -335,8 +273,16 @@ impl Op for BceLoss {
                 let (Some(dz), Some(dloss)) = (dz, dloss) else { continue };
                 let inverse = &kept.inverse.host::<T>()[part * cols..][..cols];
                 let by: Vec<T> = dloss.host::<T>().iter().zip(inverse).map(|(&d, &i)| d * i).collect();
-                let work = Scale { slope: kept.slopes[part].host::<T>(), by: &by };
-                for_rows_work(dz.host_mut::<T>(), cols, cols, &work);
+                let slopes = kept.slopes[part].host::<T>();
+                parallel::for_rows(dz.host_mut::<T>(), cols, |row, dz| {
+                    let slopes = &slopes[row * cols..][..dz.len()];
+                    if let [by] = by[..] {
+                        return parallel::axpy(by, slopes, dz);
+                    }
+                    for (dz, slopes) in dz.chunks_exact_mut(cols).zip(slopes.chunks_exact(cols)) {
+                        dz.iter_mut().zip(slopes).zip(&by).for_each(|((dz, &slope), &by)| *dz += by * slope);
+                    }
+                });
             }
         });
         Ok(())

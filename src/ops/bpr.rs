@@ -1,6 +1,7 @@
 //! Bayesian personalised ranking on the inner product (8): a course that was taken above one that was not.
 
-use super::loss::mean;
+use super::launch::launch;
+use super::loss::{mean, zero};
 use super::{check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};
@@ -38,20 +39,12 @@ impl Op for Bpr {
         check_shape("bpr", "j", j, rows, d)?;
         let mut slope = u.empty_like(rows, 1)?;
         if rows == 0 {
-            return Ok(vec![Tensor::zeros(&u.device(), u.dtype(), 1, 1)?]);
+            return Ok(vec![zero(u)?]);
         }
         let loss = if let Some(gpu) = u.gpu() {
             let mut losses = u.empty_like(rows, 1)?;
-            gpu.launch(kernels::BPR_FWD, Grid::warps(rows, 256))
-                .tensor_mut(&mut losses)
-                .tensor_mut(&mut slope)
-                .tensor(u)
-                .tensor(i)
-                .tensor(j)
-                .count(rows)
-                .count(d)
-                .value(self.l2)
-                .run()?;
+            let grid = Grid::warps(rows, 256);
+            launch!(gpu, kernels::BPR_FWD, grid; &mut losses, &mut slope, u, i, j, rows, d, self.l2)?;
             mean(&losses)?
         } else {
             let mut loss = u.empty_like(1, 1)?;
@@ -90,20 +83,8 @@ impl Op for Bpr {
         }
         let [du, di, dj] = dx else { return Ok(()) };
         if let Some(gpu) = x[0].gpu() {
-            return gpu
-                .launch(kernels::BPR_BWD, Grid::cover(rows * d, 256))
-                .optional_mut(du.as_mut())
-                .optional_mut(di.as_mut())
-                .optional_mut(dj.as_mut())
-                .tensor(x[0])
-                .tensor(x[1])
-                .tensor(x[2])
-                .tensor(slope)
-                .tensor(dy)
-                .count(rows)
-                .count(d)
-                .value(self.l2)
-                .run();
+            let ([u, i, j], grid) = ([x[0], x[1], x[2]], Grid::cover(rows * d, 256));
+            return launch!(gpu, kernels::BPR_BWD, grid; du, di, dj, u, i, j, slope, dy, rows, d, self.l2);
         }
         dispatch_float!(dy.dtype(), T => {
             let up = dy.host::<T>()[0];

@@ -1,6 +1,7 @@
 //! Columns side by side, and weighted sums of matrices of one shape: how layers and experts are put together.
 
 use super::check;
+use super::launch::launch;
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
@@ -24,14 +25,8 @@ pub(crate) fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     if let Some(gpu) = parts[0].gpu() {
         let mut first = 0;
         for part in parts.iter().filter(|p| !p.is_empty()) {
-            gpu.launch(kernels::CONCAT_FWD, Grid::cover(part.len(), 256))
-                .tensor_mut(&mut wide)
-                .tensor(part)
-                .value(part.len() as u64)
-                .count(part.cols())
-                .count(width)
-                .count(first)
-                .run()?;
+            let (n, grid) = (part.len() as u64, Grid::cover(part.len(), 256));
+            launch!(gpu, kernels::CONCAT_FWD, grid; &mut wide, *part, n, part.cols(), width, first)?;
             first += part.cols();
         }
         return Ok(wide);
@@ -59,16 +54,8 @@ pub(crate) fn add_columns(part: &mut Tensor, wide: &Tensor, first: usize) -> Res
     }
     let (cols, width) = (part.cols(), wide.cols());
     if let Some(gpu) = wide.gpu() {
-        let len = part.len();
-        return gpu
-            .launch(kernels::CONCAT_BWD, Grid::cover(len, 256))
-            .tensor_mut(part)
-            .tensor(wide)
-            .value(len as u64)
-            .count(cols)
-            .count(width)
-            .count(first)
-            .run();
+        let (n, grid) = (part.len() as u64, Grid::cover(part.len(), 256));
+        return launch!(gpu, kernels::CONCAT_BWD, grid; part, wide, n, cols, width, first);
     }
     dispatch_float!(wide.dtype(), T => {
         let wide = wide.host::<T>();

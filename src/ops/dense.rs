@@ -2,19 +2,22 @@
 
 use base::parallel::prelude::*;
 
-use super::dense_cpu::{Columns, Finish, Slope};
+use super::cpu::dense::{ActivationGradient, add_bias_and_activate, sum_columns};
+use super::launch::launch;
 use base::Result;
 use engine::device::{Grid, Kernel, kernels};
 use engine::dispatch_float;
-use engine::parallel::{self, Trans, View, gemm, vectorized_work};
+use engine::parallel::{self, Trans, View, gemm};
+use engine::simd::simd;
 use engine::{Gpu, MathMode, Real, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Element-wise non-linearity. All of them keep the sign of their argument, so that the derivative can be read
 /// off the output.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
+    #[default]
     #[serde(skip)]
     Identity,
     Relu,
@@ -26,7 +29,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// As the kernels take it (`enum Activation` of tile.cuh).
+    /// As the kernels take it (`enum Activation` of activation.cuh).
     pub(crate) fn code(self) -> (i32, f32) {
         match self {
             Activation::Identity => (0, 0.0),
@@ -38,23 +41,12 @@ impl Activation {
 
     #[inline(always)]
     pub fn apply<T: Real>(self, z: T) -> T {
+        let positive = z > T::zero();
         match self {
-            Activation::Identity => z,
             Activation::Relu => z.max(T::zero()),
-            Activation::LeakyRelu(slope) => {
-                if z > T::zero() {
-                    z
-                } else {
-                    T::of(slope as f64) * z
-                }
-            }
-            Activation::Elu => {
-                if z > T::zero() {
-                    z
-                } else {
-                    z.exp_m1()
-                }
-            }
+            Activation::LeakyRelu(slope) if !positive => T::of(slope as f64) * z,
+            Activation::Elu if !positive => z.exp_m1(),
+            _ => z,
         }
     }
 
@@ -63,30 +55,40 @@ impl Activation {
     pub fn derivative<T: Real>(self, y: T) -> T {
         let positive = y > T::zero();
         match self {
-            Activation::Identity => T::one(),
-            Activation::Relu => {
-                if positive {
-                    T::one()
-                } else {
-                    T::zero()
-                }
-            }
-            Activation::LeakyRelu(slope) => {
-                if positive {
-                    T::one()
-                } else {
-                    T::of(slope as f64)
-                }
-            }
-            Activation::Elu => {
-                if positive {
-                    T::one()
-                } else {
-                    y + T::one()
-                }
-            }
+            Activation::Relu if !positive => T::zero(),
+            Activation::LeakyRelu(slope) if !positive => T::of(slope as f64),
+            Activation::Elu if !positive => y + T::one(),
+            _ => T::one(),
         }
     }
+}
+
+/// The kernel for the unit that the GPU multiplies with (`train.matmul`), of three for f32, tf32 and bf16.
+pub(crate) fn for_unit(gpu: &Gpu, [single, tf32, bf16]: [Kernel; 3]) -> Kernel {
+    match gpu.math_mode() {
+        MathMode::F32 => single,
+        MathMode::Tf32 => tf32,
+        MathMode::Bf16 => bf16,
+    }
+}
+
+const GEMM_NN: [Kernel; 3] = [kernels::GEMM_NN, kernels::GEMM_NN_TF32, kernels::GEMM_NN_BF16];
+const GEMM_NT: [Kernel; 3] = [kernels::GEMM_NT, kernels::GEMM_NT_TF32, kernels::GEMM_NT_BF16];
+const GEMM_TN: [Kernel; 3] = [kernels::GEMM_TN, kernels::GEMM_TN_TF32, kernels::GEMM_TN_BF16];
+
+/// Edge of the kernels' output tiles (`TILE` of tile.cuh).
+const TILE: usize = 64;
+
+/// A block for each tile of `layers` matrices.
+pub(crate) fn tiles(rows: usize, cols: usize, layers: usize) -> Grid {
+    let blocks = [(rows.div_ceil(TILE) * cols.div_ceil(TILE)) as u32, 1, layers as u32];
+    Grid { blocks, threads: [256, 1, 1], shared: 0 }
+}
+
+/// Parts that a product with k terms and so many tiles is cut into along k, at most `most` tiles in all: by sizes alone,
+/// the same cut on every card.
+pub(crate) fn splits(k: usize, rows: usize, cols: usize, layers: usize, most: usize) -> usize {
+    (k / 256).min(most / (rows.div_ceil(TILE).max(1) * cols.div_ceil(TILE) * layers)).max(1)
 }
 
 /// `c = op(a) op(b) + beta c`; a is (m, k) or transposed (k, m), b is (k, n) or transposed (n, k).
@@ -95,13 +97,28 @@ pub(crate) fn matmul(a: &Tensor, ta: Trans, b: &Tensor, tb: Trans, beta: f64, c:
     let k = if ta == Trans::No { a.cols() } else { a.rows() };
     debug_assert_eq!(a.len(), m * k, "matmul: a {:?}, c {:?}", a.shape(), c.shape());
     debug_assert_eq!(b.len(), k * n, "matmul: b {:?}, c {:?}", b.shape(), c.shape());
-    if let Some(gpu) = a.gpu().cloned() {
-        return gpu_matmul(&gpu, (m, k, n), a, ta, b, tb, beta, c);
+    let Some(gpu) = a.gpu() else {
+        dispatch_float!(c.dtype(), T => {
+            parallel::matmul::<T>((m, k, n), a.host(), ta, b.host(), tb, T::of(beta), c.host_mut());
+        });
+        return Ok(());
+    };
+    if m == 0 || n == 0 {
+        return Ok(());
     }
-    dispatch_float!(c.dtype(), T => {
-        parallel::matmul::<T>((m, k, n), a.host(), ta, b.host(), tb, T::of(beta), c.host_mut());
-    });
-    Ok(())
+    let kernel = match (ta, tb) {
+        (Trans::No, Trans::No) => GEMM_NN,
+        (Trans::No, Trans::Yes) => GEMM_NT,
+        (Trans::Yes, Trans::No) => GEMM_TN,
+        (Trans::Yes, Trans::Yes) => unreachable!("no op multiplies two transposes"),
+    };
+    let splits = splits(k, m, n, 1, 256);
+    let mut partial = if splits > 1 { Some(c.empty_like(splits, m * n)?) } else { None };
+    launch!(gpu, for_unit(gpu, kernel), tiles(m, n, splits);
+        a, b, &mut *c, None::<&Tensor>, &mut partial, m, k, n, splits, beta as f32, 0i32, 0.0f32)?;
+    let Some(partial) = partial else { return Ok(()) };
+    let merge = Grid::cover(m * n, 256);
+    launch!(gpu, kernels::GEMM_MERGE, merge; c, &partial, (m * n) as u64, splits, beta as f32)
 }
 
 /// y = act(x w + b), on new memory. x (m, k), w (k, n), b (1, n) or absent.
@@ -109,8 +126,10 @@ pub(crate) fn affine(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation
     let (m, k, n) = (x.rows(), x.cols(), w.cols());
     let mut y = x.empty_like(m, n)?;
     if let Some(gpu) = x.gpu() {
-        if m > 0 && n > 0 {
-            launch(gpu, products(gpu).nn, (m, k, n), x, w, &mut y, b, None, 0.0, act)?;
+        let ((code, slope), none) = (act.code(), None::<&mut Tensor>);
+        if !y.is_empty() {
+            launch!(gpu, for_unit(gpu, GEMM_NN), tiles(m, n, 1);
+                x, w, &mut y, b, none, m, k, n, 1usize, 0.0f32, code, slope)?;
         }
         return Ok(y);
     }
@@ -139,7 +158,7 @@ fn affine_blocks<T: Real>(
         let rows = y.len() / n;
         let x = View::new(&x[i * block * k..], rows, k, k);
         gemm(x, View::new(w, k, n, n), T::zero(), y, n);
-        vectorized_work(Finish(y, n, bias, act));
+        add_bias_and_activate(y, n, bias, act);
     });
 }
 
@@ -151,14 +170,8 @@ pub(crate) fn activation_backward(dy: &Tensor, y: &Tensor, act: Activation) -> R
     let mut dz = dy.empty_like(dy.rows(), dy.cols())?;
     if let Some(gpu) = dy.gpu() {
         let (code, slope) = act.code();
-        gpu.launch(kernels::ACT_BWD, Grid::cover(dy.len(), 256))
-            .tensor_mut(&mut dz)
-            .tensor(dy)
-            .tensor(y)
-            .value(dy.len() as u64)
-            .value(code)
-            .value(slope)
-            .run()?;
+        let (n, grid) = (dy.len() as u64, Grid::cover(dy.len(), 256));
+        launch!(gpu, kernels::ACT_BWD, grid; &mut dz, dy, y, n, code, slope)?;
         return Ok(dz);
     }
     dispatch_float!(dy.dtype(), T => {
@@ -166,7 +179,7 @@ pub(crate) fn activation_backward(dy: &Tensor, y: &Tensor, act: Activation) -> R
         dz.host_mut::<T>().par_chunks_mut(SLOPES).enumerate().for_each(|(i, dz)| {
             let (at, width) = (i * SLOPES, dz.len());
             let (dy, y) = (Some((&dy[at..], width)), (&y[at..], width));
-            vectorized_work(Slope { dz: (dz, width), dy, y, width, act });
+            simd(ActivationGradient { dz: (dz, width), dy, y, width, act });
         });
     });
     Ok(dz)
@@ -190,26 +203,15 @@ pub(crate) fn add_column_sums(x: &Tensor, out: &mut Tensor) -> Result<()> {
         let threads = 128;
         let blocks = cols.div_ceil(threads as usize) as u32;
         let grid = Grid { blocks: [chunks as u32, blocks, 1], threads: [threads, 1, 1], shared: 0 };
-        gpu.launch(kernels::COLUMN_SUMS, grid)
-            .tensor_mut(&mut partial)
-            .tensor(x)
-            .count(rows)
-            .count(cols)
-            .count(SUM_CHUNK)
-            .run()?;
-        return gpu
-            .launch(kernels::COLUMN_SUMS_MERGE, Grid::new(blocks, threads))
-            .tensor_mut(out)
-            .tensor(&partial)
-            .count(chunks)
-            .count(cols)
-            .run();
+        launch!(gpu, kernels::COLUMN_SUMS, grid; &mut partial, x, rows, cols, SUM_CHUNK)?;
+        let merge = Grid::new(blocks, threads);
+        return launch!(gpu, kernels::COLUMN_SUMS_MERGE, merge; out, &partial, chunks, cols);
     }
     dispatch_float!(x.dtype(), T => {
         let x = x.host::<T>();
         let chunk = |x: &[T]| {
             let mut sum = vec![0.0 as T; cols];
-            vectorized_work(Columns(x, &mut sum));
+            sum_columns(x, &mut sum);
             sum
         };
         let partial: Vec<Vec<T>> = x.par_chunks(SUM_CHUNK * cols).map(chunk).collect();
@@ -238,120 +240,4 @@ pub(crate) fn affine_backward(
         add_column_sums(dz, db)?;
     }
     Ok(())
-}
-
-/// The kernels that multiply by one of the units.
-pub(crate) struct Products {
-    nn: Kernel,
-    nt: Kernel,
-    tn: Kernel,
-    pub bank_forward: Kernel,
-    pub bank_weights: Kernel,
-    pub bank_inputs: Kernel,
-}
-
-/// The kernels for what the GPU is to multiply with.
-pub(crate) fn products(gpu: &Gpu) -> &'static Products {
-    match gpu.math_mode() {
-        MathMode::F32 => &Products {
-            nn: kernels::GEMM_NN,
-            nt: kernels::GEMM_NT,
-            tn: kernels::GEMM_TN,
-            bank_forward: kernels::BANK_FWD,
-            bank_weights: kernels::BANK_BWD_WEIGHTS,
-            bank_inputs: kernels::BANK_BWD_INPUTS,
-        },
-        MathMode::Tf32 => &Products {
-            nn: kernels::GEMM_NN_TF32,
-            nt: kernels::GEMM_NT_TF32,
-            tn: kernels::GEMM_TN_TF32,
-            bank_forward: kernels::BANK_FWD_TF32,
-            bank_weights: kernels::BANK_BWD_WEIGHTS_TF32,
-            bank_inputs: kernels::BANK_BWD_INPUTS_TF32,
-        },
-        MathMode::Bf16 => &Products {
-            nn: kernels::GEMM_NN_BF16,
-            nt: kernels::GEMM_NT_BF16,
-            tn: kernels::GEMM_TN_BF16,
-            bank_forward: kernels::BANK_FWD_BF16,
-            bank_weights: kernels::BANK_BWD_WEIGHTS_BF16,
-            bank_inputs: kernels::BANK_BWD_INPUTS_BF16,
-        },
-    }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn gpu_matmul(
-    gpu: &Gpu,
-    (m, k, n): (usize, usize, usize),
-    a: &Tensor,
-    ta: Trans,
-    b: &Tensor,
-    tb: Trans,
-    beta: f64,
-    c: &mut Tensor,
-) -> Result<()> {
-    if m == 0 || n == 0 {
-        return Ok(());
-    }
-    let products = products(gpu);
-    let kernel = match (ta, tb) {
-        (Trans::No, Trans::No) => products.nn,
-        (Trans::No, Trans::Yes) => products.nt,
-        (Trans::Yes, Trans::No) => products.tn,
-        (Trans::Yes, Trans::Yes) => unreachable!("no op multiplies two transposes"),
-    };
-    // A product with few tiles and a long k is cut along k, by sizes alone: the same cut on every card.
-    let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
-    let splits = (k / 256).min(256 / tiles).max(1);
-    if splits == 1 {
-        return launch(gpu, kernel, (m, k, n), a, b, c, None, None, beta, Activation::Identity);
-    }
-    let mut partial = c.empty_like(splits, m * n)?;
-    launch(gpu, kernel, (m, k, n), a, b, c, None, Some((&mut partial, splits)), beta, Activation::Identity)?;
-    gpu.launch(kernels::GEMM_MERGE, Grid::cover(m * n, 256))
-        .tensor_mut(c)
-        .tensor(&partial)
-        .value((m * n) as u64)
-        .count(splits)
-        .value(beta as f32)
-        .run()
-}
-
-/// Edge of the kernel's output tile (`TILE` of tile.cuh).
-const TILE: usize = 64;
-
-#[allow(clippy::too_many_arguments)]
-fn launch(
-    gpu: &Gpu,
-    kernel: Kernel,
-    (m, k, n): (usize, usize, usize),
-    a: &Tensor,
-    b: &Tensor,
-    c: &mut Tensor,
-    bias: Option<&Tensor>,
-    partial: Option<(&mut Tensor, usize)>,
-    beta: f64,
-    act: Activation,
-) -> Result<()> {
-    let (partial, splits) = match partial {
-        Some((t, splits)) => (Some(t), splits),
-        None => (None, 1),
-    };
-    let (code, slope) = act.code();
-    let blocks = [(n.div_ceil(TILE) * m.div_ceil(TILE)) as u32, 1, splits as u32];
-    gpu.launch(kernel, Grid { blocks, threads: [256, 1, 1], shared: 0 })
-        .tensor(a)
-        .tensor(b)
-        .tensor_mut(c)
-        .optional(bias)
-        .optional_mut(partial)
-        .count(m)
-        .count(k)
-        .count(n)
-        .count(splits)
-        .value(beta as f32)
-        .value(code)
-        .value(slope)
-        .run()
 }

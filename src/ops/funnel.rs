@@ -3,6 +3,7 @@
 //! A model that multiplies probabilities (ESMM, ESM2) hands on the logit of the product. Cross-entropy, AUC and log-loss
 //! then work as for any other logit, and no 1 - p is ever formed.
 
+use super::launch::launch;
 use super::{check, check_shape};
 use base::Result;
 use engine::device::{Grid, kernels};
@@ -83,14 +84,10 @@ impl Op for Funnel {
         let mut y = x[0].empty_like(x[0].rows(), x[0].cols())?;
         match x[0].gpu() {
             _ if y.is_empty() => {}
-            Some(gpu) => gpu
-                .launch(kernels::FUNNEL_FWD, Grid::cover(y.len(), 256))
-                .tensor_mut(&mut y)
-                .tensor(x[0])
-                .tensor(x[1])
-                .optional(x.get(2).copied())
-                .value(x[0].len() as u64)
-                .run()?,
+            Some(gpu) => {
+                let (n, third) = (y.len() as u64, x.get(2).copied());
+                launch!(gpu, kernels::FUNNEL_FWD, Grid::cover(y.len(), 256); &mut y, x[0], x[1], third, n)?;
+            }
             None => dispatch_float!(x[0].dtype(), T => {
                 let inputs: Vec<&[T]> = x.iter().map(|x| x.host()).collect();
                 parallel::for_chunks(y.host_mut::<T>(), |first, y| {
@@ -107,17 +104,9 @@ impl Op for Funnel {
         let Some(dy) = dy[0].filter(|dy| !dy.is_empty()) else { return Ok(()) };
         if let Some(gpu) = x[0].gpu() {
             let [da, db, rest @ ..] = dx else { return Ok(()) };
-            return gpu
-                .launch(kernels::FUNNEL_BWD, Grid::cover(dy.len(), 256))
-                .optional_mut(da.as_mut())
-                .optional_mut(db.as_mut())
-                .optional_mut(rest.first_mut().and_then(Option::as_mut))
-                .tensor(dy)
-                .tensor(x[0])
-                .tensor(x[1])
-                .optional(x.get(2).copied())
-                .value(dy.len() as u64)
-                .run();
+            let (n, third, grid) = (dy.len() as u64, x.get(2).copied(), Grid::cover(dy.len(), 256));
+            let dthird = rest.first_mut().and_then(Option::as_mut);
+            return launch!(gpu, kernels::FUNNEL_BWD, grid; da, db, dthird, dy, x[0], x[1], third, n);
         }
         dispatch_float!(x[0].dtype(), T => {
             let inputs: Vec<&[T]> = x.iter().map(|x| x.host()).collect();

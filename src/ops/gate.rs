@@ -5,13 +5,16 @@ use std::ops::Range;
 use base::parallel::prelude::*;
 
 use super::concat::concat;
+use super::cpu::dense::sum_columns;
+use super::cpu::{RowChunk, row_chunks};
 use super::dense::{self, Activation};
-use super::dense_cpu::Columns;
+use super::launch::launch;
 use super::{check, check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{View, Work, axpy, gemm, vectorized_work};
+use engine::parallel::{View, axpy, gemm};
+use engine::simd::{SimdWork, simd};
 use engine::{Backward, Buffer, Op, Real, Tensor};
 
 /// g = sigmoid([S | T] W + b), F = g S + (1 - g) T.
@@ -26,24 +29,22 @@ const TILE: usize = 256;
 /// Chunks of the backward pass at most: each has its own sums of the gradients of W and b.
 const CHUNKS: usize = 32;
 
-/// What the CPU's code reads of both directions, and d and the number of gates a row.
-struct Inputs<'a, T> {
-    s: &'a [T],
-    t: &'a [T],
+/// S, T and W on the CPU, with d and the number of gates a row.
+struct Operands<'a, T> {
+    sides: [&'a [T]; 2],
     w: &'a [T],
     d: usize,
     gates: usize,
 }
 
-impl<'a, T: Real> Inputs<'a, T> {
+impl<'a, T: Real> Operands<'a, T> {
     fn new(x: &[&'a Tensor]) -> Self {
-        Inputs { s: x[0].host(), t: x[1].host(), w: x[2].host(), d: x[0].cols(), gates: x[2].cols() }
+        Operands { sides: [x[0].host(), x[1].host()], w: x[2].host(), d: x[0].cols(), gates: x[2].cols() }
     }
 
     /// Rows of S (`side` 0) or T (`side` 1).
     fn rows(&self, side: usize, rows: &Range<usize>) -> View<'a, T> {
-        let x = if side == 0 { self.s } else { self.t };
-        View::new(&x[rows.start * self.d..], rows.len(), self.d, self.d)
+        View::new(&self.sides[side][rows.start * self.d..], rows.len(), self.d, self.d)
     }
 
     /// The half of W that multiplies them.
@@ -62,9 +63,9 @@ struct Open<'a, T> {
     g: &'a mut [T],
 }
 
-impl<T: Real> Work for Open<'_, T> {
+impl<T: Real> SimdWork for Open<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Open { s, t, b, d, f, g } = self;
         for g in g.chunks_exact_mut(b.len()) {
             g.iter_mut().zip(b).for_each(|(g, &b)| *g += b);
@@ -82,15 +83,15 @@ impl<T: Real> Work for Open<'_, T> {
     }
 }
 
-fn forward<T: Real>(x: &Inputs<T>, b: &[T], f: &mut [T], g: &mut [T]) {
+fn forward<T: Real>(x: &Operands<T>, b: &[T], f: &mut [T], g: &mut [T]) {
     let (d, gates) = (x.d, x.gates);
     let tiles = f.par_chunks_mut(TILE * d).zip(g.par_chunks_mut(TILE * gates));
     tiles.enumerate().for_each(|(i, (f, g))| {
         let rows = i * TILE..i * TILE + f.len() / d;
         gemm(x.rows(0, &rows), x.weights(0), T::zero(), g, gates);
         gemm(x.rows(1, &rows), x.weights(1), T::one(), g, gates);
-        let part = rows.start * d..rows.end * d;
-        vectorized_work(Open { s: &x.s[part.clone()], t: &x.t[part], b, d, f, g });
+        let [s, t] = x.sides.map(|side| &side[rows.start * d..rows.end * d]);
+        simd(Open { s, t, b, d, f, g });
     });
 }
 
@@ -106,9 +107,9 @@ struct Logits<'a, T> {
     du: &'a mut [T],
 }
 
-impl<T: Real> Work for Logits<'_, T> {
+impl<T: Real> SimdWork for Logits<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Logits { df, dg, g, s, t, width, du } = self;
         match dg {
             Some(dg) => du.copy_from_slice(dg),
@@ -134,9 +135,9 @@ struct Side<'a, T> {
     dx: &'a mut [T],
 }
 
-impl<T: Real> Work for Side<'_, T> {
+impl<T: Real> SimdWork for Side<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         let Side { df, g, side, width, dx } = self;
         let share = |g: T| if side == 0 { g } else { T::one() - g };
         if width == 1 {
@@ -151,52 +152,38 @@ impl<T: Real> Work for Side<'_, T> {
 
 /// Adds the gradients of S, T, W and b.
 fn backward<T: Real>(
-    x: &Inputs<T>,
+    x: &Operands<T>,
     g: &[T],
     (df, dg): (Option<&[T]>, Option<&[T]>),
     dx: &mut [Option<Tensor>],
 ) {
-    let (d, gates, rows) = (x.d, x.gates, x.s.len() / x.d);
+    let (d, gates, rows) = (x.d, x.gates, x.sides[0].len() / x.d);
     let per = rows.div_ceil(CHUNKS).next_multiple_of(TILE);
-    let mut chunks: Vec<[Option<&mut [T]>; 2]> = vec![];
-    chunks.resize_with(rows.div_ceil(per), Default::default);
     let (sides, parameters) = dx.split_at_mut(2);
-    for (side, dx) in sides.iter_mut().enumerate() {
-        if let Some(dx) = dx {
-            let parts = dx.host_mut::<T>().chunks_mut(per * d);
-            chunks.iter_mut().zip(parts).for_each(|(chunk, part)| chunk[side] = Some(part));
-        }
-    }
-    let wanted = parameters.iter().any(Option::is_some);
-    let one = |(i, mut dx): (usize, [Option<&mut [T]>; 2])| {
+    let chunks = row_chunks::<T>(sides.iter_mut().map(Option::as_mut), per, rows.div_ceil(per));
+    let requires_grad = parameters.iter().any(Option::is_some);
+    let one = |(i, dx): (usize, RowChunk<T>)| {
         let rows = i * per..rows.min((i + 1) * per);
         let (part, gate) = (rows.start * d..rows.end * d, rows.start * gates..rows.end * gates);
-        let (df, g) = (df.map(|df| &df[part.clone()]), &g[gate.clone()]);
-        let mut du = Buffer::scratch(gate.len());
-        vectorized_work(Logits {
-            df,
-            dg: dg.map(|dg| &dg[gate]),
-            g,
-            s: &x.s[part.clone()],
-            t: &x.t[part],
-            width: d / gates,
-            du: du.as_mut_slice(),
-        });
+        let (df, dg, g) = (df.map(|df| &df[part.clone()]), dg.map(|dg| &dg[gate.clone()]), &g[gate.clone()]);
+        let [s, t] = x.sides.map(|side| &side[part.clone()]);
+        let (mut du, width) = (Buffer::scratch(gate.len()), d / gates);
+        simd(Logits { df, dg, g, s, t, width, du: du.as_mut_slice() });
         let z = View::new(du.as_slice(), rows.len(), gates, gates);
-        for (side, dx) in dx.iter_mut().enumerate() {
+        for (side, dx) in dx.into_iter().enumerate() {
             let Some(dx) = dx else { continue };
             gemm(z, x.weights(side).t(), T::one(), dx, d);
             if let Some(df) = df {
-                vectorized_work(Side { df, g, side, width: d / gates, dx });
+                simd(Side { df, g, side, width, dx });
             }
         }
-        let mut sums = vec![T::zero(); if wanted { (2 * d + 1) * gates } else { 0 }];
-        if wanted {
+        let mut sums = vec![T::zero(); if requires_grad { (2 * d + 1) * gates } else { 0 }];
+        if requires_grad {
             let (w, b) = sums.split_at_mut(2 * d * gates);
             for (side, w) in w.chunks_mut(d * gates).enumerate() {
                 gemm(x.rows(side, &rows).t(), z, T::zero(), w, gates);
             }
-            vectorized_work(Columns(du.as_slice(), b));
+            sum_columns(du.as_slice(), b);
         }
         sums
     };
@@ -222,24 +209,16 @@ impl Op for Gate {
         check_shape("gate", "W", w, 2 * d, gates)?;
         check_shape("gate", "b", b, 1, gates)?;
         let (mut f, mut g) = (s.empty_like(rows, d)?, s.empty_like(rows, gates)?);
-        if !s.is_empty() {
-            if let Some(gpu) = s.gpu() {
+        match s.gpu() {
+            _ if s.is_empty() => {}
+            Some(gpu) => {
                 let u = dense::affine(&concat(&[s, t])?, w, Some(b), Activation::Identity)?;
-                gpu.launch(kernels::GATE_FWD, Grid::warps(rows, 256))
-                    .tensor_mut(&mut f)
-                    .tensor_mut(&mut g)
-                    .tensor(&u)
-                    .tensor(s)
-                    .tensor(t)
-                    .count(rows)
-                    .count(d)
-                    .count(gates)
-                    .run()?;
-            } else {
-                dispatch_float!(s.dtype(), T => {
-                    forward::<T>(&Inputs::new(x), b.host(), f.host_mut(), g.host_mut());
-                });
+                let grid = Grid::warps(rows, 256);
+                launch!(gpu, kernels::GATE_FWD, grid; &mut f, &mut g, &u, s, t, rows, d, gates)?;
             }
+            None => dispatch_float!(s.dtype(), T => {
+                forward::<T>(&Operands::new(x), b.host(), f.host_mut(), g.host_mut());
+            }),
         }
         Ok(vec![f, g])
     }
@@ -252,36 +231,17 @@ impl Op for Gate {
         let Some(gpu) = x[0].gpu() else {
             dispatch_float!(g.dtype(), T => {
                 let up = (dy[0].map(Tensor::host::<T>), dy[1].map(Tensor::host::<T>));
-                backward::<T>(&Inputs::new(x), g.host(), up, dx);
+                backward::<T>(&Operands::new(x), g.host(), up, dx);
             });
             return Ok(());
         };
         let ([s, t, w, _], [df, dg], [ds, dt, dw, db]) = (x, dy, dx) else { return Ok(()) };
-        let mut du = g.empty_like(rows, gates)?;
-        gpu.launch(kernels::GATE_BWD_LOGITS, Grid::warps(rows, 256))
-            .tensor_mut(&mut du)
-            .optional(*df)
-            .optional(*dg)
-            .tensor(g)
-            .tensor(s)
-            .tensor(t)
-            .count(rows)
-            .count(d)
-            .count(gates)
-            .run()?;
+        let (mut du, grid) = (g.empty_like(rows, gates)?, Grid::warps(rows, 256));
+        launch!(gpu, kernels::GATE_BWD_LOGITS, grid; &mut du, *df, *dg, g, *s, *t, rows, d, gates)?;
         let both = concat(&[s, t])?;
         let mut dboth = if ds.is_some() || dt.is_some() { Some(both.zeros_like()?) } else { None };
         dense::affine_backward(&both, w, &du, dboth.as_mut(), dw.as_mut(), db.as_mut())?;
         let Some(dboth) = dboth else { return Ok(()) };
-        gpu.launch(kernels::GATE_BWD, Grid::warps(rows, 256))
-            .optional_mut(ds.as_mut())
-            .optional_mut(dt.as_mut())
-            .optional(*df)
-            .tensor(g)
-            .tensor(&dboth)
-            .count(rows)
-            .count(d)
-            .count(gates)
-            .run()
+        launch!(gpu, kernels::GATE_BWD, grid; ds, dt, *df, g, &dboth, rows, d, gates)
     }
 }

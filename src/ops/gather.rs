@@ -1,7 +1,7 @@
 //! Rows of a table by id: y[b] = table[ids[b]], with a gradient that adds repeated rows in order.
 //! Rows stored in 16 bits are copied as they are.
 
-use super::scatter::{Layout, Scattered, scatter};
+use super::cpu::scatter::{Layout, Scattered, scatter};
 use super::{check_shape, inputs};
 use base::Result;
 use engine::device::{Grid, kernels};

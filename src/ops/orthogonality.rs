@@ -1,6 +1,7 @@
 //! The penalty that keeps shared and specific features apart: formula (14) and the other readings of it.
 
 use super::dense;
+use super::launch::launch;
 use super::reduce::{Summand, reduce};
 use super::{check_shape, inputs, saved};
 use base::Result;
@@ -33,12 +34,10 @@ pub enum OrthForm {
 impl OrthForm {
     /// Forms that sum over samples, as orthogonality.cu numbers them.
     fn row_code(self) -> Option<i32> {
-        match self {
-            OrthForm::C => Some(0),
-            OrthForm::D => Some(1),
-            OrthForm::FdnCode => Some(2),
-            _ => None,
-        }
+        [OrthForm::C, OrthForm::D, OrthForm::FdnCode]
+            .iter()
+            .position(|&form| form == self)
+            .map(|at| at as i32)
     }
 
     /// What |C|_F^2 is multiplied by.
@@ -99,22 +98,17 @@ impl Orthogonality {
     fn forward_rows(&self, code: i32, s: &Tensor, t: &Tensor) -> Result<(Tensor, Tensor)> {
         let (rows, d) = s.shape();
         let (mut values, mut moments) = (s.empty_like(rows, 1)?, s.empty_like(rows, 3)?);
-        if let Some(gpu) = s.gpu().filter(|_| rows > 0) {
-            gpu.launch(kernels::ORTHOGONALITY_ROWS_FWD, Grid::warps(rows, 256))
-                .tensor_mut(&mut values)
-                .tensor_mut(&mut moments)
-                .tensor(s)
-                .tensor(t)
-                .count(rows)
-                .count(d)
-                .value(code)
-                .run()?;
-        } else if s.gpu().is_none() {
-            dispatch_float!(s.dtype(), T => {
+        match s.gpu() {
+            _ if rows == 0 => {}
+            Some(gpu) => {
+                let grid = Grid::warps(rows, 256);
+                launch!(gpu, kernels::ORTHOGONALITY_ROWS_FWD, grid; &mut values, &mut moments, s, t, rows, d, code)?
+            }
+            None => dispatch_float!(s.dtype(), T => {
                 row_moments::<T>(s.host(), t.host(), d, moments.host_mut());
                 let terms = moments.host::<T>().chunks_exact(3).map(|m| row_terms(self.form, m).0);
                 values.host_mut::<T>().iter_mut().zip(terms).for_each(|(v, term)| *v = term);
-            });
+            }),
         }
         Ok((reduce(&values, Summand::Value, 1.0 / rows.max(1) as f64, false)?, moments))
     }
@@ -125,19 +119,8 @@ impl Orthogonality {
         let (rows, d) = s.shape();
         let inverse = 1.0 / rows as f64;
         if let Some(gpu) = s.gpu() {
-            return gpu
-                .launch(kernels::ORTHOGONALITY_ROWS_BWD, Grid::warps(rows, 256))
-                .optional_mut(ds.as_mut())
-                .optional_mut(dt.as_mut())
-                .tensor(dy)
-                .tensor(moments)
-                .tensor(s)
-                .tensor(t)
-                .count(rows)
-                .count(d)
-                .value(code)
-                .value(inverse as f32)
-                .run();
+            return launch!(gpu, kernels::ORTHOGONALITY_ROWS_BWD, Grid::warps(rows, 256);
+                ds, dt, dy, moments, *s, *t, rows, d, code, inverse as f32);
         }
         dispatch_float!(s.dtype(), T => {
             let (up, moments) = (dy.host::<T>()[0] * T::of(inverse), moments.host::<T>());
@@ -164,14 +147,8 @@ impl Orthogonality {
         let factor = if norm.is_some() { 1.0 } else { 2.0 * self.form.gram_scale(rows) };
         let mut dc = c.empty_like(c.rows(), c.cols())?;
         if let Some(gpu) = c.gpu() {
-            gpu.launch(kernels::ORTHOGONALITY_SCALE, Grid::cover(c.len(), 256))
-                .tensor_mut(&mut dc)
-                .tensor(c)
-                .tensor(dy)
-                .optional(norm)
-                .value(c.len() as u64)
-                .value(factor as f32)
-                .run()?;
+            let (n, grid) = (c.len() as u64, Grid::cover(c.len(), 256));
+            launch!(gpu, kernels::ORTHOGONALITY_SCALE, grid; &mut dc, c, dy, norm, n, factor as f32)?;
             return Ok(dc);
         }
         dispatch_float!(c.dtype(), T => {

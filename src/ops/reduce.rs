@@ -1,7 +1,9 @@
 //! Sums over all elements of a matrix and over its rows, and the penalties that are made of them.
 
-use super::check;
-use base::Result;
+use super::inputs;
+use super::launch::launch;
+use super::loss::lane_sum_of;
+use base::{Error, Result};
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
 use engine::{Backward, Op, Real, Tensor, parallel};
@@ -26,84 +28,64 @@ pub(crate) fn reduce(x: &Tensor, summand: Summand, scale: f64, root: bool) -> Re
     if let Some(gpu) = x.gpu() {
         let chunks = x.len().div_ceil(CHUNK);
         let mut partial = x.empty_like(chunks, 1)?;
-        gpu.launch(kernels::REDUCE_FWD, Grid::new(chunks as u32, 256))
-            .tensor_mut(&mut partial)
-            .tensor(x)
-            .value(x.len() as u64)
-            .value(summand as i32)
-            .run()?;
-        gpu.launch(kernels::REDUCE_MERGE, Grid::new(1, 256))
-            .tensor_mut(&mut out)
-            .tensor(&partial)
-            .count(chunks)
-            .value(scale as f32)
-            .value(root as i32)
-            .run()?;
+        let (n, code) = (x.len() as u64, summand as i32);
+        launch!(gpu, kernels::REDUCE_FWD, Grid::new(chunks as u32, 256); &mut partial, x, n, code)?;
+        launch!(gpu, kernels::REDUCE_MERGE, Grid::new(1, 256);
+            &mut out, &partial, chunks, scale as f32, root as i32)?;
         return Ok(out);
     }
     dispatch_float!(x.dtype(), T => {
         let x = x.host::<T>();
-        let sum = parallel::sum_chunks(x.len(), CHUNK, |range| {
-            let mut lanes = [0f64; 8];
-            for eight in x[range].chunks(8) {
-                for (lane, x) in lanes.iter_mut().zip(eight) {
-                    let x = x.f64();
-                    *lane += match summand {
-                        Summand::Value => x,
-                        Summand::Absolute => x.abs(),
-                        Summand::Square => x * x,
-                    };
-                }
-            }
-            lanes.iter().sum::<f64>()
+        let sum = parallel::sum_chunks(x.len(), CHUNK, |range| match summand {
+            Summand::Value => lane_sum_of(&x[range], |x| x),
+            Summand::Absolute => lane_sum_of(&x[range], f64::abs),
+            Summand::Square => lane_sum_of(&x[range], |x| x * x),
         });
         out.host_mut::<T>()[0] = T::of(if root { (scale * sum).sqrt() } else { scale * sum });
     });
     Ok(out)
 }
 
-/// dx += factor dy sign(x) (`Absolute`) or factor dy x (`Square`).
-fn add_penalty_gradient(
-    dx: &mut Tensor,
-    x: &Tensor,
-    dy: &Tensor,
-    factor: f64,
+/// The sum over the inputs of scale(x) times the sum of summands of x.
+fn penalty(
+    op: &'static str,
+    x: &[&Tensor],
     summand: Summand,
-) -> Result<()> {
-    if x.is_empty() {
-        return Ok(());
-    }
-    if let Some(gpu) = x.gpu() {
-        return gpu
-            .launch(kernels::PENALTY_BWD, Grid::cover(x.len(), 256))
-            .tensor_mut(dx)
-            .tensor(x)
-            .tensor(dy)
-            .value(x.len() as u64)
-            .value(factor as f32)
-            .value(summand as i32)
-            .run();
-    }
-    dispatch_float!(x.dtype(), T => {
-        let (x, scale) = (x.host::<T>(), T::of(factor) * dy.host::<T>()[0]);
-        parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
-            for (dx, &x) in dx.iter_mut().zip(&x[at..]) {
-                let sign = if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
-                *dx += scale * if summand == Summand::Absolute { sign } else { x };
-            }
-        });
-    });
-    Ok(())
-}
-
-/// Sums `term` over the inputs.
-fn sum_of(op: &'static str, x: &[&Tensor], term: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<Tensor>> {
-    check(!x.is_empty(), op, || "at least one input".into(), || "none".into())?;
-    let mut sum = term(x[0])?;
-    for x in &x[1..] {
-        sum.add_scaled(1.0, &term(x)?)?;
+    scale: impl Fn(&Tensor) -> f64,
+) -> Result<Vec<Tensor>> {
+    let &[first, ref rest @ ..] = x else { return Err(Error::shape(op, "at least one input", "none")) };
+    let mut sum = reduce(first, summand, scale(first), false)?;
+    for &x in rest {
+        sum.add_scaled(1.0, &reduce(x, summand, scale(x), false)?)?;
     }
     Ok(vec![sum])
+}
+
+/// dx += factor(x) dy sign(x) (`Absolute`) or factor(x) dy x (`Square`) for each input.
+fn penalty_backward(
+    Backward { x, dy, dx, .. }: Backward,
+    summand: Summand,
+    factor: impl Fn(&Tensor) -> f64,
+) -> Result<()> {
+    let Some(dy) = dy[0] else { return Ok(()) };
+    for (&x, dx) in x.iter().zip(dx) {
+        let (Some(dx), factor) = (dx.as_mut().filter(|_| !x.is_empty()), factor(x)) else { continue };
+        if let Some(gpu) = x.gpu() {
+            let (n, grid) = (x.len() as u64, Grid::cover(x.len(), 256));
+            launch!(gpu, kernels::PENALTY_BWD, grid; dx, x, dy, n, factor as f32, summand as i32)?;
+            continue;
+        }
+        dispatch_float!(x.dtype(), T => {
+            let (x, scale) = (x.host::<T>(), T::of(factor) * dy.host::<T>()[0]);
+            parallel::for_chunks(dx.host_mut::<T>(), |at, dx| {
+                for (dx, &x) in dx.iter_mut().zip(&x[at..]) {
+                    let sign = if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
+                    *dx += scale * if summand == Summand::Absolute { sign } else { x };
+                }
+            });
+        });
+    }
+    Ok(())
 }
 
 /// lambda * sum of |w| over all elements of all inputs (any shapes); output (1, 1). For weights.
@@ -118,17 +100,11 @@ impl Op for L1 {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        sum_of("l1", x, |x| reduce(x, Summand::Absolute, self.lambda, false))
+        penalty("l1", x, Summand::Absolute, |_| self.lambda)
     }
 
-    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
-        let Some(dy) = dy[0] else { return Ok(()) };
-        for (x, dx) in x.iter().zip(dx) {
-            if let Some(dx) = dx {
-                add_penalty_gradient(dx, x, dy, self.lambda, Summand::Absolute)?;
-            }
-        }
-        Ok(())
+    fn backward(&self, backward: Backward) -> Result<()> {
+        penalty_backward(backward, Summand::Absolute, |_| self.lambda)
     }
 }
 
@@ -152,17 +128,11 @@ impl Op for L2 {
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        sum_of("l2", x, |x| reduce(x, Summand::Square, 0.5 * self.factor(x), false))
+        penalty("l2", x, Summand::Square, |x| 0.5 * self.factor(x))
     }
 
-    fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
-        let Some(dy) = dy[0] else { return Ok(()) };
-        for (x, dx) in x.iter().zip(dx) {
-            if let Some(dx) = dx {
-                add_penalty_gradient(dx, x, dy, self.factor(x), Summand::Square)?;
-            }
-        }
-        Ok(())
+    fn backward(&self, backward: Backward) -> Result<()> {
+        penalty_backward(backward, Summand::Square, |x| self.factor(x))
     }
 }
 
@@ -172,58 +142,43 @@ pub struct RowSum;
 
 impl Op for RowSum {
     fn name(&self) -> &'static str {
-        "row sum"
+        "row_sum"
     }
 
     fn forward(&mut self, x: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let (rows, cols) = x[0].shape();
-        let mut y = Tensor::zeros(&x[0].device(), x[0].dtype(), rows, 1)?;
-        if x[0].is_empty() {
-            return Ok(vec![y]);
+        let [x] = inputs("row_sum", "x", x)?;
+        let (rows, cols) = x.shape();
+        let mut y = Tensor::zeros(&x.device(), x.dtype(), rows, 1)?;
+        match x.gpu() {
+            _ if x.is_empty() => {}
+            Some(gpu) => launch!(gpu, kernels::ROW_SUM_FWD, Grid::warps(rows, 256); &mut y, x, rows, cols)?,
+            None => dispatch_float!(y.dtype(), T => {
+                let x = x.host::<T>();
+                parallel::for_rows(y.host_mut::<T>(), 1, |row, y| {
+                    let rows = x[row * cols..].chunks_exact(cols);
+                    y.iter_mut().zip(rows).for_each(|(y, x)| *y = x.iter().sum());
+                });
+            }),
         }
-        if let Some(gpu) = x[0].gpu() {
-            gpu.launch(kernels::ROW_SUM_FWD, Grid::warps(rows, 256))
-                .tensor_mut(&mut y)
-                .tensor(x[0])
-                .count(rows)
-                .count(cols)
-                .run()?;
-            return Ok(vec![y]);
-        }
-        dispatch_float!(y.dtype(), T => {
-            let x = x[0].host::<T>();
-            parallel::for_rows(y.host_mut::<T>(), 1, |row, y| {
-                for (r, y) in y.iter_mut().enumerate() {
-                    *y = x[(row + r) * cols..][..cols].iter().sum();
-                }
-            });
-        });
         Ok(vec![y])
     }
 
     fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(dx)) = (dy[0], &mut dx[0]) else { return Ok(()) };
-        let cols = x[0].cols();
-        if x[0].is_empty() {
-            return Ok(());
+        let (n, cols) = (x[0].len(), x[0].cols());
+        match dy.gpu() {
+            _ if n == 0 => {}
+            Some(gpu) => {
+                launch!(gpu, kernels::ROW_SUM_BWD, Grid::cover(n, 256); dx, dy, n as u64, cols)?;
+            }
+            None => dispatch_float!(dy.dtype(), T => {
+                let dy = dy.host::<T>();
+                parallel::for_rows(dx.host_mut::<T>(), cols, |row, dx| {
+                    let rows = dx.chunks_exact_mut(cols).zip(&dy[row..]);
+                    rows.for_each(|(dx, &dy)| dx.iter_mut().for_each(|dx| *dx += dy));
+                });
+            }),
         }
-        if let Some(gpu) = dy.gpu() {
-            return gpu
-                .launch(kernels::ROW_SUM_BWD, Grid::cover(x[0].len(), 256))
-                .tensor_mut(dx)
-                .tensor(dy)
-                .value(x[0].len() as u64)
-                .count(cols)
-                .run();
-        }
-        dispatch_float!(dy.dtype(), T => {
-            let dy = dy.host::<T>();
-            parallel::for_rows(dx.host_mut::<T>(), cols, |row, dx| {
-                for (r, dx) in dx.chunks_exact_mut(cols).enumerate() {
-                    dx.iter_mut().for_each(|dx| *dx += dy[row + r]);
-                }
-            });
-        });
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The second term of a projected message. With t_perp = x_t + s_t r_p (formula (1), s_t = p_t . x_t), the sum
 //! of projected neighbours is the sum of raw ones (`Aggregate`, `RelationAttention`) plus
-//! sum_e alpha_e s_tail(e) r_p[relation(e)], which needs one scalar per (head, relation) group only.
+//! sum_e alpha_e s_tail(e) r_p[relation(e)], which needs one scalar per (dst, relation) group only.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use base::Result;
 use engine::{Backward, Op, Tensor};
 use graph::Graph;
 
-/// Inputs alpha (edges, 1), s (tails, 1) and r_p (relations, n); output (heads, n).
+/// Inputs alpha (edges, 1), s (num_src, 1) and r_p (relations, n); output (num_dst, n).
 #[derive(Clone, Debug)]
 pub struct RelationMix {
     graph: Arc<Graph>,
@@ -33,14 +33,13 @@ impl Op for RelationMix {
         let [alpha, s, r_p] = inputs("relation_mix", "alpha, s, r_p", x)?;
         let g = &*self.graph;
         check_shape("relation_mix", "alpha", alpha, g.edges(), 1)?;
-        check_shape("relation_mix", "s", s, g.tails, 1)?;
+        check_shape("relation_mix", "s", s, g.num_src, 1)?;
         check_shape("relation_mix", "r_p", r_p, g.relations, r_p.cols())?;
         let mut weight = Tensor::zeros(&s.device(), s.dtype(), g.groups.count, 1)?;
-        let terms = Terms { entry: None, column: Some(&g.tail), weight: Some(alpha), x: s };
-        add_segments(&mut weight, &g.groups.pieces, &terms)?;
-        let mut out = Tensor::zeros(&s.device(), s.dtype(), g.heads, r_p.cols())?;
-        let terms = Terms { entry: None, column: Some(&g.groups.relation), weight: Some(&weight), x: r_p };
-        add_segments(&mut out, &g.groups.head_pieces, &terms)?;
+        add_segments(&mut weight, &g.groups.splits, Terms::of(s).column(&g.src).weight(alpha))?;
+        let mut out = Tensor::zeros(&s.device(), s.dtype(), g.num_dst, r_p.cols())?;
+        let terms = Terms::of(r_p).column(&g.groups.relation).weight(&weight);
+        add_segments(&mut out, &g.groups.dst_splits, terms)?;
         self.weight = Some(weight);
         Ok(vec![out])
     }
@@ -52,28 +51,18 @@ impl Op for RelationMix {
         let g = &*self.graph;
         if d_alpha.is_some() || d_s.is_some() {
             let mut d_weight = weight.zeros_like()?;
-            add_dots(&mut d_weight, (dy, Some(&g.groups.head)), (x[2], Some(&g.groups.relation)))?;
+            add_dots(&mut d_weight, (dy, Some(&g.groups.dst)), (x[2], Some(&g.groups.relation)))?;
             if let Some(d_alpha) = d_alpha {
-                add_dots(d_alpha, (x[1], Some(&g.tail)), (&d_weight, Some(&g.group)))?;
+                add_dots(d_alpha, (x[1], Some(&g.src)), (&d_weight, Some(&g.group)))?;
             }
             if let Some(d_s) = d_s {
-                let terms = Terms {
-                    entry: Some(&g.by_tail.edge),
-                    column: Some(&g.group),
-                    weight: Some(x[0]),
-                    x: &d_weight,
-                };
-                add_segments(d_s, &g.tail_pieces, &terms)?;
+                let terms = Terms::of(&d_weight).entry(&g.by_src.edge).column(&g.group).weight(x[0]);
+                add_segments(d_s, &g.src_splits, terms)?;
             }
         }
         if let Some(d_r_p) = d_r_p {
-            let terms = Terms {
-                entry: Some(&g.groups.by_relation),
-                column: Some(&g.groups.head),
-                weight: Some(weight),
-                x: dy,
-            };
-            add_segments(d_r_p, &g.groups.relation_pieces, &terms)?;
+            let terms = Terms::of(dy).entry(&g.groups.by_relation).column(&g.groups.dst).weight(weight);
+            add_segments(d_r_p, &g.groups.relation_splits, terms)?;
         }
         Ok(())
     }

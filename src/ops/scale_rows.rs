@@ -23,20 +23,21 @@ impl Op for ScaleRows {
         let [a, l] = inputs("scale_rows", "a, l", x)?;
         check_shape("scale_rows", "l", l, a.rows(), 1)?;
         let mut y = a.empty_like(a.rows(), a.cols())?;
+        if a.is_empty() {
+            return Ok(vec![y]);
+        }
         match a.gpu() {
-            Some(gpu) if !a.is_empty() => gpu
+            Some(gpu) => gpu
                 .launch(kernels::SCALE_ROWS_FWD, Grid::warps(a.rows(), 256))
-                .tensor(a)
-                .tensor(l)
+                .tensors([a, l])
                 .tensor_mut(&mut y)
                 .count(a.rows())
                 .count(a.cols())
                 .value(self.power)
                 .run()?,
-            Some(_) => {}
-            None => {
-                dispatch_float!(a.dtype(), T => forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut()))
-            }
+            None => dispatch_float!(a.dtype(), T => {
+                forward::<T>(a.host(), l.host(), self.power, a.cols(), y.host_mut());
+            }),
         }
         Ok(vec![y])
     }
@@ -50,9 +51,7 @@ impl Op for ScaleRows {
         if let Some(gpu) = a.gpu() {
             return gpu
                 .launch(kernels::SCALE_ROWS_BWD, Grid::warps(a.rows(), 256))
-                .tensor(l)
-                .tensor(y[0])
-                .tensor(dy)
+                .tensors([l, y[0], dy])
                 .optional_mut(da.as_mut())
                 .optional_mut(dl.as_mut())
                 .count(a.rows())

@@ -3,27 +3,48 @@
 
 use std::ops::Range;
 
+use super::cpu::rows::{AddScaled, RowWork, at, for_rows};
+use super::cpu::segment::{self, Outputs, Place, Segment};
 use super::for_rows_of;
-use super::segment::{self, Outputs, Place, Segment};
 use base::Result;
-use engine::device::{Grid, kernels};
+use engine::device::{Grid, kernels::*};
 use engine::dispatch_dtype;
-use engine::parallel::{self, RowWork, axpy, dot};
+use engine::parallel::{dot, prefetch};
 use engine::simd;
 use engine::{Element, Index, Real, Tensor};
 use graph::RowSplits;
 
 /// The terms of a segmented sum. Entry i of a segment stands for e = `entry[i]` (i itself where absent), and its
 /// term is `weight[e] * x[column[e]]` (1 and `x[e]` where absent).
+#[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
-    pub entry: Option<&'a Index<u32>>,
-    pub column: Option<&'a Index<u32>>,
-    pub weight: Option<&'a Tensor>,
-    pub x: &'a Tensor,
+    entry: Option<&'a Index<u32>>,
+    column: Option<&'a Index<u32>>,
+    weight: Option<&'a Tensor>,
+    x: &'a Tensor,
+}
+
+impl<'a> Terms<'a> {
+    /// x[i]
+    pub fn of(x: &'a Tensor) -> Terms<'a> {
+        Terms { entry: None, column: None, weight: None, x }
+    }
+
+    pub fn entry(self, entry: &'a Index<u32>) -> Terms<'a> {
+        Terms { entry: Some(entry), ..self }
+    }
+
+    pub fn column(self, column: &'a Index<u32>) -> Terms<'a> {
+        Terms { column: Some(column), ..self }
+    }
+
+    pub fn weight(self, weight: &'a Tensor) -> Terms<'a> {
+        Terms { weight: Some(weight), ..self }
+    }
 }
 
 /// out[row] += the sum of the terms of the row's entries; rows of another width are cut or padded with zeros.
-pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: &Terms) -> Result<()> {
+pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: Terms) -> Result<()> {
     let (n, width) = (out.cols().min(terms.x.cols()), out.cols());
     debug_assert_eq!(pieces.rows(), out.rows());
     if pieces.count() == 0 || n == 0 {
@@ -31,31 +52,21 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: &Terms) 
     }
     if let Some(gpu) = out.gpu().cloned() {
         let mut partial = out.empty_like(pieces.split.len(), n)?;
-        let null = || 0u64;
-        let kernel =
-            for_rows_of(terms.x, [kernels::SEGMENT_SUM, kernels::SEGMENT_SUM_BF16, kernels::SEGMENT_SUM_F16]);
         let launch = gpu
-            .launch(kernel, Grid::warps(pieces.count(), 128))
+            .launch(for_rows_of(terms.x, SEGMENT_SUM_STORED), Grid::warps(pieces.count(), 128))
             .tensor_mut(out)
             .tensor_mut(&mut partial)
             .tensor(terms.x)
             .optional(terms.weight)
-            .value(terms.entry.map_or_else(null, Index::address))
-            .value(terms.column.map_or_else(null, Index::address));
+            .optional_index(terms.entry)
+            .optional_index(terms.column);
         pieces.arguments(launch).count(n).count(width).count(terms.x.cols()).run()?;
         if pieces.split_rows.is_empty() {
             return Ok(());
         }
-        return gpu
-            .launch(kernels::SEGMENT_MERGE, Grid::new(pieces.split_rows.len() as u32, 128))
-            .tensor_mut(out)
-            .tensor(&partial)
-            .index(&pieces.split_rows)
-            .index(&pieces.of_row)
-            .index(&pieces.slot)
-            .count(n)
-            .count(width)
-            .run();
+        let grid = Grid::new(pieces.split_rows.len() as u32, 128);
+        let launch = gpu.launch(SEGMENT_MERGE, grid).tensor_mut(out).tensor(&partial);
+        return pieces.merge_arguments(launch).count(n).count(width).run();
     }
     dispatch_dtype!(terms.x.dtype(), S => {
         let sum = Sum::<S> {
@@ -118,7 +129,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for Fixed<'_, S, D
         let last = range.end - 1;
         for i in range {
             if gathers && D > 0 {
-                parallel::prefetch(self.row(at(self.0.entry, (i + PREFETCH_DISTANCE).min(last))));
+                prefetch(self.row(at(self.0.entry, (i + PREFETCH_DISTANCE).min(last))));
             }
             let e = at(self.0.entry, i);
             match self.0.weight {
@@ -147,18 +158,16 @@ pub(crate) fn add_dots(
     if let Some(gpu) = out.gpu().cloned() {
         let grid = if n == 1 { Grid::cover(count, 256) } else { Grid::warps(count, 256) };
         let kernels = match b.dtype().is_half() {
-            true => [kernels::GATHERED_DOTS, kernels::GATHERED_DOTS_BF16, kernels::GATHERED_DOTS_F16],
-            false => {
-                [kernels::GATHERED_DOTS, kernels::GATHERED_DOTS_BF16_F32, kernels::GATHERED_DOTS_F16_F32]
-            }
+            true => GATHERED_DOTS_STORED,
+            false => [GATHERED_DOTS, GATHERED_DOTS_WITH_F32_BF16, GATHERED_DOTS_WITH_F32_F16],
         };
         return gpu
             .launch(for_rows_of(a, kernels), grid)
             .tensor_mut(out)
             .tensor(a)
-            .value(ia.map_or(0, Index::address))
+            .optional_index(ia)
             .tensor(b)
-            .value(ib.map_or(0, Index::address))
+            .optional_index(ib)
             .value(count as u64)
             .count(n)
             .run();
@@ -182,10 +191,10 @@ fn dots<T: Real, A: Element<Acc = T>, B: Element<Acc = T>>(
     n: usize,
 ) {
     match n {
-        64 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 64> { a, ia, b, ib, n }),
-        32 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 32> { a, ia, b, ib, n }),
-        1 => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 1> { a, ia, b, ib, n }),
-        _ => parallel::for_rows_work(out, 1, n, &Dots::<A, B, 0> { a, ia, b, ib, n }),
+        64 => for_rows(out, 1, n, &Dots::<A, B, 64> { a, ia, b, ib, n }),
+        32 => for_rows(out, 1, n, &Dots::<A, B, 32> { a, ia, b, ib, n }),
+        1 => for_rows(out, 1, n, &Dots::<A, B, 1> { a, ia, b, ib, n }),
+        _ => for_rows(out, 1, n, &Dots::<A, B, 0> { a, ia, b, ib, n }),
     }
 }
 
@@ -200,20 +209,12 @@ pub(super) struct Dots<'a, A, B, const D: usize> {
 
 impl<T: Real, A: Element<Acc = T>, B: Element<Acc = T>, const D: usize> RowWork<T> for Dots<'_, A, B, D> {
     #[inline(always)]
-    fn rows(&self, first: usize, out: &mut [T]) {
+    fn rows<const ISA: u8>(&self, first: usize, out: &mut [T]) {
         let n = if D > 0 { D } else { self.n };
         for (i, out) in (first..).zip(out) {
             let a = &self.a[at(self.ia, i) * n..][..n];
             *out += dot(a, &self.b[at(self.ib, i) * n..][..n]);
         }
-    }
-}
-
-#[inline(always)]
-fn at(index: Option<&[u32]>, i: usize) -> usize {
-    match index {
-        Some(index) => index[i] as usize,
-        None => i,
     }
 }
 
@@ -226,10 +227,7 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
     }
     if let Some(gpu) = out.gpu().cloned() {
         return gpu
-            .launch(
-                for_rows_of(x, [kernels::SCALED_ROWS, kernels::SCALED_ROWS_BF16, kernels::SCALED_ROWS_F16]),
-                Grid::warps(rows, 256),
-            )
+            .launch(for_rows_of(x, SCALED_ROWS_STORED), Grid::warps(rows, 256))
             .tensor_mut(out)
             .tensor(scale)
             .tensor(x)
@@ -238,23 +236,8 @@ pub(crate) fn add_scaled_rows(out: &mut Tensor, scale: &Tensor, x: &Tensor) -> R
             .run();
     }
     dispatch_dtype!(x.dtype(), S => {
-        let work = ScaledRows::<S> { scale: scale.host(), x: x.host(), n };
-        parallel::for_rows_work(out.host_mut(), n, n, &work);
+        let work = AddScaled::<S> { by: scale.host(), along: x.host(), row: None, n };
+        for_rows(out.host_mut(), n, n, &work);
     });
     Ok(())
-}
-
-struct ScaledRows<'a, S: Element> {
-    scale: &'a [S::Acc],
-    x: &'a [S],
-    n: usize,
-}
-
-impl<T: Real, S: Element<Acc = T>> RowWork<T> for ScaledRows<'_, S> {
-    #[inline(always)]
-    fn rows(&self, first: usize, rows: &mut [T]) {
-        for (i, row) in (first..).zip(rows.chunks_exact_mut(self.n)) {
-            axpy(self.scale[i], &self.x[i * self.n..(i + 1) * self.n], row);
-        }
-    }
 }

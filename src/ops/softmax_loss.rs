@@ -5,12 +5,14 @@
 
 use base::parallel::prelude::*;
 
-use super::loss::{add_upstream, mean};
+use super::launch::launch;
+use super::loss::{add_upstream, mean, zero};
 use super::{check, check_shape, dense, inputs};
 use base::{Error, Result};
 use engine::device::{Grid, kernels};
 use engine::dispatch_float;
-use engine::parallel::{self, Trans, Work, axpy};
+use engine::parallel::{self, Trans, View, axpy, gemm};
+use engine::simd::{SimdWork, simd};
 use engine::{Backward, Device, Gpu, Index, Op, Real, Tensor};
 use graph::IdSets;
 
@@ -45,12 +47,12 @@ pub struct SoftmaxLoss {
     courses: usize,
     options: SoftmaxOptions,
     most_logits: usize,
-    saved: Option<Saved>,
+    saved: Option<UnitGradients>,
 }
 
 /// Gradients for upstream 1; those of u and items still lack the factor `scale`.
 #[derive(Clone)]
-struct Saved {
+struct UnitGradients {
     du: Tensor,
     ditems: Tensor,
     dbias: Tensor,
@@ -112,9 +114,9 @@ impl Op for SoftmaxLoss {
         check_shape("softmax_loss", "items", items, self.courses, u.cols())?;
         check_shape("softmax_loss", "bias", bias, 1, self.courses)?;
         if u.rows() == 0 {
-            return Ok(vec![Tensor::zeros(&u.device(), u.dtype(), 1, 1)?]);
+            return Ok(vec![zero(u)?]);
         }
-        let mut saved = Saved {
+        let mut saved = UnitGradients {
             du: u.empty_like(u.rows(), u.cols())?,
             ditems: items.zeros_like()?,
             dbias: bias.zeros_like()?,
@@ -152,7 +154,7 @@ fn block_rows(logits: usize, courses: usize) -> usize {
 }
 
 impl SoftmaxLoss {
-    fn forward_cpu<T: Real>(&self, x: &[&Tensor], saved: &mut Saved) -> Result<f64> {
+    fn forward_cpu<T: Real>(&self, x: &[&Tensor], saved: &mut UnitGradients) -> Result<f64> {
         let (rows, d, courses) = (x[0].rows(), x[0].cols(), self.courses);
         let (u, items, bias) = (x[0].host::<T>(), x[1].host::<T>(), x[2].host::<T>());
         let du = saved.du.host_mut::<T>();
@@ -166,51 +168,31 @@ impl SoftmaxLoss {
             let count = block.min(rows - first);
             let logits = &mut logits[..count * courses];
             let u = &u[first * d..(first + count) * d];
-            // A row without columns has no chunks: then there is one gradient-less task per stretch.
             let mut du_left = &mut du[first * d..(first + count) * d];
-            let mut tasks = vec![];
-            for (i, logits) in logits.chunks_mut(TASK * courses).enumerate() {
-                let here = logits.len() / courses;
-                let (du, rest) = du_left.split_at_mut(here * d);
-                du_left = rest;
-                tasks.push((i * TASK, here, logits, du));
-            }
-            let parts: Vec<(f64, Vec<T>)> = tasks
-                .into_par_iter()
-                .map(|(at, here, logits, du)| {
-                    let u = &u[at * d..(at + here) * d];
-                    parallel::matmul_serial(
-                        (here, d, courses),
-                        u,
-                        Trans::No,
-                        items,
-                        Trans::Yes,
-                        T::zero(),
-                        logits,
-                    );
-                    let mut dbias = vec![T::zero(); courses];
-                    let mut loss = 0.0;
-                    let block = Block {
-                        op: self,
-                        first: first + at,
-                        bias,
-                        logits,
-                        dbias: &mut dbias,
-                        loss: &mut loss,
-                    };
-                    parallel::vectorized_work(block);
-                    parallel::matmul_serial(
-                        (here, courses, d),
-                        logits,
-                        Trans::No,
-                        items,
-                        Trans::No,
-                        T::zero(),
-                        du,
-                    );
-                    (loss, dbias)
+            let tasks: Vec<_> = (logits.chunks_mut(TASK * courses).enumerate())
+                .map(|(i, logits)| {
+                    let du;
+                    (du, du_left) = std::mem::take(&mut du_left).split_at_mut(logits.len() / courses * d);
+                    (i * TASK, logits, du)
                 })
                 .collect();
+            let task = |(at, logits, du): (usize, &mut [T], &mut [T])| {
+                let (here, items) = (logits.len() / courses, View::new(items, courses, d, d));
+                gemm(View::new(&u[at * d..], here, d, d), items.t(), T::zero(), logits, courses);
+                let (mut loss, mut dbias) = (0.0, vec![T::zero(); courses]);
+                let rows = &mut *logits;
+                simd(LogitRows {
+                    op: self,
+                    first: first + at,
+                    bias,
+                    logits: rows,
+                    dbias: &mut dbias,
+                    loss: &mut loss,
+                });
+                gemm(View::new(logits, here, courses, courses), items, T::zero(), du, d);
+                (loss, dbias)
+            };
+            let parts: Vec<(f64, Vec<T>)> = tasks.into_par_iter().map(task).collect();
             for (loss, part) in parts {
                 total += loss;
                 axpy(T::one(), &part, dbias);
@@ -266,22 +248,15 @@ impl SoftmaxLoss {
         most.f64() - picked.f64() + rest.f64().ln_1p()
     }
 
-    fn forward_gpu(&self, gpu: &Gpu, x: &[&Tensor], saved: &mut Saved) -> Result<Tensor> {
+    fn forward_gpu(&self, gpu: &Gpu, x: &[&Tensor], saved: &mut UnitGradients) -> Result<Tensor> {
         let (rows, d, courses) = (x[0].rows(), x[0].cols(), self.courses);
         let (items, bias) = (x[1], x[2]);
         let block = block_rows(self.most_logits, courses);
         let mut losses = items.empty_like(rows, 1)?;
-        let copy = |to: &mut Tensor, from: &Tensor, at: [usize; 2], n: usize| {
-            if n == 0 {
-                return Ok(());
-            }
-            gpu.launch(kernels::SOFTMAX_LOSS_COPY, Grid::cover(n, 256))
-                .tensor_mut(to)
-                .tensor(from)
-                .value(at[0] as u64)
-                .value(at[1] as u64)
-                .value(n as u64)
-                .run()
+        let copy = |to: &mut Tensor, from: &Tensor, at: [usize; 2], n: usize| match n {
+            0 => Ok(()),
+            _ => launch!(gpu, kernels::SOFTMAX_LOSS_COPY, Grid::cover(n, 256);
+                to, from, at[0] as u64, at[1] as u64, n as u64),
         };
         for first in (0..rows).step_by(block) {
             let count = block.min(rows - first);
@@ -293,23 +268,12 @@ impl SoftmaxLoss {
             }
             let mut logits = items.empty_like(count, courses)?;
             dense::matmul(&part, Trans::No, items, Trans::Yes, 0.0, &mut logits)?;
-            let launch = gpu
-                .launch(kernels::SOFTMAX_LOSS_ROWS, Grid::new(count.min(1 << 20) as u32, 256))
-                .tensor_mut(&mut logits)
-                .tensor_mut(&mut losses)
-                .tensor(bias)
-                .index(&self.targets);
-            match &self.excluded {
-                Some(sets) => launch.index(&sets.offsets).index(&sets.ids),
-                None => launch.optional(None).optional(None),
-            }
-            .count(first)
-            .count(count)
-            .count(courses)
-            .value(1.0 / rows as f32)
-            .value(self.options.scale)
-            .value(self.options.label_smoothing)
-            .run()?;
+            let excluded = self.excluded.as_ref();
+            let (offsets, ids) = (excluded.map(|sets| &sets.offsets), excluded.map(|sets| &sets.ids));
+            let SoftmaxOptions { scale, label_smoothing } = self.options;
+            launch!(gpu, kernels::SOFTMAX_LOSS_ROWS, Grid::new(count.min(1 << 20) as u32, 256);
+                &mut logits, &mut losses, bias, &self.targets, offsets, ids, first, count, courses,
+                1.0 / rows as f32, scale, label_smoothing)?;
             if whole {
                 dense::matmul(&logits, Trans::No, items, Trans::No, 0.0, &mut saved.du)?;
             } else {
@@ -326,7 +290,7 @@ impl SoftmaxLoss {
 }
 
 /// Rows of logits that become gradients, from row `first` of the batch.
-struct Block<'a, T> {
+struct LogitRows<'a, T> {
     op: &'a SoftmaxLoss,
     first: usize,
     bias: &'a [T],
@@ -335,9 +299,9 @@ struct Block<'a, T> {
     loss: &'a mut f64,
 }
 
-impl<T: Real> Work for Block<'_, T> {
+impl<T: Real> SimdWork for LogitRows<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ISA: u8>(self) {
         for (b, row) in self.logits.chunks_exact_mut(self.op.courses).enumerate() {
             *self.loss += self.op.row(self.first + b, self.bias, row);
             axpy(T::one(), row, self.dbias);
@@ -348,27 +312,24 @@ impl<T: Real> Work for Block<'_, T> {
 /// The largest value, by eight running maxima.
 #[inline(always)]
 fn max<T: Real>(x: &[T]) -> T {
-    let mut lanes = [T::neg_infinity(); 8];
-    let chunks = x.chunks_exact(8);
-    let tail = chunks.remainder().iter().fold(T::neg_infinity(), |m, &x| if x > m { x } else { m });
-    for x in chunks {
-        for i in 0..8 {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
-        }
-    }
-    lanes.into_iter().fold(tail, |m, x| if x > m { x } else { m })
+    by_lanes(x, T::neg_infinity(), |m, x| if x > m { x } else { m })
 }
 
 /// The sum, by eight running sums.
 #[inline(always)]
 fn sum<T: Real>(x: &[T]) -> T {
-    let mut lanes = [T::zero(); 8];
-    let chunks = x.chunks_exact(8);
-    let tail: T = chunks.remainder().iter().copied().sum();
-    for x in chunks {
+    by_lanes(x, T::zero(), |sum, x| sum + x)
+}
+
+/// `f` over the values: over eight running results, over these, and over what is left of the values.
+#[inline(always)]
+fn by_lanes<T: Real>(x: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
+    let (eights, rest) = x.as_chunks::<8>();
+    let mut lanes = [start; 8];
+    for x in eights {
         for i in 0..8 {
-            lanes[i] += x[i];
+            lanes[i] = f(lanes[i], x[i]);
         }
     }
-    lanes.into_iter().sum::<T>() + tail
+    f(lanes.into_iter().fold(start, &f), rest.iter().copied().fold(start, &f))
 }

@@ -27,9 +27,9 @@ fn laplacian() {
     for example in examples() {
         let graph = example.on(&Device::Cpu);
         let weights = laplacian_weights(&graph);
-        for v in 0..graph.heads {
+        for v in 0..graph.num_dst {
             let sum: f64 = graph.row(v).map(|e| weights[e] as f64).sum();
-            let relations = graph.groups.head_pieces.of(v).map(|p| graph.groups.head_pieces.range(p).len());
+            let relations = graph.groups.dst_splits.of(v).map(|p| graph.groups.dst_splits.range(p).len());
             assert!((sum - relations.sum::<usize>() as f64).abs() < 1e-4, "{}: head {v}", example.name);
         }
     }

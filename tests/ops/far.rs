@@ -172,8 +172,8 @@ fn rows_beyond_32_bits() {
     let linear = || Linear { activation: Activation::Identity };
     row_by_row(linear(), linear(), &[256], &[(256, 64), (1, 64)]);
     // More tiles of rows than a grid has blocks along y.
-    let bank = || GroupedMlp::new(1, 2, Activation::Identity, Activation::Identity);
-    row_by_row(bank(), bank(), &[256], &[(256, 256), (1, 256), (256, 64), (1, 64)]);
+    let mlps = || GroupedMlp::new(1, 2, Activation::Identity, Activation::Identity);
+    row_by_row(mlps(), mlps(), &[256], &[(256, 256), (1, 256), (256, 64), (1, 64)]);
 }
 
 #[test]

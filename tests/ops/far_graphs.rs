@@ -15,8 +15,7 @@ const NODES: usize = (1 << 20) + 2;
 const COLS: usize = 4100;
 
 fn graph(device: &Device, nodes: usize) -> Arc<Graph> {
-    let edge =
-        |head: usize, tail: usize| Edge { head: head as u32, relation: 0, tail: tail as u32, bucket: 0 };
+    let edge = |head: usize, tail: usize| Edge { dst: head as u32, relation: 0, src: tail as u32, bucket: 0 };
     let edges: Vec<Edge> = (0..nodes).flat_map(|i| [edge(i, i), edge(i, nodes - 1 - i)]).collect();
     Arc::new(Graph::new(device, nodes, nodes, 1, &edges).unwrap())
 }

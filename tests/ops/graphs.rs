@@ -26,7 +26,7 @@ impl Example {
     pub fn on(&self, device: &Device) -> Arc<Graph> {
         let mut graph = Graph::new(device, self.heads, self.tails, self.relations, &self.edges).unwrap();
         if let (Some(block), Device::Gpu(_)) = (self.block, device) {
-            let pieces = |g: &Graph| [&g.head_pieces, &g.groups.pieces, &g.tail_pieces].map(|p| p.count());
+            let pieces = |g: &Graph| [&g.dst_splits, &g.groups.splits, &g.src_splits].map(|p| p.count());
             let before = pieces(&graph);
             graph = graph.with_blocks(device, block).unwrap();
             let cut = before.iter().zip(pieces(&graph)).all(|(before, after)| *before < after);
@@ -35,8 +35,8 @@ impl Example {
         if !(self.paired && *device == Device::Cpu) {
             return Arc::new(graph);
         }
-        let graph = graph.with_pairs(device).unwrap();
-        assert!(graph.pairs.is_some(), "{}", self.name);
+        let graph = graph.with_bipartite(device).unwrap();
+        assert!(graph.bipartite.is_some(), "{}", self.name);
         Arc::new(graph)
     }
 
@@ -59,7 +59,7 @@ fn random(
         // Half of all edges leave one head, and a third of all end at one tail.
         let head = if hubs && i % 2 == 0 { 2 } else { below(0, heads) };
         let tail = if hubs && i % 3 == 0 { 1 } else { below(1, tails) };
-        Edge { head, tail, relation: below(2, relations), bucket: below(3, BUCKETS) }
+        Edge { dst: head, src: tail, relation: below(2, relations), bucket: below(3, BUCKETS) }
     });
     Example { name, heads, tails, relations, edges: edges.collect(), paired: false, block: None }
 }
@@ -67,7 +67,7 @@ fn random(
 /// No edges; one edge; parallel edges and heads and tails without any; rows that are split, with groups that are
 /// and relations that none uses; rows that are cut by blocks of the table that they gather from.
 pub fn examples() -> Vec<Example> {
-    let e = |head, relation, tail, bucket| Edge { head, relation, tail, bucket };
+    let e = |head, relation, tail, bucket| Edge { dst: head, relation, src: tail, bucket };
     let mut hub = random("hub", 9, 30, 3, 1400, true);
     hub.relations = 4;
     let small = |name, (heads, tails, relations), edges| Example {
@@ -106,19 +106,14 @@ fn enrolments() -> Example {
         let learner = if i % 3 == 0 { 7 } else { below(0, LEARNERS - 2) };
         let course = LEARNERS + below(1, 6);
         let kind = below(2, 4) / 3;
-        edges.push(Edge { head: learner, relation: kind, tail: course, bucket: below(3, BUCKETS as u32) });
-        edges.push(Edge {
-            head: course,
-            relation: 4 - kind,
-            tail: learner,
-            bucket: below(4, BUCKETS as u32),
-        });
+        edges.push(Edge { dst: learner, relation: kind, src: course, bucket: below(3, BUCKETS as u32) });
+        edges.push(Edge { dst: course, relation: 4 - kind, src: learner, bucket: below(4, BUCKETS as u32) });
     }
     for i in 0..30 {
         let below = |j: u64, n: u32| draw.below_at(10_000 + 8 * i + j, n);
         let (head, tail) = (LEARNERS + below(0, 9), LEARNERS + below(1, 9));
         let relation = [2, 5][below(2, 2) as usize];
-        edges.push(Edge { head, relation, tail, bucket: below(3, BUCKETS as u32) });
+        edges.push(Edge { dst: head, relation, src: tail, bucket: below(3, BUCKETS as u32) });
     }
     Example { name: "enrolments", heads: 52, tails: 52, relations: 6, edges, paired: true, block: None }
 }
@@ -126,7 +121,7 @@ fn enrolments() -> Example {
 /// Long rows on both sides whose entries ascend, as those of courses do, and a few nodes to a block.
 fn blocks() -> Example {
     let mut example = random("blocks", 14, 40, 2, 1000, true);
-    example.edges.sort_by_key(|e| e.tail);
+    example.edges.sort_by_key(|e| e.src);
     Example { block: Some(6), ..example }
 }
 

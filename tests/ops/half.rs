@@ -20,7 +20,7 @@ fn tried() -> impl Iterator<Item = (Example, usize, usize)> {
     })
 }
 
-mod attend {
+mod relation_attention {
     use super::*;
 
     fn cases() -> Vec<Case> {

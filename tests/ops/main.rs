@@ -4,10 +4,8 @@
 //! A new op is one file here with a `cases()`: each case gives all three.
 
 mod aggregate;
-mod attend;
 mod bce;
 mod bi_interaction;
-mod bottom;
 mod bpr;
 mod cast;
 #[path = "../common/mod.rs"]
@@ -20,19 +18,21 @@ mod funnel;
 mod gate;
 mod gather;
 mod graphs;
+mod grouped_mlp;
 mod half;
 mod harness;
 mod linear;
-mod mix;
-mod mlp_bank;
 mod normalize;
 mod orthogonality;
-mod penalty;
+mod pair_features;
 mod planted;
 mod query;
-mod rank;
+mod reduce;
+mod relation_attention;
 mod relation_mix;
 mod row_dot;
 mod scale_rows;
 mod softmax_loss;
+mod softmax_mixture;
+mod topk;
 mod transd;

@@ -38,7 +38,7 @@ impl Table {
     }
 
     fn device(&self, order: Order, barriers: &Arc<Barriers>) -> Device {
-        let driver = HostDriver::new(order).with_barriers(barriers.clone()).with_blocks("rank_", self.blocks);
+        let driver = HostDriver::new(order).with_barriers(barriers.clone()).with_blocks("topk_", self.blocks);
         let gpu = Gpu::new(driver);
         gpu.set_matrix_unit(self.unit);
         Device::Gpu(gpu)
@@ -48,25 +48,25 @@ impl Table {
 /// The checks of every op whose kernels have barriers, in groups: within a group, a barrier that several kernels share
 /// is shown to be needed once.
 fn groups() -> Vec<Vec<Table>> {
-    let (linear, bank) = (crate::linear::smooth_cases, crate::mlp_bank::smooth_cases);
+    let (linear, grouped) = (crate::linear::smooth_cases, crate::grouped_mlp::smooth_cases);
     vec![
         vec![
-            Table::new("attend", crate::attend::cases()),
+            Table::new("relation_attention", crate::relation_attention::cases()),
             Table::new("bce", crate::bce::cases()),
             Table::new("bpr", crate::bpr::cases()),
             Table::new("linear", crate::linear::cases()),
             Table::new("orthogonality", crate::orthogonality::cases()),
-            Table::new("penalty", crate::penalty::cases()),
+            Table::new("reduce", crate::reduce::cases()),
             Table::new("softmax_loss", crate::softmax_loss::cases()),
             Table::new("transd", crate::transd::cases()),
         ],
         vec![Table::rough("linear, tf32", MathMode::Tf32, linear())],
         vec![Table::rough("linear, bf16", MathMode::Bf16, linear())],
-        vec![Table::new("bank", crate::mlp_bank::cases())],
-        vec![Table::rough("bank, tf32", MathMode::Tf32, bank())],
-        vec![Table::rough("bank, bf16", MathMode::Bf16, bank())],
-        vec![Table::ranking("ranking", crate::rank::match_checks())],
-        vec![Table::ranking("ranking through the head", crate::rank::head_checks())],
+        vec![Table::new("grouped_mlp", crate::grouped_mlp::cases())],
+        vec![Table::rough("grouped_mlp, tf32", MathMode::Tf32, grouped())],
+        vec![Table::rough("grouped_mlp, bf16", MathMode::Bf16, grouped())],
+        vec![Table::ranking("ranking", crate::topk::match_checks())],
+        vec![Table::ranking("ranking through the head", crate::topk::head_checks())],
     ]
 }
 
@@ -127,24 +127,24 @@ fn checks_of(cases: &str) -> Vec<Check> {
     let table = |cases| Table::new("", cases).checks;
     match cases {
         "aggregate" => table(crate::aggregate::cases()),
-        "attend" => table(crate::attend::cases()),
-        "bank" => table(crate::mlp_bank::cases()),
+        "grouped_mlp" => table(crate::grouped_mlp::cases()),
+        "relation_attention" => table(crate::relation_attention::cases()),
         "bce" => table(crate::bce::cases()),
         "bi_interaction" => table(crate::bi_interaction::cases()),
-        "bottom" => table(crate::bottom::cases()),
+        "pair_features" => table(crate::pair_features::cases()),
         "bpr" => table(crate::bpr::cases()),
         "concat" => table(crate::concat::cases()),
         "dropout" => table(crate::dropout::cases()),
         "gate" => table(crate::gate::cases()),
         "gather" => table(crate::gather::cases()),
         "linear" => table(crate::linear::cases()),
-        "mix" => table(crate::mix::cases()),
+        "softmax_mixture" => table(crate::softmax_mixture::cases()),
         "normalize" => table(crate::normalize::cases()),
         "orthogonality" => table(crate::orthogonality::cases()),
-        "penalty" => table(crate::penalty::cases()),
+        "reduce" => table(crate::reduce::cases()),
         "query" => table(crate::query::cases()),
-        "rank_head" => crate::rank::head_checks(),
-        "rank_match" => crate::rank::match_checks(),
+        "topk_head" => crate::topk::head_checks(),
+        "topk_dot" => crate::topk::match_checks(),
         "scale_rows" => table(crate::scale_rows::cases()),
         "softmax_loss" => table(crate::softmax_loss::cases()),
         "transd" => table(crate::transd::cases()),

@@ -67,6 +67,10 @@ impl<'a> Launch<'a> {
         self.address(tensor.address(), Kind::Input)
     }
 
+    pub fn tensors<const N: usize>(self, tensors: [&Tensor; N]) -> Self {
+        tensors.into_iter().fold(self, Launch::tensor)
+    }
+
     /// A tensor that the kernel writes.
     pub fn tensor_mut(self, tensor: &mut Tensor) -> Self {
         self.address(tensor.address_mut(), Kind::Output)
@@ -83,6 +87,14 @@ impl<'a> Launch<'a> {
 
     pub fn index<T: Pod + Send + Sync>(self, index: &Index<T>) -> Self {
         self.address(index.address(), Kind::Input)
+    }
+
+    pub fn indices<T: Pod + Send + Sync, const N: usize>(self, indices: [&Index<T>; N]) -> Self {
+        indices.into_iter().fold(self, Launch::index)
+    }
+
+    pub fn optional_index<T: Pod + Send + Sync>(self, index: Option<&Index<T>>) -> Self {
+        self.address(index.map_or(0, Index::address), Kind::Input)
     }
 
     /// Memory that the kernel writes.

@@ -116,7 +116,7 @@ impl Encoder {
         for (head, range) in histories.offsets.windows(2).enumerate() {
             let (head, end) = (head as u32, range[1] as usize);
             edges.extend((range[0] as usize..end).filter_map(|at| {
-                edge(at, end - 1 - at).map(|(tail, bucket)| Edge { head, relation, tail, bucket })
+                edge(at, end - 1 - at).map(|(tail, bucket)| Edge { dst: head, relation, src: tail, bucket })
             }));
             offsets.push(edges.len() as u64);
         }

@@ -73,7 +73,7 @@ impl Encoder {
         if self.fixed.is_none() {
             return self.attend(ctx, &block.graph, head, tail);
         }
-        let heads = block.graph.head.host().iter().map(|&v| block.stands_for[v as usize]);
+        let heads = block.graph.dst.host().iter().map(|&v| block.stands_for[v as usize]);
         let weights = block.edge.iter().zip(heads).map(|(&e, n)| self.fixed_values[e as usize] * n);
         let weights: Vec<f64> = weights.map(f64::from).collect();
         let alpha = Tensor::from_f64(ctx.device, ctx.dtype, weights.len(), 1, &weights)?;

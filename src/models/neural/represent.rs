@@ -60,7 +60,9 @@ impl Neural {
                 let places = rows(level.places(&nodes), level.len())?;
                 (Some(rows(level.places(&learners.id), level.len())?), Some((courses, places)))
             }
-            (None, Propagation::Full) => (Some(rows(learners.id.clone(), self.encoder.graph().heads)?), None),
+            (None, Propagation::Full) => {
+                (Some(rows(learners.id.clone(), self.encoder.graph().num_dst)?), None)
+            }
             (None, Propagation::History) => (None, None),
         };
         let (candidates, courses) = courses.unzip();

@@ -9,7 +9,7 @@ use engine::{Gpu, Tensor};
 const SLOTS: usize = 4;
 
 /// The gradient for upstream 1, as far as the forward pass takes it.
-pub(super) struct Saved {
+pub(super) struct RowGradients {
     /// (B * 4, m) gradient of each projected entity before normalization, and of r.
     rows: Tensor,
     /// (B * 3, 1) r_p . row
@@ -45,12 +45,12 @@ pub(super) fn forward(
     triples: &ByRelation,
     options: &TransDOptions,
     x: &[&Tensor],
-) -> Result<(Tensor, Saved)> {
+) -> Result<(Tensor, RowGradients)> {
     let (count, n, m) = (triples.len(), x[0].cols(), x[2].cols());
     let pieces = &triples.by_relation;
     let mut losses = x[0].empty_like(count, 1)?;
     let mut products = x[0].empty_like(count * 3, 1)?;
-    let mut saved = Saved {
+    let mut saved = RowGradients {
         rows: x[0].empty_like(count * SLOTS, m)?,
         dots: x[0].empty_like(count * 3, 1)?,
         relations: x[0].empty_like(pieces.count(), 2 * m)?,
@@ -60,10 +60,7 @@ pub(super) fn forward(
         TransDLoss::Margin { gamma } => (1, gamma),
     };
     gpu.launch(kernels::TRANSD_FWD, Grid::warps(count, 256))
-        .tensor(x[0])
-        .tensor(x[1])
-        .tensor(x[2])
-        .tensor(x[3])
+        .tensors([x[0], x[1], x[2], x[3]])
         .index(&triples.ids)
         .tensor_mut(&mut saved.rows)
         .tensor_mut(&mut saved.dots)
@@ -92,7 +89,7 @@ pub(super) fn forward(
 
 pub(super) fn backward(
     triples: &ByRelation,
-    saved: &Saved,
+    saved: &RowGradients,
     x: &[&Tensor],
     dy: &Tensor,
     dx: &mut [Option<Tensor>],
@@ -135,11 +132,7 @@ pub(super) fn backward(
     gpu.launch(kernels::TRANSD_ENTITIES, Grid::warps(uses.count(), 256))
         .optional_mut(de.as_mut())
         .optional_mut(dp.as_mut())
-        .tensor(x[0])
-        .tensor(x[1])
-        .tensor(&saved.rows)
-        .tensor(&saved.dots)
-        .tensor(&partial)
+        .tensors([x[0], x[1], &saved.rows, &saved.dots, &partial])
         .index(&uses.row)
         .index(&uses.position)
         .index(&uses.offsets)

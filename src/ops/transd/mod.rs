@@ -4,8 +4,8 @@
 //! On a GPU the forward pass visits the triples sorted by relation, so the gradients of a relation are sums of
 //! neighbouring triples and need no storage; on the CPU sorted by the entity that a triple and its negative share, so
 //! these entities' rows are read, and their gradients summed, once. Those of the other entities are added in the
-//! backward pass by sorted segments of their uses. The projection's own gradient is cheap there: every use of an entity shares its two rows, so only
-//! the sum of r_p . G is needed beside the sum of G.
+//! backward pass by sorted segments of their uses. The projection's own gradient is cheap there: every use of an entity
+//! shares its two rows, so only the sum of r_p . G is needed beside the sum of G.
 
 mod cpu;
 mod gpu;
@@ -16,7 +16,7 @@ pub use score::transd_score;
 use triples::Order;
 pub use triples::Triples;
 
-use super::{check, check_shape};
+use super::{check, check_shape, inputs};
 use base::{Error, Result};
 use engine::{Backward, Op, Tensor};
 use serde::{Deserialize, Serialize};
@@ -82,13 +82,13 @@ impl Default for TransDOptions {
 pub struct TransD {
     triples: Triples,
     options: TransDOptions,
-    saved: Option<Saved>,
+    saved: Option<UnitGradients>,
 }
 
-/// What the forward pass leaves for the backward pass.
-enum Saved {
-    Cpu(cpu::Saved),
-    Gpu(gpu::Saved),
+/// The gradient for upstream 1, as far as the forward pass of a device takes it.
+enum UnitGradients {
+    Cpu(cpu::TripleGradients),
+    Gpu(gpu::RowGradients),
 }
 
 impl TransD {
@@ -99,12 +99,16 @@ impl TransD {
 
 /// Fails unless the four tables fit each other and the triples.
 fn check_tables(x: &[&Tensor], entities: usize, relations: usize) -> Result<()> {
-    check(x.len() == 4, "transd", || "inputs E, P, R, R_p".into(), || format!("{}", x.len()))?;
-    check_shape("transd", "E", x[0], entities, x[0].cols())?;
-    check_shape("transd", "P", x[1], entities, x[0].cols())?;
-    check_shape("transd", "R", x[2], relations, x[2].cols())?;
-    check_shape("transd", "R_p", x[3], relations, x[2].cols())?;
-    check(x[0].cols() > 0 && x[2].cols() > 0, "transd", || "n, m of 1 or more".into(), || "0".into())
+    let [e, p, r, rp] = inputs("transd", "E, P, R, R_p", x)?;
+    for (name, table, rows, cols) in [
+        ("E", e, entities, e.cols()),
+        ("P", p, entities, e.cols()),
+        ("R", r, relations, r.cols()),
+        ("R_p", rp, relations, r.cols()),
+    ] {
+        check_shape("transd", name, table, rows, cols)?;
+    }
+    check(e.cols() > 0 && r.cols() > 0, "transd", || "n, m of 1 or more".into(), || "0".into())
 }
 
 impl Op for TransD {
@@ -120,11 +124,11 @@ impl Op for TransD {
         let (loss, saved) = match (x[0].gpu(), &self.triples.order) {
             (Some(gpu), Order::Gpu(triples)) => {
                 let (loss, saved) = gpu::forward(gpu, triples, &self.options, x)?;
-                (loss, Saved::Gpu(saved))
+                (loss, UnitGradients::Gpu(saved))
             }
             (None, Order::Cpu(triples)) => {
                 let (loss, saved) = cpu::forward(triples, &self.options, x)?;
-                (loss, Saved::Cpu(saved))
+                (loss, UnitGradients::Cpu(saved))
             }
             _ => return Err(Error::shape("transd", "tables on the triples' device", x[0].device().name())),
         };
@@ -144,10 +148,10 @@ impl Op for TransD {
             || format!("{:?} and {:?} rows", rows(0), rows(1)),
         )?;
         match (dy[0], &self.saved, &self.triples.order) {
-            (Some(dy), Some(Saved::Gpu(saved)), Order::Gpu(triples)) => {
+            (Some(dy), Some(UnitGradients::Gpu(saved)), Order::Gpu(triples)) => {
                 gpu::backward(triples, saved, x, dy, dx)
             }
-            (Some(dy), Some(Saved::Cpu(saved)), Order::Cpu(triples)) => {
+            (Some(dy), Some(UnitGradients::Cpu(saved)), Order::Cpu(triples)) => {
                 cpu::backward(triples, self.options.distance, saved, x, dy, dx);
                 Ok(())
             }

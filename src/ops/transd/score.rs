@@ -35,13 +35,8 @@ pub fn transd_score(
     if let Some(gpu) = tables[0].gpu() {
         if count > 0 {
             gpu.launch(kernels::TRANSD_SCORE, Grid::warps(count, 256))
-                .tensor(tables[0])
-                .tensor(tables[1])
-                .tensor(tables[2])
-                .tensor(tables[3])
-                .index(heads)
-                .index(relations)
-                .index(tails)
+                .tensors(tables)
+                .indices([heads, relations, tails])
                 .tensor_mut(&mut scores)
                 .count(count)
                 .count(n)

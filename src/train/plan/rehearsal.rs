@@ -153,7 +153,7 @@ fn hops(config: &Config, model: &dyn Model, batch: &Batch, stepper: &TrainStep) 
             nodes: level.len(),
             edges: graph(h).map_or(0, |g| g.edges()),
             groups: graph(h).map_or(0, |g| g.groups.count),
-            pieces: graph(h).map_or(0, |g| g.head_pieces.count()),
+            pieces: graph(h).map_or(0, |g| g.dst_splits.count()),
         };
         Ok(blocks.levels.iter().enumerate().map(hop).collect())
     })

@@ -1,5 +1,5 @@
 use super::*;
-use crate::scatter::{Layout, Scattered, scatter};
+use crate::cpu::scatter::{Layout, Scattered, scatter};
 use engine::dispatch_float;
 use engine::parallel::prefetch;
 use engine::simd::{self, fma};
@@ -11,7 +11,7 @@ const STREAM: usize = 8 << 20;
 pub fn backward(
     batch: &ByKept,
     kind: Distance,
-    saved: &Saved,
+    saved: &TripleGradients,
     x: &[&Tensor],
     dy: &Tensor,
     dx: &mut [Option<Tensor>],

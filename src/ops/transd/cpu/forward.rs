@@ -51,13 +51,13 @@ fn products<T: Real>(x: Tables<T>, rows: &[u32], mut out: &mut [T]) {
     tasks.into_par_iter().for_each(simd::simd);
 }
 
-pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result<(Tensor, Saved)> {
+pub fn forward(batch: &ByKept, options: &TransDOptions, x: &[&Tensor]) -> Result<(Tensor, TripleGradients)> {
     let (count, n, m) = (batch.len(), x[0].cols(), x[2].cols());
     let (k, width, runs) = (n.min(m), 2 * m * x[2].rows(), batch.run_count());
     let mut loss = x[0].empty_like(1, 1)?;
     let mut product = x[0].empty_like(x[0].rows(), 1)?;
     let mut sums = x[0].empty_like(batch.of_task.len() - 1, width)?;
-    let mut saved = Saved {
+    let mut saved = TripleGradients {
         records: x[0].empty_like(2 * count, RECORD)?,
         runs: x[0].empty_like(runs, k)?,
         dots: x[0].empty_like(runs, 1)?,
@@ -170,8 +170,8 @@ impl<'a, T: Real> All<'a, T> {
         Projected::new(self.x.entity(v), self.products[v as usize], rp, self.options.proj_norm)
     }
 
-    /// Adds the gradients of triple i to those of its kept entity and of its relation, and notes the others' in `record`;
-    /// returns its loss.
+    /// Adds the gradients of triple i to those of its kept entity and of its relation, and notes the others' in
+    /// `record`; returns its loss.
     #[inline(always)]
     fn triple<const ISA: u8>(
         &self,
@@ -335,8 +335,8 @@ fn residuals<const ISA: u8, T: Real>(
     }
 }
 
-/// Notes the gradient of the projection of `own`: -sign slope times the direction of the residual, and `decay` times the
-/// projection, both scaled.
+/// Notes the gradient of the projection of `own`: -sign slope times the direction of the residual, and `decay` times
+/// the projection, both scaled.
 #[inline(always)]
 fn note<T: Real>(
     record: &mut [T],

@@ -10,8 +10,8 @@ const TASK: usize = 512;
 /// its part of the gradient is summed where they are visited.
 #[derive(Debug)]
 pub struct ByKept {
-    /// (B) kept entity, replaced entity, its replacement, and 2 relation + side. The kept entity is the head, or the tail
-    /// where `side` is 1.
+    /// (B) kept entity, replaced entity, its replacement, and 2 relation + side. The kept entity is the head, or the
+    /// tail where `side` is 1.
     pub ids: Vec<[u32; 4]>,
     /// Triples of one task; the last may have fewer.
     pub task: usize,
@@ -19,8 +19,8 @@ pub struct ByKept {
     pub runs: Vec<u32>,
     /// (tasks + 1) the runs of task t are `of_task[t] .. of_task[t + 1]`.
     pub of_task: Vec<u32>,
-    /// Uses of entities. Below `runs`: the run. From there on, 2 i and 2 i + 1 are what is replaced in triple i, and what
-    /// replaces it.
+    /// Uses of entities. Below `runs`: the run. From there on, 2 i and 2 i + 1 are what is replaced in triple i, and
+    /// what replaces it.
     pub uses: InverseIndex,
 }
 
