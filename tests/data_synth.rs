@@ -171,7 +171,7 @@ fn interchange_round_trip() {
     let back = |data: &Dataset, folder: &str| {
         let path = dir.path().join(folder);
         formats::write(data, &path, false).unwrap();
-        let loaded = formats::read(&path, formats::Format::Auto, None, &Default::default()).unwrap();
+        let loaded = formats::read(&path, None, None, &Default::default()).unwrap();
         assert_eq!(Dataset { name: data.name.clone(), ..loaded.dataset }, *data);
         loaded.report
     };
@@ -232,7 +232,7 @@ fn raw(recipe: &Recipe) -> (Expected, formats::Loaded) {
     let bytes: u64 =
         files(&out).iter().filter(|(f, _)| f != "expected.json").map(|(_, b)| b.len() as u64).sum();
     assert_eq!(bytes, expected.bytes());
-    let loaded = formats::read(&out, formats::Format::Auto, None, &Default::default()).unwrap();
+    let loaded = formats::read(&out, None, None, &Default::default()).unwrap();
     assert_eq!(recipe.write_mooccubex(&out, false).unwrap_err().exit_code(), 3);
     (expected, loaded)
 }
