@@ -1,4 +1,4 @@
-//! `waata prepare` as a whole: a taste, what it tells, what it may take, and what interruptions leave.
+//! `waata prepare` as a whole: --limit, progress, the memory limit, and interrupts.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::print_json;
 use super::show::{self, Meter};
+use waata::Result;
 use waata::config::preset;
 use waata::data::formats::{self, FORMATS, MALFORMED_SHARE, Progress, ReadOptions, SourceCount};
 use waata::data::prepare::{PrepareOptions, PrepareReport, prepare};
@@ -15,7 +16,6 @@ use waata::data::split::{Ratios, SplitPolicy};
 use waata::data::store;
 use waata::engine::system::parse_size;
 use waata::train::checkpoint;
-use waata::Result;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,16 +34,16 @@ pub struct Args {
     /// `completed` (mooccubex and mooccube; 0.5 where absent)
     #[arg(long)]
     completed_share: Option<f64>,
-    /// Refuse a raw file with a larger share of malformed lines
+    /// Refuse a published file with a larger share of malformed lines
     #[arg(long, default_value_t = MALFORMED_SHARE)]
     malformed_share: f64,
-    /// Refuse a raw file at its first malformed line
+    /// Refuse a published file at its first malformed line
     #[arg(long)]
     strict: bool,
-    /// Keep so many learners, the first of the source: for a taste
+    /// Keep only the first learners of the source
     #[arg(long, value_name = "LEARNERS")]
     limit: Option<usize>,
-    /// Stop where reading takes more memory than this (K, M and G are understood); no data set is written then
+    /// Stop if reading needs more memory than this (suffixes K, M, G); nothing is written then
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
     /// As the source says where this is absent, else random
