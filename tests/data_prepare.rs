@@ -1,4 +1,4 @@
-//! `waata prepare` as a whole: a taste, what it tells, what it may take, and what interruptions leave.
+//! `waata prepare` as a whole: --limit, progress, the memory limit, and interrupts.
 
 // Under the name that the tests of that package know it by.
 extern crate data as waata_data;

@@ -33,16 +33,16 @@ pub struct Args {
     /// `completed` (mooccubex and mooccube; 0.5 by default)
     #[arg(long, value_name = "SHARE")]
     completed_share: Option<f64>,
-    /// Refuse a raw file with a larger share of malformed lines
-    #[arg(long, value_name = "SHARE", default_value_t = MALFORMED_SHARE)]
+    /// Refuse a published file with a larger share of malformed lines
+    #[arg(long, default_value_t = MALFORMED_SHARE)]
     malformed_share: f64,
-    /// Refuse a raw file at its first malformed line
+    /// Refuse a published file at its first malformed line
     #[arg(long)]
     strict: bool,
-    /// Keep the first LEARNERS learners of the source only, for a quick look
+    /// Keep only the first learners of the source
     #[arg(long, value_name = "LEARNERS")]
     limit: Option<usize>,
-    /// Stop if reading takes more memory than this, such as 2G; no data set is written then
+    /// Stop if reading needs more memory than this (suffixes K, M, G); nothing is written then
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory_limit: Option<u64>,
     /// How enrolments are split; by default as the source says, else at random

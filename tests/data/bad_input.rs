@@ -31,6 +31,8 @@ fn interactions() {
     one(b"learner,course\n1,2\nabc,2\n", Some(3), "'abc' is not a number");
     one(b"learner,course\n1,2\n1,2.5\n", Some(3), "'2.5' is not a number");
     one(b"learner,course\n1,-2\n", Some(2), "negative");
+    one(b"learner,course\n1,-\n", Some(2), "'-' is not a number");
+    one(b"learner,course\n1,+1\n", Some(2), "'+1' is not a number");
     one(b"learner,course\n1,4294967295\n", Some(2), "larger");
     one(b"learner,course\n1,99999999999999999999\n", Some(2), "larger");
     one(b"learner,course\n0,4294967294\n", None, "only 1 rows");

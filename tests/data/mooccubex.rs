@@ -368,7 +368,8 @@ fn learners_without_any_enrolment_are_refused() {
 
 #[test]
 fn shares_out_of_range_are_refused() {
-    for bad in [share(0.0), share(1.5), share(f64::NAN)] {
+    let malformed = ReadOptions { malformed_share: -0.1, ..Default::default() };
+    for bad in [share(0.0), share(1.5), share(f64::NAN), malformed] {
         assert_eq!(whole().prepare(bad).unwrap_err().exit_code(), 2);
     }
 }

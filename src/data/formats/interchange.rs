@@ -39,7 +39,7 @@ pub(super) const FORMAT: Format = Format {
 /// Reads a folder of the interchange format (docs/data.md). Errors: `Error::Data` with file and line for
 /// anything that cannot be used, `Error::Io` for files that cannot be read.
 fn read(request: &Request) -> Result<Loaded> {
-    let path = Source::open(request, FORMAT.name)?.require(INTERACTIONS)?;
+    let path = Source::open(request.source, request.options, &FORMAT)?.require(INTERACTIONS)?;
     let table = CsvTable::open(&path, Dialect { delimiter: b',', header: true, quote: true })?;
     if let Some(at) = table.header().iter().position(String::is_empty) {
         let why = format!("column {} of the header has no name", at + 1);
@@ -52,7 +52,7 @@ fn read(request: &Request) -> Result<Loaded> {
     map.interactions.time = has("time");
     map.interactions.split = has("split");
     map.interactions.labels = table.header().iter().filter(is_label).map(label).collect();
-    read_mapped(Source::open(request, FORMAT.name)?, &map)
+    read_mapped(Source::open(request.source, request.options, &FORMAT)?, &map)
 }
 
 /// Writes a new folder of the interchange format: all of it or nothing. Times are written as positions in the learner's

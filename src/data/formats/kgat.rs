@@ -31,7 +31,7 @@ pub(super) const FORMAT: Format = Format {
 /// Reads a folder of the KGAT format (docs/data.md): the order within a line is the order in time, and the items
 /// of valid.txt and test.txt follow those of train.txt. Errors: as for the other readers.
 fn read(request: &Request) -> Result<Loaded> {
-    let mut source = Source::open(request, FORMAT.name)?;
+    let mut source = Source::open(request.source, request.options, &FORMAT)?;
     let train = source.require(TRAIN)?;
     let [valid, test, triples] = [VALID, TEST, TRIPLES].map(|file| source.find(file));
     let mut list = |file: &str| source.find(file).map(|path| read_list(&path)).transpose();

@@ -65,7 +65,7 @@ pub struct ReadOptions {
     pub malformed_share: f64,
     /// Refuse a published file at its first malformed line.
     pub strict: bool,
-    /// Keep so many learners, the first of the source, and what belongs to them.
+    /// Keep only the first learners of the source, with all that belongs to them.
     pub limit: Option<usize>,
     pub progress: Progress,
 }
@@ -96,7 +96,7 @@ impl ReadOptions {
         } else if !(0.0..=1.0).contains(&self.malformed_share) {
             ("--malformed-share", "must be from 0 to 1", "0.001 is a line in 1,000")
         } else if self.limit == Some(0) {
-            ("--limit", "must be at least 1", "1000 learners are a taste")
+            ("--limit", "must be at least 1", "1000 learners are enough for a try")
         } else {
             return Ok(());
         };
@@ -216,7 +216,7 @@ pub fn detect(source: &Path) -> Result<&'static Format> {
     let remedy = match maps().find(|map| map.fits(source)) {
         Some(map) => {
             format!(
-                "a shipped map describes these files: waata prepare {} --map {}",
+                "a shipped map describes these files: waata prepare {} --map {} -o OUT",
                 source.display(),
                 map.name
             )
@@ -243,24 +243,4 @@ fn locate(folder: &Path, file: &str) -> Option<PathBuf> {
     let nested = folder.join(file);
     let flat = folder.join(nested.file_name()?);
     [nested, flat].into_iter().find(|path| path.is_file())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_out_of_range_are_refused() {
-        let share = |completed_share, malformed_share| ReadOptions {
-            completed_share,
-            malformed_share,
-            ..Default::default()
-        };
-        assert!(share(Some(1.0), 1.0).check().is_ok() && share(None, 0.0).check().is_ok());
-        for bad in
-            [share(Some(0.0), 0.1), share(Some(1.1), 0.1), share(Some(f64::NAN), 0.1), share(None, -0.1)]
-        {
-            assert_eq!(bad.check().unwrap_err().exit_code(), 2);
-        }
-    }
 }

@@ -62,7 +62,7 @@ struct Activity {
 struct MoocCube;
 
 impl Mooc for MoocCube {
-    const NAME: &'static str = FORMAT.name;
+    const FORMAT: Format = FORMAT;
     const PUBLISHED: Option<[u64; 2]> = None;
     type Key = String;
     type Course = String;

@@ -56,7 +56,7 @@ const CONCEPTS: Table = Table {
 struct MoocCubeX;
 
 impl Mooc for MoocCubeX {
-    const NAME: &'static str = FORMAT.name;
+    const FORMAT: Format = FORMAT;
     const PUBLISHED: Option<[u64; 2]> = Some([3_781, 3_330_294]);
     /// The number: 24 of U_24.
     type Key = u64;

@@ -65,7 +65,7 @@ struct Tables {
 /// Reads a folder of OULAD; only studentInfo.csv must be there. Errors: `Error::Data` with file and line for too many
 /// malformed lines, `Error::Io` for files that cannot be read.
 fn read(request: &Request) -> Result<Loaded> {
-    let mut source = Source::open(request, FORMAT.name)?;
+    let mut source = Source::open(request.source, request.options, &FORMAT)?;
     let students = source.require(STUDENTS)?;
     let mut tables = Tables::default();
     tables.read_courses(&mut source)?;

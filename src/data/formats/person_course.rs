@@ -48,7 +48,7 @@ fn read(request: &Request) -> Result<Loaded> {
         return Err(Error::data(request.source, None, why, remedy));
     };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut source = Source::at(folder, request.options, FORMAT.name)?;
+    let mut source = Source::open(folder, request.options, &FORMAT)?;
     source.report.files.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let (learners, courses, rows) = read_rows(&mut source, &path)?;
     // v2 has the courses of both universities, v3 those of Harvard alone.

@@ -38,7 +38,7 @@ fn read(request: &Request) -> Result<Loaded> {
         ));
     };
     let map = Map::load(map)?;
-    read_mapped(Source::open(request, FORMAT.name)?, &map)
+    read_mapped(Source::open(request.source, request.options, &FORMAT)?, &map)
 }
 
 /// Reads the tables of a source.

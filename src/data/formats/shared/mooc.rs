@@ -8,7 +8,7 @@ use super::ids::intern;
 use super::source::Source;
 use super::values::{date, json, lossy, pair, require_prefix};
 use crate::assemble::{Rows, assemble};
-use crate::formats::{Loaded, Request};
+use crate::formats::{Format, Loaded, Request};
 use crate::{Dataset, Interactions};
 use base::{Error, Result};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ const COURSES: &str = "entities/course.json";
 
 /// What differs between the data sets.
 pub trait Mooc {
-    const NAME: &'static str;
+    const FORMAT: Format;
     /// Lines of course.json and of user.json, where they are published.
     const PUBLISHED: Option<[u64; 2]>;
     /// What an id is known by.
@@ -52,12 +52,12 @@ pub trait Mooc {
 /// Reads a folder; only `entities/user.json` must be there. Errors: `Error::Data` with file and line for too many
 /// malformed lines, `Error::Io` for files that cannot be read.
 pub fn read<M: Mooc>(request: &Request) -> Result<Loaded> {
-    let mut source = Source::open(request, M::NAME)?;
+    let mut source = Source::open(request.source, request.options, &M::FORMAT)?;
     let users = source.require(USERS)?;
     let mut courses = Courses::read::<M>(&mut source)?;
     let (learners, rows) = Learners::read::<M>(&mut source, &users, &mut courses)?;
     if rows.len() == 0 {
-        let remedy = format!("check that the file is whole, and that it is one of {}", M::NAME);
+        let remedy = format!("check that the file is whole, and that it is one of {}", M::FORMAT.name);
         return Err(Error::data(users, None, "no learner has an enrolment", remedy));
     }
     let graph = M::graph(&mut source, &courses)?;

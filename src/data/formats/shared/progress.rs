@@ -1,4 +1,4 @@
-//! What a long reading reports, and the memory that it may take.
+//! Progress reports of a long reading, and its memory limit.
 
 use base::system::{self, size};
 use base::{Error, Result};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// A file, how many bytes of it have been read, and how many it has.
 type OnRead = dyn Fn(&Path, u64, u64) + Send + Sync;
 
-/// Whom a reading reports to, and its memory limit.
+/// A callback for progress, and a memory limit.
 #[derive(Clone, Default)]
 pub struct Progress {
     on_read: Option<Arc<OnRead>>,
@@ -23,8 +23,8 @@ impl Progress {
         self
     }
 
-    /// Ends a reading that takes the process beyond so many bytes of memory. Errors: `Error::Config` where the system does
-    /// not say how many it has, or has more already.
+    /// Stops a reading once the process uses more than `bytes` of memory. Errors: `Error::Config` if the system does not
+    /// report memory use, or the process uses more already.
     pub fn memory_limit(mut self, bytes: u64) -> Result<Progress> {
         let (why, remedy) = match system::resident().map(|own| own.now) {
             Some(now) if now < bytes => {
@@ -32,11 +32,11 @@ impl Progress {
                 return Ok(self);
             }
             Some(now) => (
-                format!("the program has {} before it reads anything", size(now)),
+                format!("the process uses {} before it reads anything", size(now)),
                 "allow more, such as 2GiB",
             ),
             None => (
-                "this system does not say how much memory a process has".into(),
+                "this system does not report the memory of a process".into(),
                 "leave it out, and limit the process by the system's means",
             ),
         };
@@ -51,11 +51,11 @@ impl Progress {
         self.check_memory()
     }
 
-    /// `Error::Memory` where the process has more than it may have.
+    /// `Error::Memory` if the process is above the limit.
     pub fn check_memory(&self) -> Result<()> {
         match (self.memory_limit, system::resident().map(|own| own.now)) {
             (Some(limit), Some(now)) if now > limit => Err(Error::Memory {
-                why: format!("reading has come to {}, and may take {}", size(now), size(limit)),
+                why: format!("reading uses {}, and the limit is {}", size(now), size(limit)),
                 remedy:
                     "allow more with --memory-limit, or take fewer learners with --limit; nothing was written"
                         .into(),

@@ -5,7 +5,7 @@ use super::lines::{self, SIZES};
 use super::values::{percent, with_nulls};
 use crate::Dataset;
 use crate::assemble::{Rows, assemble};
-use crate::formats::{Loaded, ReadOptions, Request, SourceCount, SourceReport, locate, require_folder};
+use crate::formats::{Format, Loaded, ReadOptions, SourceCount, SourceReport, locate, require_folder};
 use base::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,9 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub fn open(request: &Request<'a>, format: &str) -> Result<Source<'a>> {
-        Source::at(request.source, request.options, format)
-    }
-
-    pub fn at(folder: &'a Path, options: &'a ReadOptions, format: &str) -> Result<Source<'a>> {
+    pub fn open(folder: &'a Path, options: &'a ReadOptions, format: &Format) -> Result<Source<'a>> {
         require_folder(folder)?;
-        let report = SourceReport { format: format.into(), ..Default::default() };
+        let report = SourceReport { format: format.name.into(), ..Default::default() };
         Ok(Source { folder, options, report })
     }
 
@@ -35,7 +31,7 @@ impl<'a> Source<'a> {
         full.file_name().map_or_else(|| "data".into(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// The path of a file ([`locate`]). Takes note of it as read or as missing.
+    /// The path of a file ([`locate`]), which the report lists as read or as missing.
     pub fn find(&mut self, file: &str) -> Option<PathBuf> {
         let found = locate(self.folder, file);
         if found.is_some() { &mut self.report.files } else { &mut self.report.missing }.push(file.into());
@@ -58,14 +54,14 @@ impl<'a> Source<'a> {
         self.report.counts.push(SourceCount { what: what.into(), found, published });
     }
 
-    /// Takes note of what was found at least once.
+    /// Adds a note to the report unless `found` is 0.
     pub fn note_if(&mut self, found: u64, note: String) {
         if found > 0 {
             self.report.notes.push(note);
         }
     }
 
-    /// Takes note of the files that are not there.
+    /// Adds a note of the optional files that are missing.
     pub fn note_missing(&mut self) {
         let missing = &self.report.missing;
         self.note_if(
