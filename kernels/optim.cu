@@ -2,27 +2,25 @@
 // optimizers). Scalars that depend on the step are computed on the host in double and stand in a table in memory, a row
 // for each parameter: recorded work finds there those of the replay.
 //
-// Layout    up to eight tensors, a row of the grid (blockIdx.y) each. *_step: n.at[i] floats, all of them move.
-//           *_step_rows: the gradient holds n.at[i] rows of cols.at[i] floats, which move the rows ids.at[i][..] of the
-//           parameter; ids ascend, so no row has two owners. The gradient is the sum over k < 4 of factor fk[i] times
-//           gk.at[i] (null or factor 0: no term, which is not read): the weighted sum of several losses' gradients is
-//           never written. Tensor i follows row row.at[i] of the table of scalars.
+// Layout    up to eight tensors, a row of the grid (blockIdx.y) each. Where ids[i] is null, all of its n[i] floats move.
+//           Else the gradient holds n[i] rows of cols[i] floats, which move the rows ids[i][..] of the parameter; ids
+//           ascend, so no row has two owners. The gradient is the sum over k < 4 of factor k times g[k].at[i] (null or
+//           factor 0: no term, which is not read): the weighted sum of several losses' gradients is never written.
+//           Tensor i reads row row[i] of the table of scalars.
 // Schedule  memory-bound: a thread moves four neighbouring floats (16-byte loads) where the addresses allow it,
 //           else one. Rows: a group of 1 to 32 neighbouring lanes a row, as in gather.cu. Any grid covers any size.
 #include "common.cuh"
 
-struct Counts {
-    unsigned long long at[8];
+// Up to eight tensors. Mirrored by `Step` of src/engine/optim/gpu.rs.
+struct Step {
+    Pointers p, state[2], g[4];
+    Factors factors[4];
+    unsigned long long n[8];
+    const unsigned *ids[8];
+    unsigned cols[8], row[8];
+    const float *weights, *scalars;
 };
-
-struct Widths {
-    unsigned at[8];
-};
-
-// Row numbers of up to eight tensors.
-struct Ids {
-    const unsigned *at[8];
-};
+static_assert(sizeof(Step) == 912, "as src/engine/optim/gpu.rs asserts");
 
 // A gradient as a sum of up to four terms.
 struct Sum {
@@ -53,14 +51,13 @@ struct Sum {
     }
 };
 
-__device__ __forceinline__ Sum sum_of(const Pointers &g0, const Pointers &g1, const Pointers &g2, const Pointers &g3,
-                                      const Factors &f0, const Factors &f1, const Factors &f2, const Factors &f3,
-                                      const float *weights, int y) {
-    Sum sum = {{g0.at[y], g1.at[y], g2.at[y], g3.at[y]},
-               {factor(f0, y, weights), factor(f1, y, weights), factor(f2, y, weights), factor(f3, y, weights)}};
+__device__ __forceinline__ Sum sum_of(const Step &s, int y) {
+    Sum sum;
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-        if (sum.f[k] == 0.0f) sum.g[k] = nullptr;
+    for (int k = 0; k < 4; ++k) {
+        sum.f[k] = factor(s.factors[k], y, s.weights);
+        sum.g[k] = sum.f[k] == 0.0f ? nullptr : s.g[k].at[y];
+    }
     return sum;
 }
 
@@ -71,6 +68,10 @@ constexpr int SCALARS = 9;
 // size = lr / (1 - beta1^k), root2 = sqrt(1 - beta2^k). Coupled decay goes into g, decoupled decay is `shrink`.
 struct Adam {
     float beta1, rate1, beta2, rate2, size, root2, eps, decay, shrink;
+
+    static __device__ __forceinline__ Adam of(const float *s, const float *) {
+        return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]};
+    }
 
     __device__ __forceinline__ void operator()(float &p, float g, float &m, float &v) const {
         g = fmaf(decay, p, g);
@@ -84,6 +85,10 @@ struct Adam {
 struct Sgd {
     float lr, mu, rate, nesterov, decay;
     bool momentum;
+
+    static __device__ __forceinline__ Sgd of(const float *s, const float *b) {
+        return {s[0], s[1], s[2], s[3], s[4], b != nullptr};
+    }
 
     __device__ __forceinline__ void operator()(float &p, float g, float &b, float &) const {
         g = fmaf(decay, p, g);
@@ -99,6 +104,8 @@ struct Sgd {
 // s = keep s + rate g^2; p -= lr g / (sqrt(s) + eps). Adagrad has keep = rate = 1, RMSprop keep = a, rate = 1 - a.
 struct Scaled {
     float lr, keep, rate, eps, decay;
+
+    static __device__ __forceinline__ Scaled of(const float *s, const float *) { return {s[0], s[1], s[2], s[3], s[4]}; }
 
     __device__ __forceinline__ void operator()(float &p, float g, float &s, float &) const {
         g = fmaf(decay, p, g);
@@ -178,101 +185,19 @@ __device__ __forceinline__ void step_rows(const Rule &rule, float *p, float *a, 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    adam_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ms,
-              const __grid_constant__ Pointers vs, const __grid_constant__ Pointers g0,
-              const __grid_constant__ Pointers g1, const __grid_constant__ Pointers g2,
-              const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
-              const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
-              const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
-              const float *__restrict__ weights, const float *__restrict__ scalars,
-              const __grid_constant__ Widths row) {
+template <typename Rule>
+__device__ __forceinline__ void step(const Step &s) {
     const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Adam rule = {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]};
-    step_all(rule, ps.at[y], ms.at[y], vs.at[y], sum, n.at[y]);
+    const Sum sum = sum_of(s, y);
+    float *const p = s.p.at[y], *const a = s.state[0].at[y], *const b = s.state[1].at[y];
+    const Rule rule = Rule::of(s.scalars + SCALARS * s.row[y], a);
+    if (s.ids[y]) {
+        step_rows(rule, p, a, b, sum, s.ids[y], s.n[y], s.cols[y]);
+    } else {
+        step_all(rule, p, a, b, sum, s.n[y]);
+    }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    adam_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ms,
-                   const __grid_constant__ Pointers vs, const __grid_constant__ Pointers g0,
-                   const __grid_constant__ Pointers g1, const __grid_constant__ Pointers g2,
-                   const __grid_constant__ Pointers g3, const __grid_constant__ Factors f0,
-                   const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
-                   const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
-                   const __grid_constant__ Ids ids, const __grid_constant__ Widths cols,
-                   const float *__restrict__ weights, const float *__restrict__ scalars,
-                   const __grid_constant__ Widths row) {
-    const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Adam rule = {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]};
-    step_rows(rule, ps.at[y], ms.at[y], vs.at[y], sum, ids.at[y], n.at[y], cols.at[y]);
-}
-
-// Without momentum the pointers of b are null.
-extern "C" __global__ void __launch_bounds__(256)
-    sgd_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers bs,
-             const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
-             const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
-             const __grid_constant__ Factors f0, const __grid_constant__ Factors f1, const __grid_constant__ Factors f2,
-             const __grid_constant__ Factors f3, const __grid_constant__ Counts n,
-             const float *__restrict__ weights, const float *__restrict__ scalars,
-             const __grid_constant__ Widths row) {
-    const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Sgd rule = {s[0], s[1], s[2], s[3], s[4], bs.at[y] != nullptr};
-    step_all(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    sgd_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers bs,
-                  const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
-                  const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
-                  const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
-                  const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
-                  const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-                  const __grid_constant__ Widths cols,
-                  const float *__restrict__ weights, const float *__restrict__ scalars,
-                  const __grid_constant__ Widths row) {
-    const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Sgd rule = {s[0], s[1], s[2], s[3], s[4], bs.at[y] != nullptr};
-    step_rows(rule, ps.at[y], bs.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    scaled_step(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ss,
-                const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
-                const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
-                const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
-                const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
-                const __grid_constant__ Counts n,
-                const float *__restrict__ weights, const float *__restrict__ scalars,
-                const __grid_constant__ Widths row) {
-    const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Scaled rule = {s[0], s[1], s[2], s[3], s[4]};
-    step_all(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, n.at[y]);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    scaled_step_rows(const __grid_constant__ Pointers ps, const __grid_constant__ Pointers ss,
-                     const __grid_constant__ Pointers g0, const __grid_constant__ Pointers g1,
-                     const __grid_constant__ Pointers g2, const __grid_constant__ Pointers g3,
-                     const __grid_constant__ Factors f0, const __grid_constant__ Factors f1,
-                     const __grid_constant__ Factors f2, const __grid_constant__ Factors f3,
-                     const __grid_constant__ Counts n, const __grid_constant__ Ids ids,
-                     const __grid_constant__ Widths cols,
-                     const float *__restrict__ weights, const float *__restrict__ scalars,
-                     const __grid_constant__ Widths row) {
-    const int y = blockIdx.y;
-    const Sum sum = sum_of(g0, g1, g2, g3, f0, f1, f2, f3, weights, y);
-    const float *const s = scalars + SCALARS * row.at[y];
-    const Scaled rule = {s[0], s[1], s[2], s[3], s[4]};
-    step_rows(rule, ps.at[y], ss.at[y], static_cast<float *>(nullptr), sum, ids.at[y], n.at[y], cols.at[y]);
-}
+extern "C" __global__ void __launch_bounds__(256) adam_step(const __grid_constant__ Step s) { step<Adam>(s); }
+extern "C" __global__ void __launch_bounds__(256) sgd_step(const __grid_constant__ Step s) { step<Sgd>(s); }
+extern "C" __global__ void __launch_bounds__(256) scaled_step(const __grid_constant__ Step s) { step<Scaled>(s); }

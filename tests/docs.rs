@@ -141,21 +141,29 @@ fn every_kernel_file_is_listed() {
     }
 }
 
-/// The guide's code is that of an operation which is compiled and tested.
+/// Blocks of code that begin with the path of a file, as in `// src/lib.rs`, and the lines after it.
+fn quotations(page: &Path) -> Vec<(String, String)> {
+    let text = read(page);
+    let blocks = text.split("```").skip(1).step_by(2);
+    let quoted = |block: &str| {
+        let (_, body) = block.split_once('\n')?;
+        let (path, code) = body.strip_prefix("// ")?.split_once('\n')?;
+        path.contains('/').then(|| (path.to_string(), code.trim_end().to_string()))
+    };
+    blocks.filter_map(quoted).collect()
+}
+
+/// A guide shows the code as it is: what it quotes from a file stands there, line by line.
 #[test]
-fn the_guide_to_a_new_op_quotes_one() {
-    let sources = ["kernels/scale_rows.cu", "src/ops/scale_rows.rs", "tests/ops/scale_rows.rs"].map(read);
-    // Without indentation, and each line as one word of the text that is searched.
-    let flat = |text: &str| text.lines().map(|line| format!("{}\n", line.trim())).collect::<String>();
-    let sources = sources.each_ref().map(|text| flat(text));
-    let guide = read("docs/adding-an-op.md");
-    let blocks: Vec<&str> = guide.split("```").skip(1).step_by(2).collect();
-    assert!(blocks.len() >= 6, "{} blocks of code", blocks.len());
-    for block in blocks {
-        let code = flat(block.split_once('\n').unwrap().1);
-        assert!(
-            sources.iter().any(|source| source.contains(&code)),
-            "not in the files of scale_rows:\n{code}"
-        );
+fn guides_quote_the_code() {
+    let mut guides = 0;
+    for page in pages().iter().filter(|page| page.to_string_lossy().contains("adding-")) {
+        let quoted = quotations(page);
+        assert!(!quoted.is_empty(), "{}: no code is quoted", page.display());
+        for (path, code) in quoted {
+            assert!(read(&path).contains(&code), "{}: not in {path}:\n{code}", page.display());
+        }
+        guides += 1;
     }
+    assert!(guides > 0);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use waata::engine::optim::{Optimizer, Rule};
+use waata::engine::optim::{Adagrad, Adam, OPTIMIZERS, Optimizer, RmsProp, Rule, Sgd};
 use waata::engine::{DType, Device, Gradient, Owner, Params, Philox, RowSet, Tensor};
 
 use common::{devices, golden};
@@ -20,20 +20,22 @@ fn golden_optimizer(variant: &Value) -> Optimizer {
     let settings = &variant["settings"];
     let number = |key: &str| settings[key].as_f64().unwrap();
     let beta = |i: usize| settings["betas"][i].as_f64().unwrap();
-    let rule = match variant["optimizer"].as_str().unwrap() {
-        "SGD" => Rule::Sgd {
+    let rule: Rule = match variant["optimizer"].as_str().unwrap() {
+        "SGD" => Arc::new(Sgd {
             momentum: number("momentum"),
             dampening: number("dampening"),
             nesterov: settings["nesterov"].as_bool().unwrap(),
-        },
-        "Adagrad" => Rule::Adagrad {
+        }),
+        "Adagrad" => Arc::new(Adagrad {
             lr_decay: number("lr_decay"),
             initial: number("initial_accumulator_value"),
             eps: number("eps"),
-        },
-        "RMSprop" => Rule::RmsProp { alpha: number("alpha"), eps: number("eps") },
-        "Adam" | "SparseAdam" => Rule::Adam { beta1: beta(0), beta2: beta(1), eps: number("eps") },
-        "AdamW" => Rule::AdamW { beta1: beta(0), beta2: beta(1), eps: number("eps") },
+        }),
+        "RMSprop" => Arc::new(RmsProp { alpha: number("alpha"), eps: number("eps") }),
+        "Adam" | "SparseAdam" => {
+            Arc::new(Adam { beta1: beta(0), beta2: beta(1), eps: number("eps"), decoupled: false })
+        }
+        "AdamW" => Arc::new(Adam { beta1: beta(0), beta2: beta(1), eps: number("eps"), decoupled: true }),
         other => panic!("{other}"),
     };
     // SparseAdam has no weight decay.
@@ -81,17 +83,18 @@ fn row_sparse_trajectories_are_torchs() {
 }
 
 fn rules() -> Vec<(Rule, f64)> {
-    let mut rules = vec![
-        (Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false }, 0.1),
-        (Rule::Sgd { momentum: 0.9, dampening: 0.5, nesterov: false }, 0.0),
-        (Rule::Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }, 0.1),
-        (Rule::Adagrad { lr_decay: 0.1, initial: 0.3, eps: 1e-10 }, 0.1),
+    let mut rules: Vec<(Rule, f64)> = vec![
+        (Arc::new(Sgd { momentum: 0.0, dampening: 0.0, nesterov: false }), 0.1),
+        (Arc::new(Sgd { momentum: 0.9, dampening: 0.5, nesterov: false }), 0.0),
+        (Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }), 0.1),
+        (Arc::new(Adagrad { lr_decay: 0.1, initial: 0.3, eps: 1e-10 }), 0.1),
     ];
     for decay in [0.0, 0.1] {
-        rules.push((Rule::RmsProp { alpha: 0.9, eps: 1e-8 }, decay));
-        rules.push((Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, decay));
-        rules.push((Rule::AdamW { beta1: 0.8, beta2: 0.99, eps: 1e-8 }, decay));
+        rules.push((Arc::new(RmsProp { alpha: 0.9, eps: 1e-8 }), decay));
+        rules.push((Arc::new(Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: false }), decay));
+        rules.push((Arc::new(Adam { beta1: 0.8, beta2: 0.99, eps: 1e-8, decoupled: true }), decay));
     }
+    rules.extend(OPTIMIZERS.iter().map(|(_, rule)| (rule(), 0.1)));
     rules
 }
 
@@ -130,7 +133,8 @@ fn values(params: &Params) -> Vec<Vec<f32>> {
 fn kernels_agree_with_the_cpu() {
     for (rule, decay) in rules() {
         let run = |device: &Device| {
-            let (mut params, mut optimizer) = (params(device), Optimizer::with_rule(rule, 0.01, decay));
+            let (mut params, mut optimizer) =
+                (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
             for k in 0..3 {
                 optimizer.step(&mut params, &gradients(device, k)).unwrap();
             }
@@ -165,7 +169,7 @@ fn a_parameter_without_gradient_stays() {
     for (rule, decay) in rules() {
         let mut params = params(&Device::Cpu);
         let before = values(&params);
-        let mut optimizer = Optimizer::with_rule(rule, 0.01, decay);
+        let mut optimizer = Optimizer::with_rule(rule.clone(), 0.01, decay);
         for k in 0..2 {
             optimizer.step(&mut params, &gradients(&Device::Cpu, k)).unwrap();
         }
@@ -178,12 +182,12 @@ fn a_parameter_without_gradient_stays() {
 fn a_restored_state_continues_with_the_same_bits() {
     for (rule, decay) in rules() {
         let mut params = params(&Device::Cpu);
-        let mut optimizer = Optimizer::with_rule(rule, 0.01, decay);
+        let mut optimizer = Optimizer::with_rule(rule.clone(), 0.01, decay);
         for k in 0..2 {
             optimizer.step(&mut params, &gradients(&Device::Cpu, k)).unwrap();
         }
         let saved: BTreeMap<String, Tensor> = optimizer.state(&params).unwrap().into_iter().collect();
-        let (mut twin_params, mut twin) = (params.clone(), Optimizer::with_rule(rule, 0.01, decay));
+        let (mut twin_params, mut twin) = (params.clone(), Optimizer::with_rule(rule.clone(), 0.01, decay));
         twin.restore(&twin_params, optimizer.steps(), &saved).unwrap();
         assert_eq!(twin.steps(), 2);
         for k in 2..4 {
@@ -225,14 +229,16 @@ fn sparse(device: &Device, k: u64) -> Vec<Option<Gradient>> {
 #[test]
 fn rows_move_as_the_dense_rule_moves_them() {
     for (rule, decay) in rules() {
-        let (mut params, mut optimizer) = (params(&Device::Cpu), Optimizer::with_rule(rule, 0.01, decay));
+        let (mut params, mut optimizer) =
+            (params(&Device::Cpu), Optimizer::with_rule(rule.clone(), 0.01, decay));
         for k in 0..5 {
             let (sets, grads) = (row_sets(&Device::Cpu, k), sparse(&Device::Cpu, k));
             let all = |optimizer: &Optimizer, params: &Params| -> BTreeMap<String, Tensor> {
                 optimizer.state(params).unwrap().into_iter().collect()
             };
             // A dense twin of this one step, whose gradient is zero where there is no row.
-            let (mut twin_params, mut twin) = (params.clone(), Optimizer::with_rule(rule, 0.01, decay));
+            let (mut twin_params, mut twin) =
+                (params.clone(), Optimizer::with_rule(rule.clone(), 0.01, decay));
             twin.restore(&params, optimizer.steps(), &all(&optimizer, &params)).unwrap();
             let dense = |(grad, (rows, cols)): (&Option<Gradient>, (usize, usize))| {
                 let mut values = vec![0.0; rows * cols];
@@ -259,7 +265,7 @@ fn rows_move_as_the_dense_rule_moves_them() {
                 for (name, now) in state.iter().filter(|(name, _)| name.ends_with(&format!(".p{i}"))) {
                     let (now, want) = (now.to_vec().unwrap(), want_state[name].to_vec().unwrap());
                     // Before its first step a parameter has no state; what it starts from is the rule's.
-                    let start = if let Rule::Adagrad { initial, .. } = rule { initial as f32 } else { 0.0 };
+                    let start = rule.initial() as f32;
                     let had = before_state.get(name).map(|t| t.to_vec().unwrap());
                     for at in 0..now.len() {
                         let kept = had.as_ref().map_or(start, |had| had[at]);
@@ -275,7 +281,8 @@ fn rows_move_as_the_dense_rule_moves_them() {
 fn row_kernels_agree_with_the_cpu() {
     for (rule, decay) in rules() {
         let run = |device: &Device| {
-            let (mut params, mut optimizer) = (params(device), Optimizer::with_rule(rule, 0.01, decay));
+            let (mut params, mut optimizer) =
+                (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
             for k in 0..3 {
                 optimizer.step(&mut params, &sparse(device, k)).unwrap();
             }
@@ -364,7 +371,7 @@ fn sums_of_gradients() {
                         false => tensors.iter().map(|(f, t)| (*f, gradient(t.clone()))).collect(),
                     });
                 }
-                let mut optimizer = Optimizer::with_rule(rule, 0.01, decay);
+                let mut optimizer = Optimizer::with_rule(rule.clone(), 0.01, decay);
                 optimizer.step_sums(&mut params, &sums).unwrap();
                 optimizer.step_sums(&mut params, &sums).unwrap();
                 values(&params)

@@ -208,7 +208,7 @@ impl GradientWeighting {
         }
         let whole = self.whole(&tensors, losses)?;
         if let Some(gpu) = tensors.iter().flatten().flatten().next().and_then(Tensor::gpu) {
-            let options = self.options;
+            let options = self.options.clone();
             let (mut factors, found) = device::weigh(gpu, &options, &tensors, self.moving_on(gpu)?)?;
             if self.losses.is_some() {
                 factors.fill(whole.clone());

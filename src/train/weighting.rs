@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::config::{self, Config};
 use crate::engine::gradient_weighting::{Combine, CosineKind, Granularity, Options, Strategy};
-use crate::engine::optim::Rule;
+use crate::engine::optim;
 
 pub(super) fn options(config: &Config) -> Result<Options> {
     let w = &config.weighting;
@@ -36,7 +36,7 @@ pub(super) fn options(config: &Config) -> Result<Options> {
             config::CosineKind::Weighted => CosineKind::Weighted,
             config::CosineKind::Unweighted => CosineKind::Unweighted,
         },
-        learner: Rule::named(&config.train.optimizer)?,
+        learner: optim::named(&config.train.optimizer)?,
         temperature: w.dwa_temperature,
         alpha: w.gradnorm_alpha,
         c: w.cagrad_c,

@@ -23,7 +23,7 @@ import funnel
 import heads
 import losses
 import multitask
-import optimisers
+import optimizers
 import rankers
 import transd
 import waata
@@ -33,10 +33,10 @@ TOPICS = {
     "transd": transd.make,
     "aggregator": attention.make_aggregator,
     "attention": attention.make_attention,
-    "adam": optimisers.make_adam,
-    "optimizers": optimisers.make_others,
-    "sparse_optimizers": optimisers.make_sparse,
-    "metabalance": optimisers.make_metabalance,
+    "adam": optimizers.make_adam,
+    "optimizers": optimizers.make_others,
+    "sparse_optimizers": optimizers.make_sparse,
+    "metabalance": optimizers.make_metabalance,
     "metrics": evaluation.make_metrics,
     "auc": evaluation.make_auc,
     "comparison": comparison.make,

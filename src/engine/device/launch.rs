@@ -9,9 +9,6 @@ use super::{Gpu, GpuBuffer, Grid, Kernel};
 use crate::{Index, Tensor};
 use base::{Error, Result};
 
-/// Bytes of the largest parameter: a plain struct of sizes and options.
-const ARGUMENT: usize = 64;
-
 /// Collects the arguments of a kernel in the order of its parameters.
 ///
 /// `run` compares number and kinds of the arguments (inputs, outputs, 32- and 64-bit numbers, structs) with the kernel's
@@ -25,8 +22,7 @@ pub struct Launch<'a> {
 }
 
 struct Argument {
-    bytes: [u8; ARGUMENT],
-    len: usize,
+    bytes: Vec<u8>,
     kind: Kind,
 }
 
@@ -47,9 +43,7 @@ impl<'a> Launch<'a> {
     }
 
     fn push(mut self, value: &[u8], kind: Kind) -> Self {
-        let mut bytes = [0; ARGUMENT];
-        bytes[..value.len()].copy_from_slice(value);
-        self.arguments.push(Argument { bytes, len: value.len(), kind });
+        self.arguments.push(Argument { bytes: value.to_vec(), kind });
         self
     }
 
@@ -122,7 +116,7 @@ impl<'a> Launch<'a> {
             }
         }
         gpu.not_packing(kernel.name)?;
-        let arguments: Vec<&[u8]> = arguments.iter().map(|a| &a.bytes[..a.len]).collect();
+        let arguments: Vec<&[u8]> = arguments.iter().map(|a| &a.bytes[..]).collect();
         // SAFETY: addresses come from live tensors of this device (they are borrowed while the launch is queued,
         // and memory is freed in stream order); the kinds are the kernel's own (checked above), the sizes of structs
         // those that the parity tests check for every kernel.

@@ -43,8 +43,10 @@ impl LossWeights {
             Combine::GradNorm => Rule::GradNorm { alpha: options.alpha },
             _ => return None,
         };
-        let learned =
-            Learned { params: Params::default(), optimizer: Optimizer::with_rule(options.learner, 0.0, 0.0) };
+        let learned = Learned {
+            params: Params::default(),
+            optimizer: Optimizer::with_rule(options.learner.clone(), 0.0, 0.0),
+        };
         Some(LossWeights { rule, losses: 0, learned, epochs: Epochs::default(), first: vec![] })
     }
 

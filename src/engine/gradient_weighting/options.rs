@@ -1,6 +1,8 @@
 //! What a run asks of the weighting.
 
-use crate::optim::Rule;
+use std::sync::Arc;
+
+use crate::optim::{Rule, Sgd};
 
 /// docs/model.md has the formulas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub enum CosineKind {
     Unweighted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub combine: Combine,
     pub strategy: Strategy,
@@ -91,7 +93,7 @@ impl Default for Options {
             granularity: Granularity::Tensor,
             cosine: CosineKind::default(),
             cosine_granularity: Granularity::Global,
-            learner: Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false },
+            learner: Arc::new(Sgd::default()),
             temperature: 2.0,
             alpha: 1.5,
             c: 0.4,

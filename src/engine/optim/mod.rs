@@ -2,65 +2,75 @@
 //! gradient is zero still moves by what its moments remember; under a row-sparse one only its rows move, and only
 //! their state changes, as torch's SparseAdam has it (but for its eps, which stands before bias correction there).
 
+mod adam;
+mod cpu;
 mod gpu;
-mod update;
+mod scaled;
+mod sgd;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use base::{Error, Result};
 
 use super::bits;
-use super::device::Device;
+use super::device::{Device, Kernel};
 use super::memory::{self, Part};
 use super::params::Params;
 use super::rows::Gradient;
 use super::sum::Factor;
 use super::tensor::Tensor;
-use base::{Error, Result};
+pub use adam::Adam;
+pub use cpu::Update;
+pub use scaled::{Adagrad, RmsProp};
+pub use sgd::Sgd;
 
-/// The update rule and its constants. `eps` stands outside the root, after bias correction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
-    /// b = mu b + (1 - dampening) g (b = g at first); theta -= lr b, or lr (g + mu b) for Nesterov
-    Sgd { momentum: f64, dampening: f64, nesterov: bool },
-    /// s += g^2; theta -= lr / (1 + (k - 1) lr_decay) g / (sqrt(s) + eps)
-    Adagrad { lr_decay: f64, initial: f64, eps: f64 },
-    /// v = alpha v + (1 - alpha) g^2; theta -= lr g / (sqrt(v) + eps)
-    RmsProp { alpha: f64, eps: f64 },
-    /// m, v moving averages of g and g^2; theta -= lr m^ / (sqrt(v^) + eps) with bias-corrected m^, v^
-    Adam { beta1: f64, beta2: f64, eps: f64 },
-    /// Adam with weight decay applied to theta first, not added to g
-    AdamW { beta1: f64, beta2: f64, eps: f64 },
-}
+/// Every optimizer by its name in `train.optimizer`, with torch's constants.
+pub const OPTIMIZERS: &[(&str, fn() -> Rule)] = &[
+    ("sgd", || Arc::new(Sgd::default())),
+    ("adagrad", || Arc::new(Adagrad::default())),
+    ("rmsprop", || Arc::new(RmsProp::default())),
+    ("adam", || Arc::new(Adam::default())),
+    ("adamw", || Arc::new(Adam { decoupled: true, ..Adam::default() })),
+];
 
-impl Rule {
-    /// sgd, adagrad, rmsprop, adam or adamw, with torch's constants. Fails for another name.
-    pub fn named(name: &str) -> Result<Rule> {
-        Ok(match name {
-            "sgd" => Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false },
-            "adagrad" => Rule::Adagrad { lr_decay: 0.0, initial: 0.0, eps: 1e-10 },
-            "rmsprop" => Rule::RmsProp { alpha: 0.99, eps: 1e-8 },
-            "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
-            "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
-            _ => {
-                let why = format!("unknown optimizer `{name}`");
-                return Err(Error::config(
-                    "train.optimizer",
-                    why,
-                    "use sgd, adagrad, rmsprop, adam or adamw",
-                ));
-            }
-        })
-    }
+/// An update rule with its constants.
+pub type Rule = Arc<dyn Optim>;
 
-    /// Names of the state tensors, as in checkpoints.
-    fn state_names(self) -> &'static [&'static str] {
-        match self {
-            Rule::Sgd { momentum: 0.0, .. } => &[],
-            Rule::Sgd { .. } => &["b"],
-            Rule::Adagrad { .. } => &["s"],
-            Rule::RmsProp { .. } => &["v"],
-            Rule::Adam { .. } | Rule::AdamW { .. } => &["m", "v"],
+/// The rule of that name in `OPTIMIZERS`. Fails for another name.
+pub fn named(name: &str) -> Result<Rule> {
+    match OPTIMIZERS.iter().find(|(known, _)| *known == name) {
+        Some((_, rule)) => Ok(rule()),
+        None => {
+            let names: Vec<&str> = OPTIMIZERS.iter().map(|(name, _)| *name).collect();
+            let remedy = format!("optimizers: {}", names.join(", "));
+            Err(Error::config("train.optimizer", format!("there is no optimizer `{name}`"), remedy))
         }
     }
+}
+
+/// Numbers that an update reads, the same for all elements of a parameter.
+pub const SCALARS: usize = 9;
+pub type Scalars = [f64; SCALARS];
+
+/// An update rule: a file of its own, a line in `OPTIMIZERS`, and a functor with an instance in kernels/optim.cu.
+pub trait Optim: Debug + Send + Sync {
+    /// Names of the state tensors, as in checkpoints; two at most.
+    fn states(&self) -> &'static [&'static str];
+
+    /// Value of the states before the first step.
+    fn initial(&self) -> f64 {
+        0.0
+    }
+
+    /// What the update reads at a parameter's step, which counts from 1. On a GPU it finds them in memory.
+    fn scalars(&self, lr: f64, weight_decay: f64, step: u64) -> Scalars;
+
+    fn kernel(&self) -> Kernel;
+
+    /// The update on the CPU.
+    fn update(&self, scalars: Scalars, update: &mut Update) -> Result<()>;
 }
 
 /// What a rule remembers of one parameter.
@@ -68,7 +78,7 @@ impl Rule {
 struct State {
     /// Steps that this parameter had a gradient in.
     steps: u64,
-    /// As many as `Rule::state_names`; empty before the first step.
+    /// As many as `Optim::states`; empty before the first step.
     tensors: Vec<Tensor>,
 }
 
@@ -86,9 +96,9 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// `name` as of `Rule::named`.
+    /// `name` as in `OPTIMIZERS`.
     pub fn new(name: &str, lr: f64, weight_decay: f64) -> Result<Optimizer> {
-        Ok(Optimizer::with_rule(Rule::named(name)?, lr, weight_decay))
+        Ok(Optimizer::with_rule(named(name)?, lr, weight_decay))
     }
 
     pub fn with_rule(rule: Rule, lr: f64, weight_decay: f64) -> Optimizer {
@@ -105,9 +115,9 @@ impl Optimizer {
     pub fn prepare(&mut self, params: &Params) -> Result<()> {
         let Some(gpu) = params.iter().next().and_then(|p| p.value.gpu()) else { return Ok(()) };
         let steps = |i: usize| self.states.get(i).map_or(0, |state| state.steps) + 1;
-        let rows = (0..params.len()).map(|i| self.rule.scalars(self.lr, self.weight_decay, steps(i)).row());
-        let values: Vec<f32> = rows.flatten().collect();
-        self.table = Some(Tensor::new(&Device::Gpu(gpu.clone()), params.len(), update::SCALARS, &values)?);
+        let rows = (0..params.len()).map(|i| self.rule.scalars(self.lr, self.weight_decay, steps(i)));
+        let values: Vec<f32> = rows.flatten().map(|x| x as f32).collect();
+        self.table = Some(Tensor::new(&Device::Gpu(gpu.clone()), params.len(), SCALARS, &values)?);
         Ok(())
     }
 
@@ -171,8 +181,8 @@ impl Optimizer {
         for (row, ((param, terms), state)) in params.iter_mut().zip(sums).zip(&mut self.states).enumerate() {
             let Some((_, first)) = terms.first() else { continue };
             let _scope = memory::scope(Part::OptimizerStates, &param.name);
-            while state.tensors.len() < self.rule.state_names().len() {
-                state.tensors.push(self.rule.start(&param.value)?);
+            while state.tensors.len() < self.rule.states().len() {
+                state.tensors.push(start(self.rule.initial(), &param.value)?);
             }
             state.steps += 1;
             param.value.make_unique()?;
@@ -182,8 +192,8 @@ impl Optimizer {
             if !first.tensor().is_empty() {
                 let (rows, value) = (first.rows().map(|rows| &**rows), &mut param.value);
                 let terms = terms.iter().map(|(factor, g)| (factor.clone().into(), g.tensor())).collect();
-                updates.push(update::Update {
-                    steps: state.steps,
+                updates.push(Update {
+                    step: state.steps,
                     row,
                     value,
                     rows,
@@ -193,14 +203,19 @@ impl Optimizer {
             }
         }
         self.steps += 1;
-        update::run((self.rule, self.lr, self.weight_decay), table.as_ref(), updates)
+        if let Some(table) = table {
+            return gpu::run(self.rule.kernel(), &table, updates);
+        }
+        updates.iter_mut().try_for_each(|update| {
+            self.rule.update(self.rule.scalars(self.lr, self.weight_decay, update.step), update)
+        })
     }
 
     /// State tensors for a checkpoint: `m.<param>`, `v.<param>` and the like, and `steps`, the count of each parameter.
     pub fn state(&self, params: &Params) -> Result<Vec<(String, Tensor)>> {
         let mut out = vec![];
         for (param, state) in params.iter().zip(&self.states) {
-            for (name, tensor) in self.rule.state_names().iter().zip(&state.tensors) {
+            for (name, tensor) in self.rule.states().iter().zip(&state.tensors) {
                 out.push((format!("{name}.{}", param.name), tensor.clone()));
             }
         }
@@ -214,7 +229,7 @@ impl Optimizer {
         let mut states = vec![];
         for (i, param) in params.iter().enumerate() {
             let mut state = State { steps: counts.get(i).copied().unwrap_or(0), tensors: vec![] };
-            for name in self.rule.state_names() {
+            for name in self.rule.states() {
                 let Some(tensor) = tensors.get(&format!("{name}.{}", param.name)) else { continue };
                 if tensor.shape() != param.value.shape() {
                     let (expected, got) =
@@ -227,8 +242,8 @@ impl Optimizer {
                 }
                 state.tensors.push(tensor.to_device(&param.value.device())?);
             }
-            if state.steps > 0 && state.tensors.len() != self.rule.state_names().len() {
-                let expected = format!("{:?} of {}", self.rule.state_names(), param.name);
+            if state.steps > 0 && state.tensors.len() != self.rule.states().len() {
+                let expected = format!("{:?} of {}", self.rule.states(), param.name);
                 return Err(Error::shape("optimizer", expected, format!("{} tensors", state.tensors.len())));
             }
             states.push(state);
@@ -240,4 +255,13 @@ impl Optimizer {
         (self.steps, self.states) = (steps, states);
         Ok(())
     }
+}
+
+/// A state tensor before the first step, for a parameter like `value`.
+fn start(initial: f64, value: &Tensor) -> Result<Tensor> {
+    if initial == 0.0 {
+        return value.zeros_like();
+    }
+    let values = vec![initial; value.len()];
+    Tensor::from_f64(&value.device(), value.dtype(), value.rows(), value.cols(), &values)
 }
