@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use waata::bench::{Family, Inputs, Sizes};
-use waata::engine::{Device, Op, Tensor};
+use waata::engine::{Backward, Device, Op, Tensor};
 use waata::ops::{SoftmaxLoss, SoftmaxOptions};
 
 fn sizes() -> Sizes {
@@ -50,7 +50,8 @@ fn softmax_loss(c: &mut Criterion) {
         b.iter(|| {
             let y = op.forward(&x.each_ref()).expect("shapes fit");
             let mut dx = x.each_ref().map(|x| Some(x.zeros_like().expect("memory")));
-            op.backward(&x.each_ref(), &[&y[0]], &[Some(&one)], &mut dx).expect("shapes fit");
+            op.backward(Backward { x: &x.each_ref(), y: &[&y[0]], dy: &[Some(&one)], dx: &mut dx })
+                .expect("shapes fit");
             dx
         })
     });
