@@ -13,7 +13,6 @@ mod table;
 
 pub use interchange::write;
 pub use shared::progress::Progress;
-#[cfg(test)]
 pub use table::{ShippedMap, maps};
 
 use super::Dataset;
