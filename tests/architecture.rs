@@ -33,7 +33,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 /// caches, files as memory, and threads that write disjoint parts of one slice.
 const UNSAFE: &[(&str, usize)] = &[
     ("base/mapped.rs", 1),
-    ("base/parallel.rs", 5),
+    ("base/parallel.rs", 6),
     ("base/simd.rs", 1),
     ("bench/limits.rs", 1),
     ("engine/device/capture.rs", 3),
@@ -172,7 +172,7 @@ fn names_are_read_out_of_use_lines() {
 fn unsafe_code_is_where_it_is_known() {
     let count = |code: &str| {
         let whole = |at: usize| {
-            let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+            let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
             !letter(code[..at].chars().next_back()) && !letter(code[at + "unsafe".len()..].chars().next())
         };
         code.match_indices("unsafe").filter(|(at, _)| whole(*at)).count()
@@ -198,5 +198,188 @@ fn every_op_has_a_file_of_tests() {
     for file in ops {
         let op = file.split('/').nth(1).unwrap().trim_end_matches(".rs");
         assert!(tests.join(format!("{op}.rs")).exists(), "src/{file}: tests/ops/{op}.rs does not exist");
+    }
+}
+
+/// The path of a file as a module of its package: src/ops/cpu/dense.rs is `[cpu, dense]`, a mod.rs its folder.
+fn module_path(file: &str) -> (String, Vec<String>) {
+    let mut parts: Vec<String> = file.trim_end_matches(".rs").split('/').map(String::from).collect();
+    if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+        parts.pop();
+    }
+    let room = if parts.is_empty() { String::new() } else { parts.remove(0) };
+    (room, parts)
+}
+
+/// Paths behind `prefix` in some code, with groups written out: `a::{b, c::d}` gives a::b and a::c::d.
+fn paths(code: &str, prefix: &str) -> Vec<Vec<String>> {
+    fn expand(text: &str, base: &[String], found: &mut Vec<Vec<String>>) {
+        let (mut depth, mut start) = (0, 0);
+        let mut items = vec![];
+        for (i, c) in text.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    items.push(&text[start..i]);
+                    start = i + 1;
+                }
+                _ => {}
+            }
+        }
+        items.push(&text[start..]);
+        for item in items {
+            let (head, group) = item.split_once('{').map_or((item, None), |(h, g)| (h, Some(g)));
+            let names = head.split("::").map(str::trim).filter(|n| !n.is_empty()).map(String::from);
+            let path: Vec<String> = base.iter().cloned().chain(names).collect();
+            match group {
+                Some(group) => expand(group.trim_end().trim_end_matches('}'), &path, found),
+                None => found.push(path),
+            }
+        }
+    }
+    let mut found = vec![];
+    for (at, _) in code.match_indices(prefix) {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let (mut depth, mut end) = (0, code.len());
+        for (i, c) in code[at..].char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                _ if depth > 0 => {}
+                _ if c.is_alphanumeric() || c == '_' || c == ':' => {}
+                _ => {
+                    end = at + i;
+                    break;
+                }
+            }
+        }
+        let text = &code[at + prefix.len()..end];
+        // A body of code is no list of imports.
+        if text.chars().all(|c| c.is_alphanumeric() || "_:{}, \n".contains(c)) {
+            expand(text, &[], &mut found);
+        }
+    }
+    found
+}
+
+/// Modules of a room that use each other, directly or through others; a module and those inside it are one.
+#[test]
+fn modules_of_a_room_form_no_circle() {
+    let files: Vec<((String, Vec<String>), String)> =
+        sources().into_iter().map(|(file, code)| (module_path(&file), code)).collect();
+    let rooms: BTreeSet<&String> = files.iter().map(|((room, _), _)| room).collect();
+    for room in rooms.into_iter().filter(|room| !["main", "lib", "cli", ""].contains(&room.as_str())) {
+        let package = PACKAGES.iter().any(|(package, _)| package == room);
+        let own: Vec<&((String, Vec<String>), String)> =
+            files.iter().filter(|((r, _), _)| r == room).collect();
+        let modules: BTreeSet<&[String]> = own.iter().map(|((_, module), _)| module.as_slice()).collect();
+        let mut uses: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+        for ((_, module), code) in &own {
+            let code = code.split("#[cfg(test)]").next().unwrap();
+            let mut found: Vec<Vec<String>> = vec![];
+            let parent = &module[..module.len().saturating_sub(1)];
+            let above = &parent[..parent.len().saturating_sub(1)];
+            let absolute = if package { "crate::".into() } else { format!("crate::{room}::") };
+            for (prefix, base) in
+                [(absolute.as_str(), &[][..]), ("super::super::", above), ("super::", parent)]
+            {
+                found.extend(paths(code, prefix).into_iter().map(|p| [base, &p].concat()));
+            }
+            for path in found {
+                let target = (1..=path.len()).rev().map(|n| &path[..n]).find(|p| modules.contains(p));
+                let target = target.and_then(|t| modules.get(t).copied());
+                let related = |t: &[String]| t.starts_with(module) || module.starts_with(t);
+                if let Some(target) = target.filter(|t| !related(t)) {
+                    uses.entry(module).or_default().insert(target);
+                }
+            }
+        }
+        for start in uses.keys() {
+            let (mut seen, mut open) = (BTreeSet::new(), vec![*start]);
+            while let Some(at) = open.pop() {
+                for next in uses.get(at).into_iter().flatten() {
+                    assert_ne!(next, start, "src/{room}: {start:?} uses itself through {at:?}");
+                    if seen.insert(*next) {
+                        open.push(next);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_of_imports_are_written_out() {
+    let code = "use super::{a, b::{C, d::E}};\nfn f() { super::g::h(1); }";
+    let found: Vec<String> = paths(code, "super::").iter().map(|p| p.join("::")).collect();
+    assert_eq!(found, ["a", "b::C", "b::d::E", "g::h"]);
+}
+
+/// Lines of Rust that a room may have. What grows past its budget is split off, or something else goes first.
+const BUDGET: &[(&str, usize)] = &[
+    ("base", 750),
+    ("bench", 1350),
+    ("cli", 2450),
+    ("config", 1000),
+    ("data", 7350),
+    ("engine", 6700),
+    ("eval", 760),
+    ("experiment", 1750),
+    ("graph", 1800),
+    ("layers", 1000),
+    ("models", 2450),
+    ("ops", 10950),
+    ("report", 2750),
+    ("revision", 50),
+    ("train", 3050),
+];
+
+#[test]
+fn rooms_keep_their_budget_of_lines() {
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+    let mut files = vec![];
+    rust_files(&src(), &mut files);
+    for path in files {
+        let name = path.strip_prefix(src()).unwrap().to_string_lossy().replace('\\', "/");
+        let Some((room, _)) = name.split_once('/') else { continue };
+        *lines.entry(room.to_string()).or_default() += fs::read_to_string(&path).unwrap().lines().count();
+    }
+    for (room, lines) in &lines {
+        let budget = BUDGET.iter().find(|(name, _)| name == room).map_or(0, |(_, budget)| *budget);
+        assert!(*lines <= budget, "src/{room} has {lines} lines and a budget of {budget}");
+    }
+}
+
+/// Words of earlier versions, for which the field has others.
+const OLD_WORDS: &[(&str, &str)] = &[
+    ("Held", "Allocation"),
+    ("let_go", "empty_cache"),
+    ("unshare", "make_unique"),
+    ("MatrixUnit", "MathMode"),
+    ("Stepper", "TrainStep"),
+    ("with_real", "dispatch_float"),
+    ("with_store", "dispatch_dtype"),
+    ("SOLE", "UNSPLIT"),
+    ("AHEAD", "PREFETCH_DISTANCE"),
+    ("mlp_bank", "grouped_mlp"),
+    ("MlpBank", "GroupedMlp"),
+    ("SoftmaxMix", "SoftmaxMixture"),
+    ("Decomposed", "WaaTaHead"),
+    ("Heard", "AttentionOutput"),
+    ("repack", "restage"),
+    ("optimiser", "optimizer"),
+    ("optimisers", "optimizers"),
+];
+
+#[test]
+fn old_words_do_not_come_back() {
+    for (file, code) in sources() {
+        let words: BTreeSet<&str> = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+        for (old, new) in OLD_WORDS.iter().filter(|(old, _)| words.contains(old)) {
+            panic!("src/{file}: `{old}` is called `{new}` here");
+        }
     }
 }

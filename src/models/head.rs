@@ -4,7 +4,6 @@
 //! (`pair_head.rs`) it runs on one pair, its operations are recorded, and those that the first logit depends on become
 //! the steps of a `PairHead`.
 
-use super::pair_head::{Recorded, Step};
 use crate::Result;
 use crate::config::HeadConfig;
 use crate::engine::{Op, Owner, ParamId, Var};
@@ -96,6 +95,25 @@ pub struct HeadCtx<'c, 't> {
     /// Z_u and Z_i of the pairs, (B, D) each.
     z: [Var; 2],
     pub(super) recorded: Option<Vec<Recorded>>,
+}
+
+/// An operation of a `HeadCtx` and what it made.
+pub(super) struct Recorded {
+    pub step: Step,
+    pub outputs: Vec<Var>,
+}
+
+pub(super) enum Step {
+    MatchScore,
+    Features,
+    /// One output each; one input each, or one for all.
+    Mlps(Vec<Mlp>, Vec<Var>),
+    /// Experts, and their logits.
+    Mixture(Vec<Var>, Var),
+    /// S, T, and the layer that makes the gate's logits.
+    Gate([Var; 2], Mlp),
+    Mean(Vec<Var>),
+    Concat(Vec<Var>),
 }
 
 impl<'c, 't> HeadCtx<'c, 't> {

@@ -2,31 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::head::{Head, HeadCtx};
+use super::head::{Head, HeadCtx, Recorded, Step};
 use crate::config::HeadConfig;
 use crate::engine::{Params, Tape, Tensor, Var};
 use crate::layers::{ForwardCtx, Mlp};
 use crate::ops::{Activation, PairHead};
 use crate::{Error, Result};
-
-/// An operation of a `HeadCtx` and what it made.
-pub(super) struct Recorded {
-    pub step: Step,
-    pub outputs: Vec<Var>,
-}
-
-pub(super) enum Step {
-    MatchScore,
-    Features,
-    /// One output each; one input each, or one for all.
-    Mlps(Vec<Mlp>, Vec<Var>),
-    /// Experts, and their logits.
-    Mixture(Vec<Var>, Var),
-    /// S, T, and the layer that makes the gate's logits.
-    Gate([Var; 2], Mlp),
-    Mean(Vec<Var>),
-    Concat(Vec<Var>),
-}
 
 impl Step {
     /// What output `i` is made of.

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use base::parallel::prelude::*;
 
+use super::activation::Activation;
 use super::concat::concat;
 use super::cpu::dense::sum_columns;
 use super::cpu::{RowChunk, row_chunks};
-use super::dense::{self, Activation};
+use super::dense;
 use super::launch::launch;
 use super::{check, check_shape, inputs};
 use base::Result;

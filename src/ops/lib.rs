@@ -2,6 +2,7 @@
 //!
 //! The CPU code is generic over f32 and f64 and written to be read: it is what the kernels are held to.
 
+mod activation;
 mod aggregate;
 mod bce;
 mod bi_interaction;
@@ -33,13 +34,13 @@ mod softmax_mixture;
 mod topk;
 mod transd;
 
+pub use activation::Activation;
 pub use aggregate::{Aggregate, laplacian_weights, symmetric_weights};
 pub use bce::BceLoss;
 pub use bi_interaction::{Aggregator, BiInteraction};
 pub use bpr::Bpr;
 pub use cast::Cast;
 pub use concat::{Combine, Concat};
-pub use dense::Activation;
 pub use dropout::Dropout;
 pub use funnel::Funnel;
 pub use gate::Gate;

@@ -1,6 +1,7 @@
 //! A dense layer: y = act(x W + b). Formulas (9)-(11), and every tower and head.
 
-use super::dense::{self, Activation};
+use super::activation::Activation;
+use super::dense;
 use super::{check_shape, inputs};
 use base::Result;
 use engine::{Backward, Op, Tensor};

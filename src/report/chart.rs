@@ -3,7 +3,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::field::Stat;
+use super::field::{Role, Stat};
 use super::names;
 
 /// Colors, strokes and type of all figures, for a light and a dark page. The page has it once; a file of its own brings
@@ -62,15 +62,6 @@ impl Figure {
 pub fn printable(markup: Markup) -> String {
     let bad = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{fffe}' | '\u{ffff}');
     markup.into_string().replace(bad, "\u{fffd}")
-}
-
-/// What stands out among models.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Role {
-    Own,
-    /// The best of the others.
-    Best,
-    Other,
 }
 
 impl Role {

@@ -3,10 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::chart::Role;
 use super::names::{self, Kind, OWN};
 use super::read::{Results, Run};
 use super::tables::SummaryRow;
+
+/// What stands out among models.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    Own,
+    /// The best of the others.
+    Best,
+    Other,
+}
 
 /// A metric over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]

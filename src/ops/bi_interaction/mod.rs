@@ -2,8 +2,9 @@
 
 mod cpu;
 
+use super::activation::Activation;
 use super::concat::{add_columns, concat};
-use super::dense::{self, Activation};
+use super::dense;
 use super::{Dropout, check, check_shape, saved};
 use base::Result;
 use cpu::Layer;

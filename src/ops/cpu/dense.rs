@@ -1,6 +1,6 @@
 //! What goes with products of matrices, on blocks of rows: bias and activation, its slope, column sums.
 
-use crate::dense::Activation;
+use crate::activation::Activation;
 use engine::Real;
 use engine::parallel::axpy;
 use engine::simd::{SimdWork, simd};

@@ -1,7 +1,8 @@
 //! Grouped MLPs on a GPU: kernels/grouped_mlp.cu, up to eight members a launch.
 
 use super::Shape;
-use crate::dense::{Activation, for_unit, splits, tiles};
+use crate::activation::Activation;
+use crate::dense::{for_unit, splits, tiles};
 use crate::launch::{POINTERS, launch, pointers};
 use base::Result;
 use engine::device::{Grid, Kernel, kernels};

@@ -6,7 +6,7 @@
 mod cpu;
 mod gpu;
 
-use super::dense::Activation;
+use super::activation::Activation;
 use super::{check, check_shape, saved};
 use base::Result;
 use engine::dispatch_float;

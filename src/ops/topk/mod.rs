@@ -6,7 +6,8 @@ mod head;
 mod select;
 mod tile;
 
-use super::dense::{self, Activation};
+use super::activation::Activation;
+use super::dense;
 use super::{check, check_shape};
 use base::{Error, Result};
 use engine::{DType, Device, Tensor};

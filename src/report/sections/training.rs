@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::chart::{self, Curve, Figure, Role};
+use crate::chart::{self, Curve, Figure};
 use crate::document::{Block, Cell, Table};
+use crate::field::Role;
 use crate::field::{Field, Stat, Variant};
 use crate::names::{self, slug};
 use crate::read::Epoch;

@@ -2,8 +2,8 @@
 
 use base::parallel::prelude::*;
 
-use super::Stream;
 use super::item_side::{self, add_bucket_sums, add_relations, through_projection};
+use super::{HostGradients, Stream};
 use crate::cpu::rows::add_chunks;
 use crate::cpu::stream::{PREFETCH_DISTANCE, local, put, split, take};
 use crate::relation_attention::inputs::{Attention, LogitGradients, OutputGradients, ProjectionDots};
@@ -16,18 +16,6 @@ use graph::BipartiteEdges;
 /// Edges between the ones that `prefetch_backward` asks rows for and the gradient of an inverse's weight, one element
 /// of far memory.
 const FAR: usize = 16;
-
-/// Upstream gradients and weights in host memory; `inner` (destinations behind the rows) is sum of alpha dalpha less
-/// the gradient of log_sum.
-pub(super) struct HostGradients<'a, T> {
-    pub d_agg: Option<&'a [T]>,
-    pub d_alpha: Option<&'a [T]>,
-    pub d_log_sum: Option<&'a [T]>,
-    pub alpha: &'a [T],
-    /// (row edges) alpha of the inverse edges
-    pub inverse_alpha: &'a [T],
-    pub inner: Vec<T>,
-}
 
 /// What a chunk of rows writes or adds to. Optional parts are there where a gradient is wanted; `fresh` parts are
 /// written.

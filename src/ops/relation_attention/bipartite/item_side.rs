@@ -1,7 +1,7 @@
 //! The side of the items (columns): the edges that are no inverses of users' edges, and what goes through the columns'
 //! own projections.
 
-use super::backward::HostGradients;
+use super::HostGradients;
 use crate::cpu::rows::{AddScaled, RowWork, for_rows};
 use crate::cpu::segment::{self, Outputs};
 use crate::relation_attention::cpu::{Edges, GroupBackward, SrcBackward, bucket_sums, put_pairs};

@@ -20,6 +20,18 @@ use graph::{BipartiteEdges, Graph};
 use super::inputs::{Attention, OutputGradients, ProjectionDots};
 use crate::cpu::stream::with_row;
 
+/// Upstream gradients and weights in host memory; `inner` (destinations behind the rows) is sum of alpha dalpha less
+/// the gradient of log_sum.
+struct HostGradients<'a, T> {
+    d_agg: Option<&'a [T]>,
+    d_alpha: Option<&'a [T]>,
+    d_log_sum: Option<&'a [T]>,
+    alpha: &'a [T],
+    /// (row edges) alpha of the inverse edges
+    inverse_alpha: &'a [T],
+    inner: Vec<T>,
+}
+
 /// Writes alpha, log_sum and `dots`; returns agg and (row edges, 1) alpha of the inverse of each row's edge.
 pub(super) fn forward(
     a: &Attention,
