@@ -176,7 +176,7 @@ fn labels_that_are_all_equal_make_no_nan() {
             let mut stepper = TrainStep::new(&config).unwrap();
             let batch = batch(&config, &data, &*model, &graph);
             for _ in 0..50 {
-                let values = stepper.enrolments(&mut *model, &batch).unwrap().values;
+                let values = stepper.interaction_step(&mut *model, &batch).unwrap().values;
                 for (key, value) in values {
                     assert!(value.is_finite(), "{name} {settings:?}, labels {label}: {key} is {value}");
                 }
@@ -203,7 +203,7 @@ fn constant_scores_make_no_nan() {
         assert_eq!((found["mrr@10"], found["recall@10"]), (0.5, 1.0), "{name}: equal scores rank by number");
         // Nobody has any score, but the losses and their gradients do not mind.
         let batch = batch(&config, &data, &*model, &graph);
-        let values = TrainStep::new(&config).unwrap().enrolments(&mut *model, &batch).unwrap().values;
+        let values = TrainStep::new(&config).unwrap().interaction_step(&mut *model, &batch).unwrap().values;
         values.iter().for_each(|(key, value)| assert!(value.is_finite(), "{name}: {key} is {value}"));
     });
     solved(&data, &Device::Cpu, |_, config, model| drop(evaluated(model, &data, config)));

@@ -12,7 +12,7 @@ use waata::config::Config;
 use waata::data::{Dataset, Split};
 use waata::engine::Device;
 use waata::eval::Evaluation;
-use waata::train::{Meta, Run, RunFiles, checkpoint};
+use waata::train::{LAST, Meta, Run, RunFiles, checkpoint};
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
@@ -100,8 +100,8 @@ pub fn with_run<R>(
     let config = read_config(dir)?.with(settings)?;
     let path = data.map_or(meta.data, Path::to_path_buf);
     let data = open_data(&path)?;
-    let best = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
-    let run = Run::load(&data, &config, &device, dir, if best { "best" } else { "last" })?;
+    let chosen = RunFiles { dir: dir.into() }.best_or_last();
+    let run = Run::load(&data, &config, &device, dir, chosen)?;
     work(&Opened { run, data: &data })
 }
 
@@ -147,7 +147,7 @@ impl Description {
 
 pub fn describe(dir: &Path) -> Result<Description> {
     let config = read_config(dir)?;
-    let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), "last")?;
+    let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), LAST)?;
     // A run of a comparison has its metrics in test.json.
     let test = fs::read(dir.join("metrics.json")).or_else(|_| fs::read(dir.join("test.json")));
     let test = test.ok().and_then(|t| serde_json::from_slice(&t).ok());

@@ -234,6 +234,17 @@ pub struct KgConfig {
     pub shared_state: bool,
 }
 
+impl KgConfig {
+    /// Whether a model of this many tasks learns triples in the steps on interactions.
+    pub fn is_joint(&self, tasks: usize) -> bool {
+        match self.phase {
+            KgPhase::Joint => true,
+            KgPhase::Auto => tasks == 1,
+            KgPhase::Separate | KgPhase::Off => false,
+        }
+    }
+}
+
 impl Default for KgConfig {
     fn default() -> Self {
         KgConfig {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::engine::gradient_weighting::{Combine, CosineKind, Granularity, Strategy};
+
 choice!(BottomKind {
     Concat,
     Hadamard,
@@ -162,35 +164,6 @@ impl Default for LossConfig {
         }
     }
 }
-
-choice!(Combine {
-    Sum,
-    Metabalance,
-    Cosine,
-    #[default]
-    MetabalanceXCosine,
-    Uncertainty,
-    Dwa,
-    Gradnorm,
-    Pcgrad,
-    Cagrad
-});
-choice!(Strategy {
-    A,
-    B,
-    #[default]
-    C
-});
-choice!(Granularity {
-    #[default]
-    Tensor,
-    Global
-});
-choice!(CosineKind {
-    #[default]
-    Weighted,
-    Unweighted
-});
 
 /// How task gradients meet on the shared parameters: (17), (18), what the paper claims but does not write, and rules to
 /// compare it with.

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use super::bits;
 use super::device::Device;
-use super::memory::{self, Part};
 use super::params::Params;
 use super::rows::Gradient;
 use super::sum::Factor;
@@ -170,7 +169,6 @@ impl Optimizer {
         let mut updates = vec![];
         for (row, ((param, terms), state)) in params.iter_mut().zip(sums).zip(&mut self.states).enumerate() {
             let Some((_, first)) = terms.first() else { continue };
-            let _scope = memory::scope(Part::OptimizerStates, &param.name);
             while state.tensors.len() < self.rule.state_names().len() {
                 state.tensors.push(self.rule.start(&param.value)?);
             }

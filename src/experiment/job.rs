@@ -12,7 +12,7 @@ use super::table::{self, Row, Tested};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::Device;
-use crate::train::{EpochLog, Meta, Observer, Outcome, Run, RunFiles};
+use crate::train::{EpochLog, LAST, Meta, Observer, Outcome, Run, RunFiles};
 use crate::{Error, Result};
 
 /// What all runs of an experiment are made with.
@@ -153,7 +153,7 @@ pub fn train<'a>(
 ) -> Result<(Run<'a>, Outcome)> {
     let files = RunFiles { dir: dir.into() };
     let resumed = match files.checkpoints().join("last.json").is_file() {
-        true => match Run::load(context.data, config, context.device, dir, "last") {
+        true => match Run::load(context.data, config, context.device, dir, LAST) {
             Ok(run) => Some(run),
             // A damaged checkpoint costs the time of the run, which gives the same results from the start.
             Err(Error::Corrupt { .. }) => None,
@@ -189,8 +189,10 @@ pub fn run(
     let (run, outcome) = train(context, &spec.config, dir, u64::MAX, observer)?;
     let clock = Clock::new(dir);
     let parameters = run.model().params().elements() as u64;
-    let chosen = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
-    let run = if chosen { Run::load(context.data, &spec.config, context.device, dir, "best")? } else { run };
+    let run = match (RunFiles { dir: dir.into() }).best_or_last() {
+        LAST => run,
+        best => Run::load(context.data, &spec.config, context.device, dir, best)?,
+    };
     let (found, each) =
         run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
     let row = Row {

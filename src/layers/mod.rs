@@ -5,7 +5,6 @@ mod history;
 mod mlp;
 
 use crate::Result;
-use crate::engine::memory::{self, Part};
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 
 pub use encoder::Encoder;
@@ -17,7 +16,8 @@ pub struct ParamBuilder<'a> {
     pub params: Params,
     pub device: &'a Device,
     pub dtype: DType,
-    seed: u64,
+    /// Of the initial values; without one they are all 0.
+    seed: Option<u64>,
 }
 
 /// Streams of parameters start here; other uses of the seed keep below.
@@ -25,7 +25,12 @@ const INIT_STREAM: u64 = 1 << 32;
 
 impl<'a> ParamBuilder<'a> {
     pub fn new(device: &'a Device, dtype: DType, seed: u64) -> Self {
-        ParamBuilder { params: Params::default(), device, dtype, seed }
+        ParamBuilder { params: Params::default(), device, dtype, seed: Some(seed) }
+    }
+
+    /// Makes zeros of all parameters: for their shapes.
+    pub fn zeros_only(device: &'a Device) -> Self {
+        ParamBuilder { params: Params::default(), device, dtype: DType::F32, seed: None }
     }
 
     /// Normal values of the given standard deviation.
@@ -37,8 +42,8 @@ impl<'a> ParamBuilder<'a> {
         cols: usize,
         std: f64,
     ) -> Result<ParamId> {
-        let _scope = memory::scope(Part::Parameters, name);
-        let random = Philox::new(self.seed, INIT_STREAM + self.params.len() as u64);
+        let Some(seed) = self.seed else { return self.zeros(name, owner, rows, cols) };
+        let random = Philox::new(seed, INIT_STREAM + self.params.len() as u64);
         let value = |i: usize| std * random.normal_at(i as u64);
         let value = Tensor::from_fn(self.device, self.dtype, rows, cols, value)?;
         Ok(self.params.add(name, owner, value))
@@ -50,7 +55,6 @@ impl<'a> ParamBuilder<'a> {
     }
 
     pub fn zeros(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
-        let _scope = memory::scope(Part::Parameters, name);
         Ok(self.params.add(name, owner, Tensor::zeros(self.device, self.dtype, rows, cols)?))
     }
 }

@@ -172,7 +172,7 @@ fn backward<T: Real>(
         let rows = i * per..rows.min((i + 1) * per);
         let (part, gate) = (rows.start * d..rows.end * d, rows.start * gates..rows.end * gates);
         let (df, g) = (df.map(|df| &df[part.clone()]), &g[gate.clone()]);
-        let mut du = Buffer::scratch(gate.len());
+        let mut du = Buffer::stale(gate.len());
         vectorized_work(Logits {
             df,
             dg: dg.map(|dg| &dg[gate]),

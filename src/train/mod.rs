@@ -1,17 +1,17 @@
 //! Training: epochs of batches, weighted task gradients, validation, checkpoints.
 
+mod captured_steps;
 pub mod checkpoint;
+mod gradients;
+pub mod memory_estimate;
 mod meta;
-pub mod plan;
-mod readings;
-mod recording;
 mod run;
 mod sampler;
 mod step;
-mod weighting;
+mod step_metrics;
 
+pub use memory_estimate::MemoryEstimate;
 pub use meta::Meta;
-pub use plan::MemoryPlan;
-pub use run::{BEST, Best, EpochLog, Observer, Outcome, Run, RunFiles};
+pub use run::{Best, EpochLog, LAST, Observer, Outcome, Run, RunFiles};
 pub use sampler::{Sampler, TripleSampler};
 pub use step::{StepLog, TrainStep};

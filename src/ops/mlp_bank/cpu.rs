@@ -6,7 +6,6 @@ use base::parallel::prelude::*;
 
 use super::Shape;
 use crate::dense_cpu::{Columns, Finish, Slope};
-use engine::memory::Allocation;
 use engine::parallel::{self, RowWork, View, axpy, gemm, vectorized_work};
 use engine::{Buffer, Real, Tensor};
 
@@ -138,7 +137,7 @@ fn forward_tile<T: Real>(
         if layer == 0 && s.shared {
             let x = View::new(&x[0][row * k..], rows, k, k);
             let w = View::new(&weights.first, k, wide, wide);
-            let mut scratch = Buffer::scratch(if is_last { rows * wide } else { 0 });
+            let mut scratch = Buffer::stale(if is_last { rows * wide } else { 0 });
             let z = if is_last { scratch.as_mut_slice() } else { &mut hidden[0][..] };
             gemm(x, w, T::zero(), z, wide);
             vectorized_work(Finish(z, wide, first_bias, act));
@@ -222,7 +221,6 @@ pub(super) fn backward<T: Real>(
             }
         }
     }
-    let _held = Allocation::scratch(CHUNKS * active.sums * size_of::<T>());
     let parts: Vec<Buffer<T>> = chunks
         .into_par_iter()
         .enumerate()
@@ -239,10 +237,10 @@ fn backward_chunk<T: Real>(
     mut dx: Vec<Option<&mut [T]>>,
 ) -> Buffer<T> {
     let (count, layers) = (active.members.len(), s.layers());
-    let mut buffer = Buffer::scratch(if active.wanted.contains(&true) { active.sums } else { 0 });
+    let mut buffer = Buffer::stale(if active.wanted.contains(&true) { active.sums } else { 0 });
     let sums = buffer.as_mut_slice();
     // dL/dz of each layer for a tile, active members side by side.
-    let mut dz: Vec<Buffer<T>> = s.widths[1..].iter().map(|d| Buffer::scratch(TILE * count * d)).collect();
+    let mut dz: Vec<Buffer<T>> = s.widths[1..].iter().map(|d| Buffer::stale(TILE * count * d)).collect();
     for row in rows.clone().step_by(TILE) {
         let n = TILE.min(rows.end - row);
         // The first tile writes the sums, the others add.
