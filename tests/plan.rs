@@ -91,8 +91,10 @@ fn tensors_and_lists_are_as_estimated() {
 #[test]
 fn memory_of_a_gpu_is_as_estimated() {
     let mut data = waata::data::synth::generate(200, 24, 1500, 5).unwrap();
-    split::assign(&mut data, SplitPolicy::Random { ratios: Ratios::default(), per_learner: false }, false, 1).unwrap();
-    let small = ["model.dim=16", "model.layers=[16]", "head.widths=[16,8]", "train.batch_size=256", "train.epochs=1"];
+    split::assign(&mut data, SplitPolicy::Random { ratios: Ratios::default(), per_learner: false }, false, 1)
+        .unwrap();
+    let small =
+        ["model.dim=16", "model.layers=[16]", "head.widths=[16,8]", "train.batch_size=256", "train.epochs=1"];
     let mut wrong = vec![];
     for (i, (preset, settings)) in [
         ("paper", &["kg.steps_per_epoch=1"][..]),
