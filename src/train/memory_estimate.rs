@@ -279,13 +279,12 @@ const FULLER: f64 = 1.06;
 /// Blocks are rounded up: the mean of what they hold beyond their tensors.
 const ROUNDED: f64 = 1.03;
 /// Shares of what a step takes for the batch and for the whole graph that stay cached beside its peak: measured, upper.
-const CACHED_OF_BATCH: f64 = 0.75;
-const CACHED_OF_GRAPH: f64 = 0.35;
-/// Chunks in which the CPU sums gradients of MLPs, and in which it streams over enrolments.
+const CACHED_OF_BATCH: f64 = 0.9;
+const CACHED_OF_GRAPH: f64 = 0.3;
+/// Chunks in which the CPU sums gradients of MLPs, of at least so many rows, and in which it streams over enrolments.
 const MLP_CHUNKS: usize = 32;
+const MLP_ROWS: usize = 128;
 const STREAM_CHUNKS: usize = 16;
-/// Logits of a block of the softmax objective, on the CPU and on a GPU.
-const SOFTMAX_LOGITS: [usize; 2] = [1 << 22, 1 << 28];
 
 /// Counts of a data set as a run sees it.
 #[derive(Default)]
@@ -488,12 +487,13 @@ fn closed_form(config: &Config, c: &Counts) -> Vec<Phase> {
         piece(Place::List, Part::Activations, "solution", work),
     ];
     let test = vec![
-        courses,
+        courses.clone(),
         piece(Place::Tensor, Part::Ranking, "learners", rows),
         piece(Place::List, Part::Ranking, "courses and learners", table + rows),
     ];
     let phase = |name, pieces| Phase { name, pieces, cached: 0 };
-    vec![phase("steps", solve), phase("test", test)]
+    let restore = vec![courses.clone(), piece(Place::Tensor, Part::Parameters, "courses as read", table)];
+    vec![phase("steps", solve), phase("restore", restore), phase("test", test)]
 }
 
 /// Floats of a step: of the batch and of the whole graph, kept from forward to backward, and what a backward pass takes
@@ -522,6 +522,9 @@ struct Shapes<'a> {
     /// Floats of the head's parameters, and of what it makes of a pair.
     head: usize,
     of_pair: usize,
+    /// Of those the features, and the outputs of MLPs over them.
+    features: usize,
+    outputs: usize,
     /// Whether the encoder has projections.
     has_projections: bool,
     /// Losses whose gradients are weighted, and the walks of the tape in a step.
@@ -560,6 +563,11 @@ impl<'a> Shapes<'a> {
         let layers: usize = weights().map(|(_, (_, cols))| cols).sum();
         let features = if head.is_empty() { 0 } else { models::pair_features_width(&config.head, width) };
         let of_pair = features + layers + fused.map(|(_, (rows, _))| rows).sum::<usize>();
+        let inner = |name: &str| !["tower", "gate", "aux"].iter().any(|part| name.starts_with(part));
+        let last = config.head.widths.last().copied().unwrap_or(0);
+        let outputs =
+            weights().filter(|(name, (_, cols))| inner(name) && *cols == last).map(|(_, (_, cols))| cols);
+        let outputs: usize = outputs.sum();
         let decomposed = head.iter().any(|p| p.name.starts_with("specific"));
         let weight = |task: usize| config.loss.task_weights.get(task).copied().unwrap_or(1.0);
         let walks = match config.weighting.combine {
@@ -582,6 +590,8 @@ impl<'a> Shapes<'a> {
             relations,
             head: head.elements(),
             of_pair,
+            features,
+            outputs,
             has_projections,
             walks,
             c,
@@ -637,18 +647,23 @@ impl<'a> Shapes<'a> {
         let attention = if differentiated { self.attention(g) } else { 0 };
         let kept = attention + (0..layers.len()).map(|l| self.layer(g, l)).sum::<usize>();
         let widest = layers.iter().copied().fold(n, usize::max);
+        // A layer that only gathers is its messages.
+        let light = self.config.model.aggregator == Aggregator::Light;
         let of_attention =
             g.groups * (self.config.relation_dim() + 3) + g.edges + g.heads * (n + 2) + g.streamed;
-        let sums = if g.streamed > 0 { 2 * STREAM_CHUNKS * self.c.courses * (n + 2) } else { 0 };
+        let sums = if g.streamed > 0 { STREAM_CHUNKS * self.c.courses * (n + 2) } else { 0 };
         let backward = g.heads * layers.iter().sum::<usize>()
             + sums
-            + (g.heads * widest).max(if differentiated { of_attention } else { 0 });
+            + (if light { 0 } else { g.heads * widest }).max(if differentiated { of_attention } else { 0 });
         (kept, backward)
     }
 
     /// Floats of Z of some rows, and of what it is made from.
     fn stack(&self, rows: usize) -> usize {
         let model = &self.config.model;
+        if model.layers.is_empty() {
+            return rows * model.dim;
+        }
         let copies = 1 + usize::from(model.normalize) + usize::from(model.layer_scale != 1.0);
         rows * (self.width + model.dim + copies * model.layers.iter().sum::<usize>())
     }
@@ -687,7 +702,7 @@ impl<'a> Shapes<'a> {
                 let below: usize = levels[..h].iter().map(|level| level[0]).sum();
                 let kept = attention + self.layer(&g, l) + below * self.config.model.layers[l];
                 step.batch += kept;
-                step.graph_backward += kept / 2;
+                step.graph_backward += kept * 3 / 4;
             }
         }
         if self.config.model.propagation == Propagation::History {
@@ -699,16 +714,17 @@ impl<'a> Shapes<'a> {
         step.batch += match self.config.loss.ranking {
             Ranking::Bce => 0,
             Ranking::Bpr => rows * (2 * d + 1),
-            Ranking::Softmax => {
-                let block =
-                    (SOFTMAX_LOGITS[usize::from(self.is_gpu)] / courses.max(1)).clamp(32, rows.max(32));
-                step.head_backward += block * (courses + d);
-                rows * d + courses * (d + 1)
-            }
+            Ranking::Softmax => rows * d + courses * (d + 1),
         };
         step.batch += pairs * (2 * d + self.of_pair + 7 * self.tasks);
-        step.head_backward += pairs * (2 * d + self.of_pair / 2);
-        step.head_backward += if self.is_gpu { pairs.div_ceil(1024) } else { MLP_CHUNKS } * self.head;
+        if self.head > 0 {
+            // Gradients of the features and of what the MLPs make of them, with sums of their parameters' gradients; then of
+            // the features and of Z.
+            let chunk = pairs.div_ceil(MLP_CHUNKS).next_multiple_of(MLP_ROWS);
+            let chunks = if self.is_gpu { pairs.div_ceil(1024) } else { pairs.div_ceil(chunk.max(1)) };
+            let mlps = pairs * (self.features + self.outputs) + chunks * self.head * 9 / 10;
+            step.head_backward = mlps.max(pairs * (self.features + 2 * d));
+        }
         step
     }
 
@@ -774,7 +790,9 @@ impl<'a> Shapes<'a> {
         let pairs = rows * (1 + if c.courses > 1 { config.train.negatives } else { 0 });
         let levels = if sampled { c.levels(config, data, rows, pairs) } else { vec![] };
         let courses = match config.loss.ranking {
-            crate::config::Ranking::Bce | crate::config::Ranking::Bpr if sampled => distinct(pairs, c.courses),
+            crate::config::Ranking::Bce | crate::config::Ranking::Bpr if sampled => {
+                distinct(pairs, c.courses)
+            }
             _ => c.courses,
         };
         let mut step = self.step(rows, pairs, courses, &levels);
@@ -827,9 +845,7 @@ impl<'a> Shapes<'a> {
             "captured step",
             if captured { step.batch + step.graph + gradients + backward } else { 0 },
         );
-        let of_batch = step.batch + head + gradients.min(step.batch);
-        let cached = CACHED_OF_BATCH * of_batch as f64
-            + CACHED_OF_GRAPH * (step.graph + step.graph_backward + gradients) as f64;
+        let cached = CACHED_OF_BATCH * step.batch as f64 + CACHED_OF_GRAPH * (step.graph + gradients) as f64;
         phases.push(Phase { name: "steps", pieces: steps, cached: (4.0 * cached) as u64 });
         held.push(captured);
 
