@@ -10,7 +10,7 @@ use crate::data::{Dataset, formats, store};
 use crate::engine::Device;
 use crate::eval::{Catalogue, Ranker};
 use crate::models::{self, TrainGraph};
-use crate::train::{BEST, LAST, Meta, RunFiles, checkpoint, train_splits, use_math_mode};
+use crate::train::{Meta, RunFiles, checkpoint, train_splits, use_math_mode};
 use crate::{Error, Result};
 
 /// A trained model with its data set. Holds parameters, no optimizer states.
@@ -67,8 +67,8 @@ impl Recommender {
         let config = read_config(dir)?.with(&options.settings)?;
         use_math_mode(&config, &device);
         let data = open_data(options.data.as_ref().unwrap_or(&meta.data))?;
-        let folder = RunFiles { dir: dir.into() }.checkpoints();
-        let name = if folder.join(format!("{BEST}.json")).is_file() { BEST } else { LAST };
+        let files = RunFiles { dir: dir.into() };
+        let (folder, name) = (files.checkpoints(), files.best_or_last());
         let saved = checkpoint::load_parameters(&folder, name, &device)?;
         saved.belongs_to(&data.fingerprint())?;
         let file = folder.join(name);

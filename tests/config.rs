@@ -4,8 +4,9 @@ mod common;
 
 use waata::Error;
 use waata::config::{
-    AttentionMode, Base, Combine, Config, EncoderKind, Propagation, nearest, preset, presets, settings,
+    AttentionMode, Base, Config, EncoderKind, Propagation, nearest, preset, presets, settings,
 };
+use waata::engine::gradient_weighting::Combine;
 use waata::layers::recency_bucket;
 use waata::models::models;
 

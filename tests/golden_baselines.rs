@@ -107,7 +107,7 @@ fn check(name: &str, golden: &Value, pairs: &[u32], data: &Dataset, settings: &[
         }
         let mut tape = Tape::new();
         let vars = model.params().on_tape(&mut tape);
-        let losses = model.losses(&mut tape, &vars, batch, &Default::default()).unwrap();
+        let losses = model.losses(&mut tape, &vars, &model.upload(batch, None).unwrap()).unwrap();
         let wanted = golden["losses"].as_object().unwrap();
         assert_eq!(losses.losses.len(), wanted.len(), "{name}");
         for loss in &losses.losses {

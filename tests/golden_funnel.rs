@@ -66,7 +66,8 @@ fn check(model: &mut Box<dyn Model>, target: &Target, networks: &[String], point
     }
     let mut tape = Tape::new();
     let vars = model.params().on_tape(&mut tape);
-    let losses = model.losses(&mut tape, &vars, &batch(tasks, y as f32), &Default::default()).unwrap();
+    let inputs = model.upload(&batch(tasks, y as f32), None).unwrap();
+    let losses = model.losses(&mut tape, &vars, &inputs).unwrap();
     assert_eq!(losses.losses.len(), point["losses"].as_array().unwrap().len());
     for (t, loss) in losses.losses.iter().enumerate() {
         let what = |part: &str| format!("{} at {logits:?}, label {y}: {} {part}", model.name(), loss.name);

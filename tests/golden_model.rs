@@ -171,7 +171,7 @@ fn losses_and_gradients() {
         let model = model(&target, &golden, &data, &config);
         let mut tape = Tape::new();
         let vars = model.params().on_tape(&mut tape);
-        let losses = model.losses(&mut tape, &vars, &batch, &Default::default()).unwrap();
+        let losses = model.losses(&mut tape, &vars, &model.upload(&batch, None).unwrap()).unwrap();
         let want = &golden["losses"];
         let wanted = [
             ("bce/enrolled", &want["bce"][0]),

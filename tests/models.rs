@@ -105,9 +105,10 @@ fn the_guides_model_works() {
     let mut it = made.unwrap();
     let batch = batch(&config, &data, &it, &graph);
     let mut stepper = TrainStep::new(&config).unwrap();
-    let first = stepper.enrolments(&mut it, &batch).unwrap().values["loss/bce/enrolled"];
-    let last =
-        (0..50).map(|_| stepper.enrolments(&mut it, &batch).unwrap().values["loss/bce/enrolled"]).last();
+    let first = stepper.interaction_step(&mut it, &batch).unwrap().values["loss/bce/enrolled"];
+    let last = (0..50)
+        .map(|_| stepper.interaction_step(&mut it, &batch).unwrap().values["loss/bce/enrolled"])
+        .last();
     assert!(last.unwrap() < 0.9 * first, "from {first} to {last:?}");
     let learners = learners_for(&data, &config, &[0, 1, 2], &[Split::Train]);
     let want = common::whole::scores(&it, config.eval.rank_by, &config, &learners);
@@ -211,7 +212,7 @@ fn labels_that_are_all_equal_make_no_nan() {
             let mut stepper = TrainStep::new(&config).unwrap();
             let batch = batch(&config, &data, &*model, &graph);
             for _ in 0..50 {
-                let values = stepper.enrolments(&mut *model, &batch).unwrap().values;
+                let values = stepper.interaction_step(&mut *model, &batch).unwrap().values;
                 for (key, value) in values {
                     assert!(value.is_finite(), "{name} {settings:?}, labels {label}: {key} is {value}");
                 }
@@ -238,7 +239,7 @@ fn constant_scores_make_no_nan() {
         assert_eq!((found["mrr@10"], found["recall@10"]), (0.5, 1.0), "{name}: equal scores rank by number");
         // Nobody has any score, but the losses and their gradients do not mind.
         let batch = batch(&config, &data, &*model, &graph);
-        let values = TrainStep::new(&config).unwrap().enrolments(&mut *model, &batch).unwrap().values;
+        let values = TrainStep::new(&config).unwrap().interaction_step(&mut *model, &batch).unwrap().values;
         values.iter().for_each(|(key, value)| assert!(value.is_finite(), "{name}: {key} is {value}"));
     });
     solved(&data, &Device::Cpu, |_, config, model| drop(evaluated(model, &data, config)));

@@ -173,7 +173,7 @@ impl<'a> Training<'a> {
         for chosen in sampler.epoch(epoch).chunks(BATCH) {
             let batch = sampler.batch(epoch, chosen);
             let before = self.counts.now();
-            let log = self.stepper.enrolments(&mut *self.model, &batch).unwrap();
+            let log = self.stepper.interaction_step(&mut *self.model, &batch).unwrap();
             let after = self.counts.now();
             asked.push(std::array::from_fn(|i| after[i] - before[i]));
             self.logs.push(log.values.into_iter().map(|(name, x)| (name, x.to_bits())).collect());
@@ -188,7 +188,7 @@ impl<'a> Training<'a> {
         let (nodes, relations) = (self.graph.nodes, self.graph.relations.count());
         let sampler = TripleSampler::new(self.config, triples, nodes, relations).unwrap();
         let batch = sampler.batch(0, &sampler.epoch(0), 0, 32).unwrap();
-        self.stepper.triples(&mut *self.model, &batch).unwrap();
+        self.stepper.kg_step(&mut *self.model, &batch).unwrap();
     }
 
     fn end(self) -> Trained {
@@ -322,6 +322,6 @@ fn what_varies_is_launched_and_says_why() {
     let mut stepper = TrainStep::new(&config).unwrap();
     let sampler = Sampler::new(&data, &config, SPLITS, model.tasks()).unwrap();
     let batch = sampler.batch(0, &sampler.epoch(0)[..BATCH]);
-    stepper.enrolments(&mut *model, &batch).unwrap();
+    stepper.interaction_step(&mut *model, &batch).unwrap();
     assert_eq!(stepper.take_note(), None);
 }

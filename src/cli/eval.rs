@@ -11,7 +11,7 @@ use super::show::{self, Meter};
 use waata::data::Split;
 use waata::eval::{Evaluation, Ranker};
 use waata::serve::{LoadOptions, read_config};
-use waata::train::{Meta, RunFiles, checkpoint};
+use waata::train::{LAST, Meta, RunFiles, checkpoint};
 use waata::{Error, Recommender, Result};
 
 #[derive(clap::Args)]
@@ -119,7 +119,7 @@ impl Description {
 
 pub fn describe(dir: &Path) -> Result<Description> {
     let config = read_config(dir)?;
-    let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), "last")?;
+    let progress = checkpoint::progress(&RunFiles { dir: dir.into() }.checkpoints(), LAST)?;
     // A run of a comparison has its metrics in test.json.
     let test = fs::read(dir.join("metrics.json")).or_else(|_| fs::read(dir.join("test.json")));
     let test = test.ok().and_then(|t| serde_json::from_slice(&t).ok());

@@ -11,7 +11,7 @@ use waata::data::{Dataset, Split};
 use waata::engine::{Device, memory, system};
 use waata::models::Recommender;
 use waata::serve::read_config;
-use waata::train::{BEST, EpochLog, MemoryPlan, Meta, Observer, Run, RunFiles, plan};
+use waata::train::{EpochLog, LAST, MemoryEstimate, Meta, Observer, Run, RunFiles, memory_estimate};
 use waata::{Error, Result};
 
 #[derive(clap::Args)]
@@ -34,10 +34,10 @@ pub struct Args {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Print how much memory the run would take, and stop
+    /// Estimate the memory of the run, and stop
     #[arg(long)]
     plan: bool,
-    /// Print the plan as JSON
+    /// Print the estimate as JSON
     #[arg(long, requires = "plan")]
     json: bool,
     /// Refuse a run that needs more memory, such as 12G; by default what the machine or the GPU has free
@@ -46,6 +46,21 @@ pub struct Args {
     /// Continue an interrupted run
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "preset", "settings"])]
     resume: Option<PathBuf>,
+    /// Print every loss of an epoch, and norm, cosine with the target and weight of its gradient
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print results and errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+impl Args {
+    /// A line on stderr, unless all is to be quiet.
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
 }
 
 const SAMPLE: &str = "data/sample";
@@ -76,33 +91,33 @@ pub fn run(args: Args) -> Result<()> {
         }
     };
     let data = open_data(&data_path)?;
-    let memory = planned(&args, &config, &data, &device)?;
+    let memory = estimated(&args, &config, &data, &device)?;
     if args.plan {
         return Ok(());
     }
     let mut run = match args.resume {
-        Some(_) => Run::load(&data, &config, &device, &dir, "last")?,
+        Some(_) => Run::load(&data, &config, &device, &dir, LAST)?,
         None => Run::new(&data, &config, &device, &dir)?,
     };
-    eprintln!(
-        "{} on {}: {} learners, {} courses, {} enrolments, {} triples; {} parameters; {}",
+    args.say(&format!(
+        "{} on {}: {}, {}, {}\n{}, {}, on {}",
         run.model().name(),
         data.name,
-        data.learners(),
-        data.courses,
-        data.enrolments(),
-        data.triples.len(),
-        run.model().params().elements(),
+        counted(data.learners(), "learner"),
+        counted(data.courses, "course"),
+        counted(data.enrolments(), "enrolment"),
+        counted(data.triples.len(), "triple"),
+        counted(run.model().params().elements(), "parameter"),
         device.name()
-    );
+    ));
     run.check()?;
     if args.resume.is_none() {
         Meta::write(&dir, &data_path, &data)?;
     }
     catch_interrupts();
-    let mut watcher = Watcher::new(config.eval.metric.clone());
-    let outcome = run.train(&mut watcher)?;
-    watcher.end();
+    let mut progress = Progress::new(&args, config.eval.metric.clone());
+    let outcome = run.train(&mut progress)?;
+    progress.end();
     SAVED.store(true, Ordering::SeqCst);
     if INTERRUPTED.load(Ordering::SeqCst) {
         return Err(Error::Interrupted {
@@ -115,70 +130,74 @@ pub fn run(args: Args) -> Result<()> {
         None => "no validation".into(),
     };
     let why = if outcome.early { " (stopped early)" } else { "" };
-    eprintln!("{} epochs, {} steps{why}; {best}", outcome.epochs, outcome.steps);
+    let (epochs, steps) =
+        (counted(outcome.epochs as usize, "epoch"), counted(outcome.steps as usize, "step"));
+    args.say(&format!("{epochs}, {steps}{why}; {best}"));
 
-    // The best checkpoint where validation chose one, else the model as it stands.
-    if (RunFiles { dir: dir.clone() }).checkpoints().join("best.json").is_file() {
-        run.restore(BEST)?;
+    // The best checkpoint where validation chose one, else the model as it is.
+    let chosen = RunFiles { dir: dir.clone() }.best_or_last();
+    if chosen != LAST {
+        run.restore(chosen)?;
     }
     let ranker = run.ranker();
     let found = eval::evaluate(&ranker, Split::Test)?;
     let text = serde_json::to_vec_pretty(&found)
         .map_err(|e| Error::corrupt(&dir, format!("the metrics cannot be written: {e}"), "report this"))?;
     base::files::write(&dir.join("metrics.json"), &text)?;
-    show::line(&format!("test, {} learners, all {} courses ranked", found.learners, data.courses))?;
+    let learners = counted(found.learners, "learner");
+    show::line(&format!("test, {learners}, all {} ranked", counted(data.courses, "course")))?;
     show::line(&show::metrics(&found.metrics))?;
     if let Some(learner) = recommend::first_with_history(&data) {
         show::line("")?;
         show::line(&recommend::text(&ranker, learner, 5)?)?;
     }
-    if let Some(memory) = &memory {
-        say_memory(memory, &device);
-    }
+    args.say(&measured(&memory, &device));
     show::line(&format!("\nsaved in {}: waata eval, recommend --learner ID, inspect", dir.display()))
 }
 
-/// The run's memory plan, said and held against what there is. A plan that cannot be made is no reason not to train.
-fn planned(args: &Args, config: &Config, data: &Dataset, device: &Device) -> Result<Option<MemoryPlan>> {
-    let memory = match MemoryPlan::new(config, data, device) {
-        Ok(memory) => memory,
-        Err(error) if args.plan => return Err(error),
-        Err(error) => {
-            eprintln!("no memory plan, so no limit is kept: {error}");
-            return Ok(None);
-        }
-    };
+/// A count with its unit.
+fn counted(n: usize, unit: &str) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+    format!("{} {unit}{}", groups.join(","), if n == 1 { "" } else { "s" })
+}
+
+/// The memory that the run will take, said and held against what there is.
+fn estimated(args: &Args, config: &Config, data: &Dataset, device: &Device) -> Result<MemoryEstimate> {
+    let memory = MemoryEstimate::new(config, data, device)?;
     match args.plan {
         true if args.json => print_json(&memory)?,
         true => show::line(&memory.text())?,
-        false => eprintln!("{}", memory.summary()),
+        false => args.say(&memory.summary()),
     }
-    match args.memory_limit {
-        Some(most) => memory.fits(most, config, data, device)?,
-        None => plan::limit(device)?.map_or(Ok(()), |most| memory.fits(most, config, data, device))?,
-    }
-    Ok(Some(memory))
+    let limit = match args.memory_limit {
+        Some(limit) => Some(limit),
+        None => memory_estimate::limit(device)?,
+    };
+    limit.map_or(Ok(()), |limit| memory.fits(limit, config, data, device))?;
+    Ok(memory)
 }
 
-/// The plan and what was measured.
-fn say_memory(planned: &MemoryPlan, device: &Device) {
-    let against = |planned: u64, measured: u64| {
-        let more = 100.0 * (planned as f64 / measured.max(1) as f64 - 1.0);
-        format!("planned {}, measured peak {} ({more:+.1} %)", system::size(planned), system::size(measured))
-    };
+/// The estimate beside what was measured.
+fn measured(memory: &MemoryEstimate, device: &Device) -> String {
+    let mut text = String::new();
     if let Some(resident) = system::resident() {
         let used = memory::usage();
-        eprintln!(
-            "memory: {}; tensors {}, with freed blocks {}, lists {}",
-            against(planned.host, resident.peak),
+        text = format!(
+            "memory: estimated at most {}, peak {}\n  tensors {} ({} with cached blocks), lists {}",
+            system::size(memory.host),
+            system::size(resident.peak),
             system::size(used.tensors_peak),
-            system::size(used.blocks_peak),
+            system::size(used.peak_reserved),
             system::size(used.lists_peak)
         );
     }
     if let Device::Gpu(gpu) = device {
-        eprintln!("memory of the GPU: {}", against(planned.device, gpu.memory_in_use().1));
+        let (estimated, peak) = (system::size(memory.device), system::size(gpu.memory_in_use().1));
+        text += &format!("\nmemory of the GPU: estimated at most {estimated}, peak {peak}");
     }
+    text
 }
 
 /// runs/<data set>-<first free number>
@@ -211,72 +230,86 @@ pub(super) fn catch_interrupts() {
     }
 }
 
-struct Watcher {
+struct Progress {
     meter: Meter,
     metric: String,
-    steps_per_epoch: u64,
     epochs: u64,
-    headed: bool,
+    verbose: bool,
+    quiet: bool,
 }
 
-impl Watcher {
-    fn new(metric: String) -> Watcher {
-        Watcher { meter: Meter::new("training", 1), metric, steps_per_epoch: 1, epochs: 1, headed: false }
+impl Progress {
+    fn new(args: &Args, metric: String) -> Progress {
+        let (verbose, quiet) = (args.verbose, args.quiet);
+        Progress { meter: Meter::new("steps", 1), metric, epochs: 1, verbose, quiet }
     }
 
     fn end(&self) {
         self.meter.end();
     }
+
+    fn note_unless_quiet(&self, text: &str) {
+        if !self.quiet {
+            self.meter.note(text);
+        }
+    }
 }
 
-impl Observer for Watcher {
-    fn begin(&mut self, _model: &dyn Recommender, steps_per_epoch: u64, epochs: u64) {
-        (self.steps_per_epoch, self.epochs) = (steps_per_epoch, epochs);
+/// The loss that gradients are weighted against: the ranking's, else the first task's.
+fn target(values: &BTreeMap<String, f64>) -> Option<(&str, f64)> {
+    let loss = |name: &&String| name.starts_with("loss/");
+    let ranking = ["loss/softmax", "loss/bpr", "loss/bce/enrolled"];
+    let known = ranking.iter().find_map(|name| values.get_key_value(*name));
+    let (name, value) = known.or_else(|| values.iter().find(|(name, _)| loss(name)))?;
+    Some((name.strip_prefix("loss/")?, *value))
+}
+
+impl Observer for Progress {
+    fn begin(&mut self, _model: &dyn Recommender, _steps_per_epoch: u64, epochs: u64) {
+        self.epochs = epochs;
     }
 
     fn step(&mut self, epoch: u64, step: u64, of: u64, values: &BTreeMap<String, f64>) -> bool {
-        self.meter.at(epoch * of + step, of * self.epochs, || {
-            values
-                .iter()
-                .find(|(k, _)| k.starts_with("loss/"))
-                .map_or(String::new(), |(k, v)| format!("{k} {v:.4}"))
-        });
+        if !self.quiet {
+            self.meter.at(epoch * of + step, of * self.epochs, || {
+                target(values).map_or(String::new(), |(loss, value)| format!("{loss} {value:.4}"))
+            });
+        }
         INTERRUPTED.load(Ordering::SeqCst)
     }
 
     fn note(&mut self, text: &str) {
-        self.meter.note(text);
+        self.note_unless_quiet(text);
     }
 
     fn epoch(&mut self, log: &EpochLog) {
-        if !self.headed {
-            self.headed = true;
-            self.meter
-                .note("per epoch: mean losses; then norm / cosine with the target / weight of each gradient");
-        }
-        let mut text = format!("epoch {:>3} {:>6.1}s", log.epoch, log.seconds.unwrap_or(0.0));
-        for (name, value) in &log.values {
-            if let Some(loss) = name.strip_prefix("loss/") {
-                text += &format!("  {loss} {value:.4}");
-            }
+        let mut text =
+            format!("epoch {:>3}/{} {:>7.1} s", log.epoch, self.epochs, log.seconds.unwrap_or(0.0));
+        if let Some((loss, value)) = target(&log.values) {
+            text += &format!("  {loss} {value:.4}");
         }
         if let Some(valid) = &log.valid {
             let value = valid.get(&self.metric).copied().unwrap_or(f64::NAN);
-            text += &format!("  valid {} {value:.4}{}", self.metric, if log.best { " *" } else { "" });
+            text += &format!("  {} {value:.4}{}", self.metric, if log.best { " best" } else { "" });
         }
-        let mut weights = String::new();
-        for (name, norm) in &log.values {
-            if let Some(loss) = name.strip_prefix("norm/") {
-                weights += &format!("  {loss} {norm:.1e}");
-                let part = |kind: &str| log.values.get(&format!("{kind}/{loss}"));
-                if let (Some(cosine), Some(weight)) = (part("cosine"), part("weight")) {
-                    weights += &format!("/{cosine:+.2}/{weight:.2}");
-                }
+        self.note_unless_quiet(&text);
+        if !self.verbose {
+            return;
+        }
+        for (name, value) in &log.values {
+            let Some(loss) = name.strip_prefix("loss/") else { continue };
+            let part = |kind: &str| log.values.get(&format!("{kind}/{loss}"));
+            let mut text = format!("    {loss:<20} {value:.4}");
+            if let Some(norm) = part("norm") {
+                text += &format!("  gradient {norm:.1e}");
             }
-        }
-        self.meter.note(&text);
-        if !weights.is_empty() {
-            self.meter.note(&format!("         {weights}"));
+            if let Some(cosine) = part("cosine") {
+                text += &format!("  cosine {cosine:+.2}");
+            }
+            if let Some(weight) = part("weight") {
+                text += &format!("  weight {weight:.2}");
+            }
+            self.note_unless_quiet(&text);
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::setting::{Setting, above, any, at_least, below, within, words};
+use crate::engine::gradient_weighting::{Combine, CosineKind, Granularity, Strategy};
 use crate::engine::{DType, MathMode};
 use crate::graph::Corruption;
 use crate::ops::{Activation, Distance, OrthForm, PairFeatures, ProjNorm};
@@ -102,11 +103,6 @@ choices! {
 
     LabelSpace { Entire, Enrolled }
     Ranking { Bce, Bpr, Softmax }
-
-    Combine { Sum, Metabalance, Cosine, MetabalanceXCosine, Uncertainty, Dwa, Gradnorm, Pcgrad, Cagrad }
-    Strategy { A, B, C }
-    Granularity { Tensor, Global }
-    CosineKind { Weighted, Unweighted }
 
     Schedule { Constant, Linear }
     PositiveDraw { Uniform, Late }
@@ -315,7 +311,7 @@ sections! {
     [weighting] WeightingConfig {
         /// `sum` (18), `metabalance`, `cosine`, `metabalance_x_cosine`; `uncertainty`, `dwa`, `gradnorm` weight whole
         /// losses, `pcgrad` and `cagrad` resolve conflicts of gradients
-        combine: Combine = Combine::MetabalanceXCosine;
+        combine: Combine = Combine::MetaBalanceCosine;
         /// which auxiliary gradients MetaBalance scales: `a`, those longer than the target's; `b`, shorter; `c`, all
         strategy: Strategy = Strategy::C;
         /// r: 0 leaves lengths as they are, 1 makes them the target's

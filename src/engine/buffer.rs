@@ -10,7 +10,6 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 
 use memmap2::MmapMut;
 
-use super::memory::{self, Allocation, Label, Place, Usage};
 use super::real::Element;
 
 /// Blocks are made of words of this many bytes: what the widest elements need to be aligned.
@@ -57,70 +56,75 @@ impl Block {
     }
 }
 
-/// What waits and what is in use of blocks `B`. The plan of a run's memory goes through the same motions with numbers.
-struct Pool<B> {
+/// Freed blocks, and how much is in use.
+#[derive(Default)]
+struct Pool {
     /// By words.
-    blocks: HashMap<usize, Vec<B>>,
+    blocks: HashMap<usize, Vec<Block>>,
     /// Bytes that wait, bytes in use, the most that were in use, and the most of both together.
-    waiting: usize,
+    cached: usize,
     used: usize,
     peak: usize,
-    most: usize,
+    peak_reserved: usize,
 }
 
-impl<B> Default for Pool<B> {
-    fn default() -> Self {
-        Pool { blocks: HashMap::new(), waiting: 0, used: 0, peak: 0, most: 0 }
-    }
-}
-
-impl<B> Pool<B> {
+impl Pool {
     /// A block of `size` words that was used before; what is given back with it is to be freed.
-    fn take(&mut self, size: usize) -> (Option<B>, Vec<B>) {
+    fn take(&mut self, size: usize) -> (Option<Block>, Vec<Block>) {
         self.used += size * WORD;
         self.peak = self.peak.max(self.used);
         let block = self.blocks.get_mut(&size).and_then(Vec::pop);
         let mut freed = vec![];
         if block.is_some() {
-            self.waiting -= size * WORD;
+            self.cached -= size * WORD;
         } else {
             // Sizes changed: what waits of others is not kept beside it for ever.
             freed = self.shrink(size);
         }
-        self.most = self.most.max(self.used + self.waiting);
+        self.peak_reserved = self.peak_reserved.max(self.used + self.cached);
         (block, freed)
     }
 
     /// Gives all that waits, to be freed.
-    fn empty_cache(&mut self) -> Vec<B> {
-        self.waiting = 0;
+    fn empty_cache(&mut self) -> Vec<Block> {
+        self.cached = 0;
         std::mem::take(&mut self.blocks).into_values().flatten().collect()
     }
 
     /// Takes a block back; what it gives is to be freed.
-    fn give(&mut self, size: usize, block: B) -> Vec<B> {
+    fn give(&mut self, size: usize, block: Block) -> Vec<Block> {
         self.used = self.used.saturating_sub(size * WORD);
-        self.waiting += size * WORD;
+        self.cached += size * WORD;
         self.blocks.entry(size).or_default().push(block);
         self.shrink(size)
     }
 
     /// Takes out blocks of other sizes, then of this one, until what waits is within bounds.
-    fn shrink(&mut self, size: usize) -> Vec<B> {
-        let bound = KEEP.max((self.peak + self.peak / 2).saturating_sub(self.used));
+    fn shrink(&mut self, size: usize) -> Vec<Block> {
+        let bound = most_blocks(self.used, self.peak) - self.used;
         let mut freed = vec![];
-        while self.waiting > bound {
+        while self.cached > bound {
             let others = self.blocks.iter().filter(|(s, blocks)| **s != size && !blocks.is_empty());
             let from = others.map(|(s, _)| *s).max().unwrap_or(size);
             let Some(block) = self.blocks.get_mut(&from).and_then(Vec::pop) else { break };
-            self.waiting -= from * WORD;
+            self.cached -= from * WORD;
             freed.push(block);
         }
         freed
     }
 }
 
-static POOL: LazyLock<Mutex<Pool<Block>>> = LazyLock::new(|| {
+/// The most bytes of blocks, in use or cached, where `used` bytes are in use and the most that were is `peak`.
+pub(super) fn most_blocks(used: usize, peak: usize) -> usize {
+    (used + KEEP).max(peak + peak / 2)
+}
+
+/// Bytes of the block of a tensor of `bytes` bytes.
+pub(super) fn block_bytes(bytes: usize) -> usize {
+    words_of(bytes) * WORD
+}
+
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(|| {
     keep_freed_memory();
     Mutex::default()
 });
@@ -132,12 +136,12 @@ fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
 }
 
-/// What the blocks of this process hold.
-pub(super) fn usage() -> Usage {
+/// Bytes of tensors and the most there were, bytes of cached blocks and the most of both together.
+pub(super) fn usage() -> [u64; 4] {
     let pool = POOL.lock();
-    let [tensors, tensors_peak, waiting, blocks_peak] =
-        pool.map_or([0; 4], |pool| [pool.used, pool.peak, pool.waiting, pool.most].map(|bytes| bytes as u64));
-    Usage { tensors, tensors_peak, waiting, blocks_peak, lists: 0, lists_peak: 0 }
+    pool.map_or([0; 4], |pool| {
+        [pool.used, pool.peak, pool.cached, pool.peak_reserved].map(|bytes| bytes as u64)
+    })
 }
 
 /// Frees the blocks that wait: what comes next asks for other sizes.
@@ -148,10 +152,10 @@ pub(super) fn empty_cache() {
 }
 
 /// As `empty_cache`, and counts the most anew.
-pub(super) fn release() {
+pub(super) fn reset_peak_stats() {
     let freed = POOL.lock().map(|mut pool| {
         let freed = pool.empty_cache();
-        (pool.peak, pool.most) = (pool.used, pool.used);
+        (pool.peak, pool.peak_reserved) = (pool.used, pool.used);
         freed
     });
     drop(freed);
@@ -160,10 +164,8 @@ pub(super) fn release() {
 /// `len` elements. A buffer of zeros has no memory until it is looked at.
 pub struct Buffer<T: Element> {
     /// At least `len` elements, all initialized.
-    block: OnceLock<(Block, Allocation)>,
+    block: OnceLock<Block>,
     len: usize,
-    /// What it is for, where a trace is kept.
-    label: Option<Box<Label>>,
     of: PhantomData<T>,
 }
 
@@ -178,15 +180,7 @@ impl<T: Element> Buffer<T> {
 
     /// Zeros, written when they are first asked for: who overwrites them all (`overwrite`) saves that.
     pub fn zeros(len: usize) -> Self {
-        Buffer { block: OnceLock::new(), len, label: memory::label(), of: PhantomData }
-    }
-
-    /// As `stale`, for what a task works in while it runs, which no account names: how many tasks there are, and which thread
-    /// runs them, depends on sizes.
-    pub fn scratch(len: usize) -> Self {
-        let buffer = Buffer { block: OnceLock::new(), len, label: None, of: PhantomData };
-        buffer.block.get_or_init(|| buffer.stale_block().0);
-        buffer
+        Buffer { block: OnceLock::new(), len, of: PhantomData }
     }
 
     pub fn from_slice(values: &[T]) -> Self {
@@ -196,14 +190,13 @@ impl<T: Element> Buffer<T> {
     }
 
     fn block(&self) -> &Block {
-        let (block, _) = self.block.get_or_init(|| {
-            let (mut own, zero) = self.stale_block();
+        self.block.get_or_init(|| {
+            let (mut block, zero) = self.stale_block();
             if !zero {
-                own.0.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
+                block.as_mut_slice::<T>()[..self.len].fill(T::zeroed());
             }
-            own
-        });
-        block
+            block
+        })
     }
 
     pub fn as_slice(&self) -> &[T] {
@@ -220,7 +213,7 @@ impl<T: Element> Buffer<T> {
     pub fn overwrite(&mut self) -> (&mut [T], bool) {
         let fresh = self.block.get().is_none();
         self.block.get_or_init(|| self.stale_block().0);
-        let block = self.block.get_mut().map_or(&mut [][..], |(block, _)| block.as_mut_slice());
+        let block = self.block.get_mut().map_or(&mut [][..], Block::as_mut_slice);
         (&mut block[..self.len], fresh)
     }
 
@@ -231,7 +224,7 @@ impl<T: Element> Buffer<T> {
 
     /// A block, and whether it is known to be all zeros: one from the system is. It has no memory before it is written,
     /// which threads then do for the parts that they work on, instead of one thread for gigabytes.
-    fn stale_block(&self) -> ((Block, Allocation), bool) {
+    fn stale_block(&self) -> (Block, bool) {
         let words = words::<T>(self.len);
         let (old, freed) = match words < SMALL {
             true => (None, vec![]),
@@ -243,8 +236,7 @@ impl<T: Element> Buffer<T> {
         if cfg!(debug_assertions) {
             block.as_mut_slice().fill(T::NAN);
         }
-        let held = Allocation::new(Place::Pool, self.len * size_of::<T>(), self.label.as_deref());
-        ((block, held), fresh && !cfg!(debug_assertions))
+        (block, fresh && !cfg!(debug_assertions))
     }
 }
 
@@ -265,51 +257,9 @@ impl<T: Element> Drop for Buffer<T> {
         if words < SMALL {
             return;
         }
-        let Some((block, _)) = self.block.take() else { return };
+        let Some(block) = self.block.take() else { return };
         let freed = POOL.lock().map(|mut pool| pool.give(words, block));
         drop(freed);
-    }
-}
-
-/// The pool without memory: how much of it a sequence of requests would touch.
-#[derive(Default)]
-pub struct PlannedPool {
-    /// Of each block, the bytes that were touched.
-    pool: Pool<usize>,
-    /// Bytes touched of all blocks that there are.
-    touched: usize,
-}
-
-impl PlannedPool {
-    /// A tensor of `bytes` bytes that are all written; gives what was touched of its block, for `give`.
-    pub fn take(&mut self, bytes: usize) -> usize {
-        let words = words_of(bytes);
-        if words < SMALL {
-            self.touched += bytes;
-            return bytes;
-        }
-        let (block, freed) = self.pool.take(words);
-        self.touched -= freed.iter().sum::<usize>();
-        let before = block.unwrap_or(0);
-        self.touched += bytes.max(before) - before;
-        bytes.max(before)
-    }
-
-    /// The tensor goes.
-    pub fn give(&mut self, bytes: usize, touched: usize) {
-        let words = words_of(bytes);
-        let freed = if words < SMALL { vec![touched] } else { self.pool.give(words, touched) };
-        self.touched -= freed.iter().sum::<usize>();
-    }
-
-    /// What waits is freed.
-    pub fn empty_cache(&mut self) {
-        self.touched -= self.pool.empty_cache().iter().sum::<usize>();
-    }
-
-    /// Bytes touched of all blocks, in use or waiting.
-    pub fn touched(&self) -> usize {
-        self.touched
     }
 }
 
@@ -321,9 +271,9 @@ mod tests {
     /// touches the memory, so it costs address space alone.
     #[test]
     fn blocks_of_a_cycle_of_sizes_stay() {
-        let mut pool = Pool::<Block>::default();
+        let mut pool = Pool::default();
         let [a, b] = [100 << 20, 99 << 20].map(|bytes| bytes / WORD);
-        let fresh = |pool: &mut Pool<Block>, size: usize, count: usize| -> (Vec<Block>, usize) {
+        let fresh = |pool: &mut Pool, size: usize, count: usize| -> (Vec<Block>, usize) {
             let taken: Vec<Option<Block>> = (0..count).map(|_| pool.take(size).0).collect();
             let missing = taken.iter().filter(|block| block.is_none()).count();
             (taken.into_iter().map(|block| block.unwrap_or_else(|| Block::new(size))).collect(), missing)
@@ -338,17 +288,17 @@ mod tests {
             misses.push(one + two);
         }
         assert_eq!(misses, [12, 0, 0, 0]);
-        assert!(pool.waiting <= pool.peak + pool.peak / 2);
+        assert!(pool.cached <= pool.peak + pool.peak / 2);
     }
 
     #[test]
     fn blocks_beyond_what_was_in_use_are_freed() {
-        let mut pool = Pool::<Block>::default();
+        let mut pool = Pool::default();
         let size = |i: usize| ((100 + i) << 20) / WORD;
         for i in 0..20 {
             let block = pool.take(size(i)).0.unwrap_or_else(|| Block::new(size(i)));
             pool.give(size(i), block);
         }
-        assert!(pool.waiting <= KEEP, "{} MiB wait", pool.waiting >> 20);
+        assert!(pool.cached <= KEEP, "{} MiB wait", pool.cached >> 20);
     }
 }

@@ -101,8 +101,8 @@ impl GradientWeighting {
         }
     }
 
-    /// Why no step can be recorded: the rule makes weights of the gradients on the host, in the middle of a step.
-    pub fn waits(&self) -> Option<&'static str> {
+    /// Why a step cannot be captured as a CUDA graph: the rule computes weights on the host, in the middle of a step.
+    pub fn graph_blocker(&self) -> Option<&'static str> {
         match self.options.combine {
             Combine::PcGrad => {
                 Some("pcgrad projects by inner products that the host reads (weighting.combine)")
@@ -114,7 +114,7 @@ impl GradientWeighting {
 
     /// Whether the target's weight may differ from 1, too.
     pub fn weights_target(&self) -> bool {
-        self.losses.is_some() || self.waits().is_some()
+        self.losses.is_some() || self.graph_blocker().is_some()
     }
 
     /// What the host gives to the step to come, number `step` of the run: it uploads to the GPU of `device` and does
@@ -192,7 +192,7 @@ impl GradientWeighting {
         }
         moments::check(grads)?;
         let tensors = moments::tensors(grads);
-        if self.waits().is_some() {
+        if self.graph_blocker().is_some() {
             return self.by_gram(&tensors, losses);
         }
         if self.moving.is_empty() {

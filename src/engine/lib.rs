@@ -22,7 +22,6 @@ mod tensor;
 
 pub use base::{Philox, random, system};
 pub use buffer::Buffer;
-pub use buffer::PlannedPool;
 pub use device::{Device, Gpu, Grid, MathMode};
 pub use index::Index;
 pub use params::{Owner, Param, ParamId, Params, take_gradient};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::memory::{self, Part};
+use super::memory;
 use super::rows::RowSet;
 use super::tensor::Tensor;
 use base::{Error, Result};
@@ -179,10 +179,7 @@ impl Tape {
     pub fn apply_all(&mut self, mut op: impl Op + 'static, inputs: &[Var]) -> Result<Vec<Var>> {
         let x: Vec<&Tensor> = inputs.iter().map(|v| &self.values[v.0]).collect();
         check_inputs(&op, &x)?;
-        let outputs = {
-            let _scope = memory::scope(Part::Activations, op.name());
-            op.forward(&x)?
-        };
+        let outputs = op.forward(&x)?;
         let requires_grad = inputs.iter().any(|v| self.requires_grad[v.0]);
         let (first, count) = (self.values.len(), outputs.len());
         let vars = outputs.into_iter().map(|y| self.push(y, requires_grad)).collect();
@@ -214,7 +211,6 @@ impl Tape {
             if grads[outputs.clone()].iter().all(Option::is_none) {
                 continue;
             }
-            let _scope = memory::scope(Part::Gradients, node.op.name());
             let x: Vec<&Tensor> = node.inputs.iter().map(|v| &self.values[v.0]).collect();
             let y: Vec<&Tensor> = self.values[outputs.clone()].iter().collect();
             // Gradients are moved out for the op to add to, and moved back. An input that appears twice finds

@@ -15,7 +15,7 @@ use crate::data::{Dataset, Split};
 use crate::engine::Device;
 use crate::eval::Slice;
 use crate::models::Recommender;
-use crate::train::{EpochLog, Meta, Observer, Outcome, Run, RunFiles};
+use crate::train::{EpochLog, LAST, Meta, Observer, Outcome, Run, RunFiles};
 use crate::{Error, Result};
 
 /// What all runs of an experiment share.
@@ -162,7 +162,7 @@ pub fn train<'a>(
 ) -> Result<(Run<'a>, Outcome)> {
     let files = RunFiles { dir: dir.into() };
     let resumed = match files.checkpoints().join("last.json").is_file() {
-        true => match Run::load(context.data, config, context.device, dir, "last") {
+        true => match Run::load(context.data, config, context.device, dir, LAST) {
             Ok(run) => Some(run),
             // A damaged checkpoint costs time only: from the start the run gives the same results.
             Err(Error::Corrupt { .. }) => None,
@@ -198,8 +198,10 @@ pub fn run(
     let (run, outcome) = train(context, &spec.config, dir, u64::MAX, observer)?;
     let clock = Clock::new(dir);
     let parameters = run.model().params().elements() as u64;
-    let chosen = RunFiles { dir: dir.into() }.checkpoints().join("best.json").is_file();
-    let run = if chosen { Run::load(context.data, &spec.config, context.device, dir, "best")? } else { run };
+    let run = match (RunFiles { dir: dir.into() }).best_or_last() {
+        LAST => run,
+        best => Run::load(context.data, &spec.config, context.device, dir, best)?,
+    };
     let (found, each) =
         run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
     let row = RunRow {

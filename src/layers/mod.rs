@@ -5,7 +5,6 @@ mod history;
 mod mlp;
 
 use crate::Result;
-use crate::engine::memory::{self, Part};
 use crate::engine::{DType, Device, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 
 pub use encoder::Encoder;
@@ -17,7 +16,7 @@ pub struct ParamBuilder<'a> {
     pub params: Params,
     pub device: &'a Device,
     pub dtype: DType,
-    /// Absent where a checkpoint replaces all values: they are 0 then.
+    /// Of the initial values; without one they are all 0.
     seed: Option<u64>,
 }
 
@@ -29,7 +28,7 @@ impl<'a> ParamBuilder<'a> {
         ParamBuilder { params: Params::default(), device, dtype, seed: Some(seed) }
     }
 
-    /// Parameters of 0, for a checkpoint to replace.
+    /// Parameters of 0: for a checkpoint to replace, or for their shapes alone.
     pub fn blank(device: &'a Device, dtype: DType) -> Self {
         ParamBuilder { params: Params::default(), device, dtype, seed: None }
     }
@@ -44,7 +43,6 @@ impl<'a> ParamBuilder<'a> {
         std: f64,
     ) -> Result<ParamId> {
         let Some(seed) = self.seed else { return self.zeros(name, owner, rows, cols) };
-        let _scope = memory::scope(Part::Parameters, name);
         let random = Philox::new(seed, INIT_STREAM + self.params.len() as u64);
         let value = |i: usize| std * random.normal_at(i as u64);
         let value = Tensor::from_fn(self.device, self.dtype, rows, cols, value)?;
@@ -57,7 +55,6 @@ impl<'a> ParamBuilder<'a> {
     }
 
     pub fn zeros(&mut self, name: &str, owner: Owner, rows: usize, cols: usize) -> Result<ParamId> {
-        let _scope = memory::scope(Part::Parameters, name);
         Ok(self.params.add(name, owner, Tensor::zeros(self.device, self.dtype, rows, cols)?))
     }
 }

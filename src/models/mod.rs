@@ -12,12 +12,12 @@ mod match_score;
 mod mmoe;
 mod neural;
 mod pair_head;
-mod plan;
 mod ple;
 mod popularity;
 mod registry;
 mod shared_bottom;
 mod single_net;
+mod step_inputs;
 mod waa_ta;
 
 use crate::config::Config;
@@ -32,8 +32,8 @@ pub use closed_form::ClosedForm;
 pub use graphs::{TrainGraph, triples_for_training};
 pub use neural::{MakeHead, Neural};
 pub use pair_head::pair_head;
-pub use plan::{Inputs, Plan};
 pub use registry::{Entry, Kind, Make, find, models};
+pub use step_inputs::{BatchLearners, DeviceBatch, StepInputs};
 pub use waa_ta::WaaTaHead;
 
 /// What part a loss has in the weighting of gradients (MetaBalance's target and auxiliaries).
@@ -97,28 +97,25 @@ pub trait Model: Recommender {
     /// Places of the multi-task head's parameters, which may learn at a rate of their own.
     fn head_params(&self) -> std::ops::Range<usize>;
 
-    /// Why the work of a step differs by more than its inputs from that of another with as many learners and pairs, so
-    /// that it cannot be recorded and replayed: a few words, with the setting that brings it about.
-    fn varies(&self) -> Option<&'static str> {
-        Some("the model does not say that it has steps of one shape")
+    /// Why a step cannot be captured as a CUDA graph: its work depends on more than the sizes of its inputs. A few words,
+    /// with the setting responsible; `None` where steps can be captured.
+    fn graph_blocker(&self) -> Option<&'static str> {
+        Some("the model does not say that its steps can be captured")
     }
 
-    /// What the losses of a batch will read: the rows of large tables, the neighbourhoods that the step draws, and the
-    /// batch on the device. `random` are the step's own random numbers. Where steps do not vary, it only uploads.
-    fn plan(&self, _batch: &Batch, _random: Option<Philox>) -> Result<Plan> {
-        Ok(Plan::default())
-    }
+    /// Uploads all that the losses of a batch will read, and decides which rows of large tables and which sampled
+    /// neighbourhoods those are. `random` are the step's own random numbers. Without a `graph_blocker` it does nothing but
+    /// upload.
+    fn upload(&self, batch: &Batch, random: Option<Philox>) -> Result<StepInputs>;
 
-    /// All losses of a batch; the target comes first. Parameters stand on the tape as `plan.rows` says.
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, plan: &Plan) -> Result<Losses>;
+    /// All losses of what was uploaded; the target comes first. `vars` are the parameters, by `inputs.rows`.
+    fn losses(&self, tape: &mut Tape, vars: &[Var], inputs: &StepInputs) -> Result<Losses>;
 
-    /// As `plan`, for `triple_loss`.
-    fn triple_plan(&self, _batch: &TripleBatch) -> Result<Plan> {
-        Ok(Plan::default())
-    }
+    /// As `upload`, for `triple_loss`.
+    fn upload_triples(&self, batch: &TripleBatch) -> Result<StepInputs>;
 
     /// The knowledge graph's loss on a batch of triples, (1, 1).
-    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var>;
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], inputs: &StepInputs) -> Result<Var>;
 
     /// Work between epochs: refreshed attention.
     fn begin_epoch(&mut self) -> Result<()>;
@@ -166,6 +163,16 @@ fn build_from(
             Err(Error::config("model.name", why, "fit it with waata train or compare"))
         }
     }
+}
+
+/// The parameters of the head that `config.model.name` names, on vectors of `dim` columns: all zeros that nobody has
+/// written, which take no memory.
+pub fn head_params(config: &Config, dim: usize, tasks: usize) -> Result<Params> {
+    let mut b = ParamBuilder::blank(&Device::Cpu, DType::F32);
+    if let Make::Neural(head) = find(&config.model.name)?.make {
+        head(&mut b, &config.head, dim, tasks)?;
+    }
+    Ok(b.params)
 }
 
 /// The model that `config.model.name` names where it has a solution in closed form, not yet solved.

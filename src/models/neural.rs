@@ -4,14 +4,12 @@
 
 mod represent;
 
-use std::sync::Arc;
-
 use super::head::{Head, HeadCtx, HeadOutput};
 use super::{
-    Batch, Encoded, Inputs, Learners, Loss, Losses, Model, Plan, Recommender, Role, TrainGraph, TripleBatch,
-    pair_head, task_names,
+    Batch, DeviceBatch, Encoded, Learners, Loss, Losses, Model, Recommender, Role, StepInputs, TrainGraph,
+    TripleBatch, pair_head, task_names,
 };
-use crate::config::{Config, EntityNorm, HeadConfig, KgLoss, KgPhase, Propagation, RankBy, Ranking};
+use crate::config::{Config, EntityNorm, HeadConfig, KgLoss, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 use crate::layers::{Encoder, ForwardCtx, ParamBuilder};
@@ -119,17 +117,17 @@ impl Neural {
     fn ranking_loss(
         &self,
         pass: &mut ForwardCtx,
-        inputs: &Inputs,
+        batch: &DeviceBatch,
         z: &Represented,
     ) -> Result<Option<(String, Var)>> {
         let (z_u, z_courses) = (z.z_u, z.z_courses);
-        if let Some((positive, negative)) = &inputs.triplets {
+        if let Some((positive, negative)) = &batch.triplets {
             let i = pass.tape.apply(Gather::new(positive.clone()), &[z_courses])?;
             let j = pass.tape.apply(Gather::new(negative.clone()), &[z_courses])?;
             let op = Bpr::new(self.config.loss.l2 as f32);
             return Ok(Some(("bpr".into(), pass.tape.apply(op, &[z_u, i, j])?)));
         }
-        let Some(op) = &inputs.softmax else { return Ok(None) };
+        let Some(op) = &batch.softmax else { return Ok(None) };
         let bias = match self.course_bias {
             Some(id) => pass.param(id),
             None => pass.zeros(1, self.courses)?,
@@ -261,8 +259,8 @@ impl Model for Neural {
         self.head_params.clone()
     }
 
-    fn varies(&self) -> Option<&'static str> {
-        let (config, one_task) = (&self.config, self.tasks.len() == 1);
+    fn graph_blocker(&self) -> Option<&'static str> {
+        let config = &self.config;
         if self.encoder.samples() {
             return Some("neighbourhoods are sampled in each step (model.fan_out)");
         }
@@ -272,55 +270,52 @@ impl Model for Neural {
         if config.loss.ranking == Ranking::Softmax && config.loss.softmax_mask_seen {
             return Some("the softmax leaves out each learner's own courses (loss.softmax_mask_seen)");
         }
-        match config.kg.phase {
-            KgPhase::Joint => Some("triples are learned in the same steps (kg.phase)"),
-            KgPhase::Auto if one_task => Some("triples are learned in the same steps (kg.phase)"),
-            _ => None,
-        }
+        let joint = config.kg.is_joint(self.tasks.len());
+        joint.then_some("triples are learned in the same steps (kg.phase)")
     }
 
-    fn plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
-        let mut plan = match self.encoder.samples() {
-            true => self.sampled_plan(batch, random)?,
-            false => Plan::default(),
+    fn upload(&self, batch: &Batch, random: Option<Philox>) -> Result<StepInputs> {
+        let mut inputs = match self.encoder.samples() {
+            true => self.sample(batch, random)?,
+            false => StepInputs::default(),
         };
-        plan.dropout = random.map(|random| StepRandom::new(&self.device, random)).transpose()?;
-        plan.inputs = Some(Arc::new(self.inputs(batch, &plan)?));
-        Ok(plan)
+        inputs.dropout = random.map(|random| StepRandom::new(&self.device, random)).transpose()?;
+        inputs.batch = Some(self.device_batch(batch, &inputs)?);
+        inputs.triples = batch.triples.as_ref().map(|t| self.device_triples(t, &inputs)).transpose()?;
+        Ok(inputs)
     }
 
-    fn losses(&self, tape: &mut Tape, vars: &[Var], batch: &Batch, plan: &Plan) -> Result<Losses> {
-        let inputs = match &plan.inputs {
-            Some(inputs) => inputs.clone(),
-            None => Arc::new(self.inputs(batch, plan)?),
+    fn losses(&self, tape: &mut Tape, vars: &[Var], inputs: &StepInputs) -> Result<Losses> {
+        let Some(batch) = &inputs.batch else {
+            return Err(Error::shape("losses", "the inputs of a batch", "those of triples alone"));
         };
-        let pass = &mut self.pass(tape, vars, plan.dropout.clone());
+        let pass = &mut self.pass(tape, vars, inputs.dropout.clone());
         let config = &self.config.loss;
-        let z = self.represent(pass, batch, plan, &inputs)?;
+        let z = self.represent(pass, inputs, batch)?;
         let mut losses = vec![];
         let mut add = |name: String, role, var, column, weight| {
             if weight != 0.0 {
                 losses.push(Loss { name, role, var, column, weight });
             }
         };
-        let ranking = self.ranking_loss(pass, &inputs, &z)?;
+        let ranking = self.ranking_loss(pass, batch, &z)?;
         let ranked = ranking.is_some();
         if let Some((name, var)) = ranking {
             add(name, Role::Target, var, 0, config.ranking_weight);
         }
-        let z_u = pass.tape.apply(Gather::new(inputs.pair_row.clone()), &[z.z_u])?;
-        let z_i = pass.tape.apply(Gather::new(inputs.pair_course.clone()), &[z.z_courses])?;
+        let z_u = pass.tape.apply(Gather::new(batch.pair_row.clone()), &[z.z_u])?;
+        let z_i = pass.tape.apply(Gather::new(batch.pair_course.clone()), &[z.z_courses])?;
         let out = self.judge(pass, z_u, z_i)?;
         if !self.learned.is_empty() {
             let logits: Vec<Var> = self.learned.iter().map(|&(place, _)| out.logits[place]).collect();
-            let bce = Self::cross_entropy(pass, &logits, &inputs.labels)?;
+            let bce = Self::cross_entropy(pass, &logits, &batch.labels)?;
             for (i, &(_, task)) in self.learned.iter().enumerate() {
                 let role = if i == 0 && !ranked { Role::Target } else { Role::Auxiliary };
                 let weight = config.task_weights.get(task).copied().unwrap_or(1.0);
                 add(format!("bce/{}", self.tasks[task]), role, bce[i], 0, weight);
             }
         }
-        if let Some(labels) = &inputs.auxiliary {
+        if let Some(labels) = &batch.auxiliary {
             let each = Self::cross_entropy(pass, &out.auxiliary, labels)?;
             let sum = pass.tape.apply(Combine::sum(each.len()), &each)?;
             add("auxiliary".into(), Role::Auxiliary, sum, 0, config.aux_weight);
@@ -363,15 +358,20 @@ impl Model for Neural {
         Ok(Losses { losses, gates: out.gates })
     }
 
-    fn triple_plan(&self, batch: &TripleBatch) -> Result<Plan> {
-        if !self.encoder.samples() {
-            return Ok(Plan::default());
-        }
-        self.plan_of(self.encoder.rows_of(&self.device, &batch.nodes())?, true)
+    fn upload_triples(&self, batch: &TripleBatch) -> Result<StepInputs> {
+        let mut inputs = match self.encoder.samples() {
+            true => self.inputs_of(self.encoder.rows_of(&self.device, &batch.nodes())?, true)?,
+            false => StepInputs::default(),
+        };
+        inputs.triples = Some(self.device_triples(batch, &inputs)?);
+        Ok(inputs)
     }
 
-    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], batch: &TripleBatch, plan: &Plan) -> Result<Var> {
-        self.transd(&mut self.pass(tape, vars, None), self.triples(batch, plan)?)
+    fn triple_loss(&self, tape: &mut Tape, vars: &[Var], inputs: &StepInputs) -> Result<Var> {
+        let Some(triples) = &inputs.triples else {
+            return Err(Error::shape("triple loss", "the inputs of triples", "those of a batch"));
+        };
+        self.transd(&mut self.pass(tape, vars, None), triples.clone())
     }
 
     fn begin_epoch(&mut self) -> Result<()> {

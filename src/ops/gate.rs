@@ -168,7 +168,7 @@ fn backward<T: Real>(
         let (part, gate) = (rows.start * d..rows.end * d, rows.start * gates..rows.end * gates);
         let (df, dg, g) = (df.map(|df| &df[part.clone()]), dg.map(|dg| &dg[gate.clone()]), &g[gate.clone()]);
         let [s, t] = x.sides.map(|side| &side[part.clone()]);
-        let (mut du, width) = (Buffer::scratch(gate.len()), d / gates);
+        let (mut du, width) = (Buffer::stale(gate.len()), d / gates);
         simd(Logits { df, dg, g, s, t, width, du: du.as_mut_slice() });
         let z = View::new(du.as_slice(), rows.len(), gates, gates);
         for (side, dx) in dx.into_iter().enumerate() {

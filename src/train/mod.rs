@@ -1,17 +1,17 @@
 //! Training: epochs of batches, weighted task gradients, validation, checkpoints.
 
+mod captured_steps;
 pub mod checkpoint;
+mod gradients;
+pub mod memory_estimate;
 mod meta;
-pub mod plan;
-mod readings;
-mod recording;
 mod run;
 mod sampler;
 mod step;
-mod weighting;
+mod step_metrics;
 
+pub use memory_estimate::MemoryEstimate;
 pub use meta::Meta;
-pub use plan::MemoryPlan;
 pub(crate) use run::use_math_mode;
 pub use run::{BEST, Best, EpochLog, LAST, Observer, Outcome, Run, RunFiles, train_splits};
 pub use sampler::{Sampler, TripleSampler};

@@ -37,6 +37,11 @@ impl RunFiles {
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
     }
+
+    /// The checkpoint that a finished run is used from: the one that validated best, else the last.
+    pub fn best_or_last(&self) -> &'static str {
+        if self.checkpoints().join(format!("{BEST}.json")).is_file() { BEST } else { LAST }
+    }
 }
 
 /// One line of log.jsonl.
@@ -229,7 +234,7 @@ impl<'a> Run<'a> {
         }
         let sampler = self.sampler()?;
         let triples = self.triple_sampler()?;
-        let joint = self.joint() && triples.is_some();
+        let joint = self.config.kg.is_joint(self.model().tasks().len()) && triples.is_some();
         let train = &self.config.train;
         let batches = sampler.epoch(0).len().div_ceil(train.batch_size) as u64;
         let total = batches * train.epochs as u64;
@@ -258,7 +263,7 @@ impl<'a> Run<'a> {
                     let size = self.config.kg.batch_size;
                     batch.triples = Some(triples.batch(epoch, order, i * size, size)?);
                 }
-                let log = self.stepper.enrolments(self.learned.steps()?, &batch)?;
+                let log = self.stepper.interaction_step(self.learned.steps()?, &batch)?;
                 if let Some(text) = self.stepper.take_note() {
                     observer.note(&text);
                 }
@@ -280,39 +285,49 @@ impl<'a> Run<'a> {
             if let (false, Some(triples), Some(order)) = (joint, &triples, &triple_order) {
                 values.insert("loss/kg".into(), self.kg_phase(epoch, triples, order)?);
             }
-            self.progress.epoch += 1;
-            self.progress.step_in_epoch = 0;
-            let mut log = EpochLog {
-                epoch: self.progress.epoch,
-                step: self.stepper.step,
-                seconds: None,
-                values,
-                valid: None,
-                best: false,
-            };
-            let last = self.progress.epoch == epochs || self.out_of_steps();
-            if !valid.is_empty() && (last || self.progress.epoch.is_multiple_of(train.valid_every as u64)) {
-                let found =
-                    self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
-                memory::empty_cache();
-                let metric = found.metric(&self.config.eval.metric)?;
-                if self.progress.best_metric.is_none_or(|best| metric > best) {
-                    self.progress.best_metric = Some(metric);
-                    self.progress.best_epoch = self.progress.epoch;
-                    log.best = true;
-                    self.save(BEST)?;
-                }
-                log.valid = Some(found.metrics);
-            }
-            log.seconds = Some(started.elapsed().as_secs_f64());
-            // The line first: one of an epoch that is done again after a kill is replaced, a missing one would stay so.
-            self.append(&log)?;
-            self.save(LAST)?;
-            observer.epoch(&log);
+            let last = self.progress.epoch + 1 == epochs || self.out_of_steps();
+            let validates = last || (self.progress.epoch + 1).is_multiple_of(train.valid_every as u64);
+            self.end_epoch(values, if validates { &valid } else { &[] }, started, observer)?;
         }
         let early = self.progress.epoch < epochs && !self.out_of_steps();
+        Ok(self.outcome(early))
+    }
+
+    fn outcome(&self, early: bool) -> Outcome {
         let best = self.progress.best_metric.map(|metric| Best { metric, epoch: self.progress.best_epoch });
-        Ok(Outcome { epochs: self.progress.epoch, steps: self.stepper.step, best, early })
+        Outcome { epochs: self.progress.epoch, steps: self.stepper.step, best, early }
+    }
+
+    /// Validates on the learners of `valid`, if any, logs the epoch and saves the run.
+    fn end_epoch(
+        &mut self,
+        values: BTreeMap<String, f64>,
+        valid: &[u32],
+        started: Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        self.progress.epoch += 1;
+        self.progress.step_in_epoch = 0;
+        let (epoch, step) = (self.progress.epoch, self.stepper.step);
+        let mut log = EpochLog { epoch, step, seconds: None, values, valid: None, best: false };
+        if !valid.is_empty() {
+            let found =
+                self.evaluate(Split::Valid, Some(valid), &mut |done, of| observer.validating(done, of))?;
+            memory::empty_cache();
+            let metric = found.metric(&self.config.eval.metric)?;
+            if self.progress.best_metric.is_none_or(|best| metric > best) {
+                (self.progress.best_metric, self.progress.best_epoch) = (Some(metric), epoch);
+                log.best = true;
+                self.save(BEST)?;
+            }
+            log.valid = Some(found.metrics);
+        }
+        log.seconds = Some(started.elapsed().as_secs_f64());
+        // The line first: one of an epoch that is done again after a kill is replaced, a missing one would stay so.
+        self.append(&log)?;
+        self.save(LAST)?;
+        observer.epoch(&log);
+        Ok(())
     }
 
     /// Learners that are asked between epochs.
@@ -333,24 +348,8 @@ impl<'a> Run<'a> {
         if let Learned::ClosedForm(model) = &mut self.learned {
             model.fit(self.data, train_splits(self.config))?;
         }
-        self.progress.epoch = 1;
-        let mut log =
-            EpochLog { epoch: 1, step: 0, seconds: None, values: BTreeMap::new(), valid: None, best: true };
-        let valid = self.valid_learners();
-        if !valid.is_empty() {
-            let found =
-                self.evaluate(Split::Valid, Some(&valid), &mut |done, of| observer.validating(done, of))?;
-            self.progress.best_metric = Some(found.metric(&self.config.eval.metric)?);
-            self.progress.best_epoch = 1;
-            log.valid = Some(found.metrics);
-            self.save(BEST)?;
-        }
-        log.seconds = Some(started.elapsed().as_secs_f64());
-        self.append(&log)?;
-        self.save(LAST)?;
-        observer.epoch(&log);
-        let best = self.progress.best_metric.map(|metric| Best { metric, epoch: 1 });
-        Ok(Outcome { epochs: 1, steps: 0, best, early: false })
+        self.end_epoch(BTreeMap::new(), &self.valid_learners(), started, observer)?;
+        Ok(self.outcome(false))
     }
 
     fn out_of_steps(&self) -> bool {
@@ -362,14 +361,6 @@ impl<'a> Run<'a> {
         let patience = self.config.train.patience as u64;
         let waited = self.progress.epoch - self.progress.best_epoch;
         patience > 0 && self.progress.best_metric.is_some() && waited >= patience
-    }
-
-    fn joint(&self) -> bool {
-        match self.config.kg.phase {
-            KgPhase::Joint => true,
-            KgPhase::Auto => self.model().tasks().len() == 1,
-            KgPhase::Separate | KgPhase::Off => false,
-        }
     }
 
     /// Fails where `train` could not begin: the data set has nothing to train on. Writes nothing.
@@ -404,7 +395,7 @@ impl<'a> Run<'a> {
         for i in 0..steps {
             let first = i * size;
             let batch = triples.batch(epoch, order, first, size.min(order.len() - first))?;
-            sum += self.stepper.triples(self.learned.steps()?, &batch)?;
+            sum += self.stepper.kg_step(self.learned.steps()?, &batch)?;
         }
         Ok(sum / steps as f64)
     }

@@ -1,24 +1,26 @@
-//! One optimizer step: losses, each task's gradient, their weighted sum, the update.
+//! One training step: upload, forward, backward, weigh, step.
+//!
+//! All that differs from step to step lies in device memory that the host writes before the work begins, in one transfer:
+//! the batch, the counter of dropout, learning rates, bias corrections, weights of losses (`TrainStep::upload`). What the
+//! host wants to know it reads after the work. So a captured step and the same step kernel by kernel are the same launches
+//! with the same arguments, and give the same bits.
 
 use std::collections::BTreeMap;
 use std::mem::take;
-use std::sync::Arc;
 
-use super::readings::{Seeds, StepMetrics, weighted};
-use super::recording::Recordings;
-use super::weighting;
-use crate::config::{Combine, Config, Schedule};
-use crate::engine::gradient_weighting::{GradientWeighting, Report, Weighing};
-use crate::engine::optim::Optimizer;
-use crate::engine::{Factor, Gradient, Gradients, Owner, Philox, RowSet, Tape, Tensor, Var, take_gradient};
-use crate::models::{Batch, Loss, Model, Plan, Role, TripleBatch};
+use super::captured_steps::{CapturedStep, CapturedSteps};
+use super::gradients::{Terms, gradients, triple_gradients};
+use super::step_metrics::{Seeds, StepMetrics};
+use crate::config::{Config, Schedule};
+use crate::engine::device::StagedInputs;
+use crate::engine::gradient_weighting::{GradientWeighting, Options};
+use crate::engine::optim::{self, Optimizer};
+use crate::engine::{Gpu, Philox, Tensor};
+use crate::models::{Batch, Model, StepInputs, TripleBatch};
 use crate::{Error, Result};
 
-/// A gradient as factors times gradients.
-pub(super) type Terms = Vec<(Factor, Gradient)>;
-
-/// What a step says of itself: losses, and on the shared parameters the norms of the weighted losses' gradients,
-/// their cosines with the target's and the weights that they got.
+/// What a step reports: losses, and on the shared parameters the norms of the weighted losses' gradients, their cosines
+/// with the target's and the weights that they got.
 #[derive(Clone, Debug, Default)]
 pub struct StepLog {
     pub values: BTreeMap<String, f64>,
@@ -26,15 +28,15 @@ pub struct StepLog {
 
 /// Parameters' optimizer states and the weighting's memory: what, beside the model, changes with each step.
 pub struct TrainStep {
-    pub(super) config: Config,
-    pub(super) balancer: GradientWeighting,
-    pub(super) main: Optimizer,
+    config: Config,
+    weighting: GradientWeighting,
+    main: Optimizer,
     /// Of the head's parameters, where they have a learning rate of their own.
-    pub(super) head: Option<Optimizer>,
+    head: Option<Optimizer>,
     /// State of the separate knowledge-graph phase.
     kg: Option<Optimizer>,
     seeds: Seeds,
-    pub(super) recordings: Recordings,
+    captured: CapturedSteps,
     /// Steps of the whole run, for the learning rate's schedule.
     pub total_steps: u64,
     pub step: u64,
@@ -42,8 +44,27 @@ pub struct TrainStep {
 
 const DROPOUT_STREAM: u64 = 0x6D61_736B;
 
+fn weighting_options(config: &Config) -> Result<Options> {
+    let w = &config.weighting;
+    Ok(Options {
+        combine: w.combine,
+        strategy: w.strategy,
+        relax: w.relax,
+        beta: w.beta,
+        granularity: w.granularity,
+        cosine_granularity: w.cosine_granularity,
+        cosine: w.cosine,
+        learner: optim::named(&config.train.optimizer)?,
+        temperature: w.dwa_temperature,
+        alpha: w.gradnorm_alpha,
+        c: w.cagrad_c,
+        seed: config.seed,
+        ..Options::default()
+    })
+}
+
 /// A step's own random numbers.
-pub(super) fn step_random(config: &Config, step: u64) -> Philox {
+fn step_random(config: &Config, step: u64) -> Philox {
     Philox::new(config.seed, DROPOUT_STREAM ^ (step << 24))
 }
 
@@ -52,12 +73,12 @@ impl TrainStep {
         let make = || Optimizer::new(&config.train.optimizer, config.train.lr, config.train.weight_decay);
         Ok(TrainStep {
             config: config.clone(),
-            balancer: GradientWeighting::new(weighting::options(config)?),
+            weighting: GradientWeighting::new(weighting_options(config)?),
             main: make()?,
             head: if config.train.head_lr > 0.0 { Some(make()?) } else { None },
             kg: if config.kg.shared_state { None } else { Some(make()?) },
             seeds: Seeds::default(),
-            recordings: Recordings::new(config.train.cuda_graph),
+            captured: CapturedSteps::new(config.train.cuda_graph),
             total_steps: 0,
             step: 0,
         })
@@ -80,36 +101,48 @@ impl TrainStep {
 
     /// To be called before the first step of each epoch: weightings may go by whole epochs.
     pub fn begin_epoch(&mut self) {
-        self.balancer.begin_epoch();
+        self.weighting.begin_epoch();
     }
 
-    /// One step on enrolments. On a GPU, where steps do not vary, it is recorded once and then replayed.
-    pub fn enrolments(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
-        let log = match self.device_of_recordings(model) {
-            Some(gpu) => self.recorded(&gpu, model, batch)?,
+    /// One step on a batch of interactions: upload, forward, backward, weigh, step. On a GPU the work after the upload is
+    /// captured once and then replayed, where nothing blocks that; both ways give the same bits.
+    pub fn interaction_step(&mut self, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
+        let gpu = model.params().iter().next().and_then(|p| p.value.gpu()).cloned();
+        let blocker = self.weighting.graph_blocker().or(model.graph_blocker());
+        let log = match gpu.filter(|_| self.captured.allowed(blocker)) {
+            Some(gpu) => self.run_captured(&gpu, model, batch)?,
             None => {
-                let plan = self.prepare(model, batch)?;
-                self.launched(model, batch, &plan)?
+                let inputs = self.upload(model, batch)?;
+                self.run_eager(model, &inputs)?
             }
         };
         self.step += 1;
         Ok(log)
     }
 
-    /// A step kernel by kernel.
-    pub(super) fn launched(&mut self, model: &mut dyn Model, batch: &Batch, plan: &Plan) -> Result<StepLog> {
-        let (readings, sums) = self.gradients(model, batch, plan)?;
-        // Before the update: parameters that diverge stay as they were.
-        let log = self.log_of(&readings)?;
-        self.update(model, sums)?;
-        Ok(log)
+    /// One step on triples, in a phase of their own; its loss.
+    pub fn kg_step(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
+        let inputs = model.upload_triples(batch)?;
+        let (loss, grads) = triple_gradients(model, &inputs, &mut self.seeds)?;
+        self.finite("loss kg", loss)?;
+        let lr = self.scheduled(self.config.train.lr);
+        let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
+        optimizer.set_lr(lr);
+        optimizer.step(model.params_mut(), &grads)?;
+        model.after_step()?;
+        Ok(loss)
+    }
+
+    /// How a GPU runs the steps, where that is known and has not been told yet: by replays, or why not.
+    pub fn take_note(&mut self) -> Option<String> {
+        self.captured.take_note()
     }
 
     /// What the host gives to a step: the batch and its random numbers, learning rates, what optimizers need to know of
-    /// the step's number, and weights of losses. It uploads and does nothing else where steps do not vary, and may be done again.
-    pub(super) fn prepare(&mut self, model: &dyn Model, batch: &Batch) -> Result<Plan> {
-        let random = step_random(&self.config, self.step);
-        let plan = model.plan(batch, Some(random))?;
+    /// the step's number, and weights of losses. Where steps are captured it does nothing but upload, and may be done
+    /// again.
+    fn upload(&mut self, model: &dyn Model, batch: &Batch) -> Result<StepInputs> {
+        let inputs = model.upload(batch, Some(step_random(&self.config, self.step)))?;
         self.main.set_lr(self.scheduled(self.config.train.lr));
         self.main.prepare(model.params())?;
         let head_lr = self.scheduled(self.config.train.head_lr);
@@ -118,61 +151,135 @@ impl TrainStep {
             head.prepare(model.params())?;
         }
         if let Some(param) = model.params().iter().next() {
-            self.balancer.prepare(&param.value.device(), self.step)?;
+            self.weighting.prepare(&param.value.device(), self.step)?;
         }
-        Ok(plan)
+        Ok(inputs)
     }
 
-    /// Losses, and each parameter's gradient as a sum.
-    pub(super) fn gradients(
-        &mut self,
-        model: &dyn Model,
-        batch: &Batch,
-        plan: &Plan,
-    ) -> Result<(StepMetrics, Vec<Terms>)> {
-        let mut tape = Tape::new();
-        let rows = &plan.rows;
-        let vars = model.params().rows_on_tape(&mut tape, rows)?;
-        let losses = model.losses(&mut tape, &vars, batch, plan)?;
-        let (sums, report) = match self.config.weighting.combine {
-            Combine::Sum => {
-                let all: Vec<&Loss> = losses.losses.iter().collect();
-                let mut grads = self.seeds.gradients(&tape, &all)?;
-                let own = |(i, v): (usize, &Var)| take_gradient(&mut grads, (i, *v), rows);
-                let own = vars.iter().enumerate().map(own);
-                (own.map(|g| g.into_iter().map(|g| (Factor::Known(1.0), g)).collect()).collect(), None)
+    /// Forward, backward and weigh.
+    fn gradients(&mut self, model: &dyn Model, inputs: &StepInputs) -> Result<(StepMetrics, Vec<Terms>)> {
+        gradients(model, inputs, self.config.weighting.combine, &mut self.weighting, &mut self.seeds)
+    }
+
+    /// A step kernel by kernel.
+    fn run_eager(&mut self, model: &mut dyn Model, inputs: &StepInputs) -> Result<StepLog> {
+        let (metrics, terms) = self.gradients(model, inputs)?;
+        // Before the update: parameters that diverge stay as they were.
+        let log = self.log_of(&metrics)?;
+        self.update(model, terms)?;
+        Ok(log)
+    }
+
+    /// A step by a replay where the batch fits the captured step, else kernel by kernel; the second of one shape in a row
+    /// is captured.
+    fn run_captured(&mut self, gpu: &Gpu, model: &mut dyn Model, batch: &Batch) -> Result<StepLog> {
+        if let Some(captured) = self.captured.take(&self.addresses(model)) {
+            let fits = gpu.restage(&captured.inputs, || self.upload(model, batch))?.is_some();
+            let log = fits.then(|| self.replay(&captured));
+            self.captured.put_back(captured, fits);
+            if let Some(log) = log {
+                return log;
             }
-            _ => {
-                let (sums, report) = self.weigh(model, &tape, (&vars, rows), &losses.losses)?;
-                (sums, Some(report))
+        }
+        let (inputs, staged) = gpu.pack(|| self.upload(model, batch))?;
+        if self.captured.is_due(&staged) {
+            return self.capture(gpu, model, batch, (inputs, staged));
+        }
+        let log = self.run_eager(model, &inputs)?;
+        self.captured.ran_eagerly(staged);
+        Ok(log)
+    }
+
+    /// Captures a step, and runs it by its first replay.
+    fn capture(
+        &mut self,
+        gpu: &Gpu,
+        model: &mut dyn Model,
+        batch: &Batch,
+        (inputs, staged): (StepInputs, StagedInputs),
+    ) -> Result<StepLog> {
+        // Written in place from here on.
+        for param in model.params_mut().iter_mut() {
+            param.value.make_unique()?;
+        }
+        let (addresses, counts) = (self.addresses(model), self.counts());
+        let captured = gpu.capture(|| {
+            let (metrics, terms) = self.gradients(model, &inputs)?;
+            self.update(model, terms)?;
+            Ok(metrics)
+        });
+        let after = self.counts();
+        let more = |(a, b): (&Vec<u64>, &Vec<u64>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
+        let counted = after.iter().zip(&counts).map(more).collect();
+        self.set_counts(&counts);
+        let (metrics, graph) = match captured {
+            Ok(captured) => captured,
+            Err(error) => {
+                // Nothing of it has run.
+                self.captured.refuse(format!("capturing one failed ({error})"));
+                let inputs = self.upload(model, batch)?;
+                return self.run_eager(model, &inputs);
             }
         };
-        Ok((StepMetrics::new(model.tasks(), &tape, &losses, report)?, sums))
+        let captured = CapturedStep { inputs: staged, graph, metrics, addresses, counted };
+        let log = self.replay(&captured)?;
+        let addresses = self.addresses(model);
+        self.captured.keep(captured, &addresses);
+        Ok(log)
+    }
+
+    fn replay(&mut self, captured: &CapturedStep) -> Result<StepLog> {
+        captured.graph.replay()?;
+        let mut counts = self.counts();
+        for (count, more) in counts.iter_mut().flatten().zip(captured.counted.iter().flatten()) {
+            *count += more;
+        }
+        self.set_counts(&counts);
+        self.log_of(&captured.metrics)
+    }
+
+    /// Addresses of every tensor that steps read and that is not made by them.
+    fn addresses(&self, model: &dyn Model) -> Vec<u64> {
+        let state = model.state();
+        let params = model.params().iter().map(|p| &p.value);
+        let optimizers = std::iter::once(&self.main).chain(&self.head).flat_map(|o| o.tensors());
+        let all = params.chain(optimizers).chain(state.iter().map(|(_, t)| t));
+        all.filter_map(Tensor::buffer).map(|buffer| buffer.address()).collect()
+    }
+
+    /// Step counts of the optimizers of interaction steps.
+    fn counts(&self) -> Vec<Vec<u64>> {
+        std::iter::once(&self.main).chain(&self.head).map(Optimizer::counts).collect()
+    }
+
+    fn set_counts(&mut self, counts: &[Vec<u64>]) {
+        let optimizers = std::iter::once(&mut self.main).chain(&mut self.head);
+        optimizers.zip(counts).for_each(|(optimizer, counts)| optimizer.set_counts(counts));
     }
 
     /// Moves the parameters.
-    pub(super) fn update(&mut self, model: &mut dyn Model, mut sums: Vec<Terms>) -> Result<()> {
+    fn update(&mut self, model: &mut dyn Model, mut terms: Vec<Terms>) -> Result<()> {
         if let Some(head) = &mut self.head {
-            let own: Vec<Terms> = (0..sums.len())
-                .map(|i| if model.head_params().contains(&i) { take(&mut sums[i]) } else { vec![] })
+            let own: Vec<Terms> = (0..terms.len())
+                .map(|i| if model.head_params().contains(&i) { take(&mut terms[i]) } else { vec![] })
                 .collect();
             head.step_sums(model.params_mut(), &own)?;
         }
-        self.main.step_sums(model.params_mut(), &sums)?;
+        self.main.step_sums(model.params_mut(), &terms)?;
         model.after_step()
     }
 
-    /// The log of the work that readings belong to, which has run; waits for it. The weighting learns from it. Fails where a
-    /// value is not finite.
-    pub(super) fn log_of(&mut self, readings: &StepMetrics) -> Result<StepLog> {
-        let (mut values, balance) = readings.read(&mut self.balancer)?;
+    /// The log of a step that has run; waits for it. The weighting learns from it. `Error::Diverged` where a value is not
+    /// finite.
+    fn log_of(&mut self, metrics: &StepMetrics) -> Result<StepLog> {
+        let (mut values, balance) = metrics.read(&mut self.weighting)?;
         for (name, value) in &values {
             if let Some(loss) = name.strip_prefix("loss/") {
                 self.finite(&format!("loss {loss}"), *value)?;
             }
         }
         let mut weighted = vec![];
-        for (i, (loss, weight)) in readings.weighted.iter().enumerate() {
+        for (i, (loss, weight)) in metrics.weighted.iter().enumerate() {
             let Some(balance) = &balance else { break };
             self.finite(&format!("gradient of {loss}"), balance.norms[i])?;
             weighted.extend(values.get(&format!("loss/{loss}")).map(|value| value * weight));
@@ -180,90 +287,17 @@ impl TrainStep {
             if i > 0 {
                 values.insert(format!("cosine/{loss}"), balance.cosines[i]);
             }
-            if i > 0 || self.balancer.weights_target() {
+            if i > 0 || self.weighting.weights_target() {
                 values.insert(format!("weight/{loss}"), balance.weights[i]);
             }
         }
         if let Some(balance) = &balance {
             let own = self.config.weighting.lr;
             let lr = self.scheduled(if own > 0.0 { own } else { self.config.train.lr });
-            self.balancer.observe(&weighted, balance, lr)?;
+            self.weighting.observe(&weighted, balance, lr)?;
         }
         values.insert("lr".into(), self.scheduled(self.config.train.lr));
         Ok(StepLog { values })
-    }
-
-    /// Each weighted loss's own gradient with its weight by the rule of the run; constraints are added as they are.
-    /// Parameters of one task get the plain sum, unless the rule weights whole losses.
-    fn weigh(
-        &mut self,
-        model: &dyn Model,
-        tape: &Tape,
-        (vars, rows): (&[Var], &[Option<Arc<RowSet>>]),
-        losses: &[Loss],
-    ) -> Result<(Vec<Terms>, Report)> {
-        let constraints: Vec<&Loss> = losses.iter().filter(|l| l.role == Role::Constraint).collect();
-        let mut by_loss =
-            weighted(losses).map(|l| self.seeds.gradients(tape, &[l])).collect::<Result<Vec<Gradients>>>()?;
-        let mut plain = match constraints.is_empty() {
-            true => None,
-            false => Some(self.seeds.gradients(tape, &constraints)?),
-        };
-        let one = |gradient: Gradient| (Factor::Known(1.0), gradient);
-        let mut sums: Vec<Terms> = vec![];
-        let (mut shared, mut shared_grads, mut of_tasks) = (vec![], vec![], vec![]);
-        for (i, (param, var)) in model.params().iter().zip(vars).enumerate() {
-            let own: Vec<Option<Gradient>> =
-                by_loss.iter_mut().map(|g| take_gradient(g, (i, *var), rows)).collect();
-            sums.push(vec![]);
-            match param.owner {
-                Owner::Shared => {
-                    shared.push(i);
-                    shared_grads.push(own);
-                }
-                Owner::Task(_) => of_tasks.push((i, own)),
-            }
-        }
-        let Weighing { factors, whole, report } = self.balancer.begin(&shared_grads)?;
-        for (i, own) in of_tasks {
-            sums[i] = whole.iter().zip(own).filter_map(|(w, g)| Some((w.clone(), g?))).collect();
-        }
-        for ((i, grads), factors) in shared.into_iter().zip(shared_grads).zip(factors) {
-            let terms = factors.into_iter().zip(grads).filter_map(|(w, g)| Some((w, g?)));
-            sums[i] = terms.collect();
-            // A term of weight 0 need not be read, but a parameter whose terms all have it is still moved by its state.
-            let zero = |w: &Factor| matches!(w, Factor::Known(0.0));
-            if sums[i].iter().any(|(w, _)| !zero(w)) {
-                sums[i].retain(|(w, _)| !zero(w));
-            }
-        }
-        if let Some(plain) = &mut plain {
-            for (i, (terms, var)) in sums.iter_mut().zip(vars).enumerate() {
-                terms.extend(take_gradient(plain, (i, *var), rows).map(one));
-            }
-        }
-        Ok((sums, report))
-    }
-
-    /// One step on triples, in a phase of their own.
-    pub fn triples(&mut self, model: &mut dyn Model, batch: &TripleBatch) -> Result<f64> {
-        let mut tape = Tape::new();
-        let plan = model.triple_plan(batch)?;
-        let vars = model.params().rows_on_tape(&mut tape, &plan.rows)?;
-        let loss = model.triple_loss(&mut tape, &vars, batch, &plan)?;
-        let value = tape.value(loss).scalar()?;
-        self.finite("loss kg", value)?;
-        let seed = self.seeds.one_hot(&tape, loss, 0, 1.0)?;
-        let mut grads = tape.backward(&[(loss, seed)])?;
-        let grads: Vec<Option<Gradient>> =
-            vars.iter().enumerate().map(|(i, v)| take_gradient(&mut grads, (i, *v), &plan.rows)).collect();
-        drop(tape);
-        let lr = self.scheduled(self.config.train.lr);
-        let optimizer = self.kg.as_mut().unwrap_or(&mut self.main);
-        optimizer.set_lr(lr);
-        optimizer.step(model.params_mut(), &grads)?;
-        model.after_step()?;
-        Ok(value)
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {
@@ -284,7 +318,7 @@ impl TrainStep {
             let own = optimizer.state(model.params())?;
             state.extend(own.into_iter().map(|(name, t)| (format!("{prefix}/{name}"), t)));
         }
-        let memory = self.balancer.state()?;
+        let memory = self.weighting.state()?;
         state.extend(memory.into_iter().map(|(name, t)| (format!("weighting/{name}"), t)));
         Ok(state)
     }
@@ -300,7 +334,7 @@ impl TrainStep {
         steps: &BTreeMap<String, u64>,
         tensors: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
-        self.recordings.forget();
+        self.captured.forget();
         let part = |prefix: &str| -> BTreeMap<String, Tensor> {
             let strip =
                 |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
@@ -313,6 +347,6 @@ impl TrainStep {
                 optimizer.restore(model.params(), count(name), &part(&format!("{name}/")))?;
             }
         }
-        self.balancer.restore(&part("weighting/"))
+        self.weighting.restore(&part("weighting/"))
     }
 }

@@ -27,10 +27,7 @@ pub fn model(config: &Config, data: &Dataset, device: &Device, dtype: DType) -> 
 }
 
 pub fn batch(config: &Config, data: &Dataset, model: &dyn Model, graph: &TrainGraph) -> Batch {
-    let joint = match config.kg.phase {
-        KgPhase::Auto => model.tasks().len() == 1,
-        phase => phase == KgPhase::Joint,
-    };
+    let joint = config.kg.is_joint(model.tasks().len());
     let triples = joint.then(|| {
         let triples = triples_for_training(config, graph);
         TripleSampler::new(config, triples, graph.nodes, graph.relations.count()).unwrap()
@@ -45,14 +42,14 @@ pub fn evaluate(model: &dyn Model, batch: &Batch) -> (Vec<(String, f64)>, f64, G
     let mut tape = Tape::new();
     // A fixed stream of dropout and of neighbours: the same are dropped and drawn in every evaluation.
     let random = Some(Philox::new(3, 4));
-    let plan = model.plan(batch, random).unwrap();
-    let vars = model.params().rows_on_tape(&mut tape, &plan.rows).unwrap();
-    let losses = model.losses(&mut tape, &vars, batch, &plan).unwrap();
+    let inputs = model.upload(batch, random).unwrap();
+    let vars = model.params().rows_on_tape(&mut tape, &inputs.rows).unwrap();
+    let losses = model.losses(&mut tape, &vars, &inputs).unwrap();
     let value = |l: &models::Loss| (l.name.clone(), tape.value(l.var).to_f64().unwrap()[l.column]);
     let named = losses.losses.iter().map(value).collect();
     let (total, grads) = tiny::weighted(&tape, &losses, &vars);
     let grads = model.params().iter().zip(grads).enumerate();
-    let grads = grads.map(|(i, (param, grad))| match plan.rows.get(i).and_then(Option::as_ref) {
+    let grads = grads.map(|(i, (param, grad))| match inputs.rows.get(i).and_then(Option::as_ref) {
         Some(rows) => grad.map(|grad| in_full(rows.ids().host(), &grad, &param.value)),
         None => grad,
     });
@@ -217,10 +214,10 @@ pub fn overfit(config: &Config, data: &Dataset, steps: usize) -> Vec<(String, f6
     let (mut model, graph) = model(config, data, &Device::Cpu, DType::F32);
     let mut stepper = TrainStep::new(config).unwrap();
     let batch = batch(config, data, &*model, &graph);
-    let first = stepper.enrolments(&mut *model, &batch).unwrap().values;
+    let first = stepper.interaction_step(&mut *model, &batch).unwrap().values;
     let mut last = first.clone();
     for _ in 1..steps {
-        last = stepper.enrolments(&mut *model, &batch).unwrap().values;
+        last = stepper.interaction_step(&mut *model, &batch).unwrap().values;
     }
     let losses = first.into_iter().filter_map(|(k, v)| Some((k.strip_prefix("loss/")?.to_string(), v)));
     losses.map(|(name, v)| (name.clone(), v, last[&format!("loss/{name}")])).collect()

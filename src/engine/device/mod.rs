@@ -20,7 +20,6 @@ pub use driver::{DeviceInfo, Driver, Graph, Grid, Kernel};
 pub use launch::Launch;
 pub use pack::StagedInputs;
 
-use super::memory::{self, Allocation, Place};
 use base::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -169,8 +168,7 @@ impl Gpu {
         self.0.peak.fetch_max(now, Ordering::Relaxed);
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         let owner = pool.map_or(Owner::Driver, Owner::Recording);
-        let held = Allocation::new(Place::Device, bytes, memory::label().as_deref());
-        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner, _held: Some(held) })
+        Ok(GpuBuffer { gpu: self.clone(), address, bytes, serial, owner })
     }
 
     /// Device memory with these values.
@@ -178,7 +176,7 @@ impl Gpu {
         if let Some((block, at)) = self.packed(bytemuck::cast_slice(data))? {
             let (gpu, bytes) = (self.clone(), size_of_val(data));
             let (address, serial) = (block.address + at as u64, block.serial);
-            return Ok(GpuBuffer { gpu, address, bytes, serial, owner: Owner::Block(block), _held: None });
+            return Ok(GpuBuffer { gpu, address, bytes, serial, owner: Owner::Block(block) });
         }
         let mut buffer = self.allocate(std::mem::size_of_val(data))?;
         buffer.write(data)?;
@@ -193,8 +191,6 @@ pub struct GpuBuffer {
     bytes: usize,
     serial: u64,
     owner: Owner,
-    /// Of memory that is its own.
-    _held: Option<Allocation>,
 }
 
 /// Whom memory is given back to.

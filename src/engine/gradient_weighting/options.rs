@@ -2,34 +2,44 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::optim::{Rule, Sgd};
 
 /// docs/model.md has the formulas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Combine {
     /// Plain addition, formula (18) as printed.
     Sum,
     /// Auxiliary gradients scaled towards the target's length.
+    #[serde(rename = "metabalance")]
     MetaBalance,
     /// Auxiliary gradients weighted by their cosine with the target's.
     Cosine,
     /// The product of both factors.
     #[default]
+    #[serde(rename = "metabalance_x_cosine")]
     MetaBalanceCosine,
     /// Losses weighted by learned variances.
     Uncertainty,
     /// Losses weighted by how fast they fell over the last epochs.
+    #[serde(rename = "dwa")]
     DynamicAverage,
     /// Losses weighted so that their gradients have lengths that make them fall at the same rate.
+    #[serde(rename = "gradnorm")]
     GradNorm,
     /// Each gradient without its part against another.
+    #[serde(rename = "pcgrad")]
     PcGrad,
     /// The direction near the mean gradient that serves the worst-served loss best.
+    #[serde(rename = "cagrad")]
     CaGrad,
 }
 
 /// Which auxiliary gradients MetaBalance scales, by the moving averages m of the gradients' lengths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Only those that are longer than the target's.
     A,
@@ -41,14 +51,16 @@ pub enum Strategy {
 }
 
 /// What lengths and cosines are taken of: each parameter tensor alone, or all of them as one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Granularity {
     #[default]
     Tensor,
     Global,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CosineKind {
     /// max(0, cos)
     #[default]

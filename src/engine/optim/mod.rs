@@ -16,7 +16,6 @@ use base::{Error, Result};
 
 use super::bits;
 use super::device::{Device, Kernel};
-use super::memory::{self, Part};
 use super::params::Params;
 use super::rows::Gradient;
 use super::sum::Factor;
@@ -180,7 +179,6 @@ impl Optimizer {
         let mut updates = vec![];
         for (row, ((param, terms), state)) in params.iter_mut().zip(sums).zip(&mut self.states).enumerate() {
             let Some((_, first)) = terms.first() else { continue };
-            let _scope = memory::scope(Part::OptimizerStates, &param.name);
             while state.tensors.len() < self.rule.states().len() {
                 state.tensors.push(start(self.rule.initial(), &param.value)?);
             }

@@ -8,7 +8,7 @@ use crate::config::{Propagation, Ranking};
 use crate::engine::{ParamId, Philox, RowSet, Tensor, Var};
 use crate::graph::Blocks;
 use crate::layers::ForwardCtx;
-use crate::models::{Batch, Inputs, Plan, TripleBatch};
+use crate::models::{Batch, BatchLearners, DeviceBatch, StepInputs, TripleBatch};
 use crate::ops::{Rows, SoftmaxLoss, SoftmaxOptions, Triples};
 
 /// Stream of sampled neighbourhoods where a step gives no random numbers.
@@ -25,45 +25,44 @@ impl Neural {
     pub(super) fn represent(
         &self,
         pass: &mut ForwardCtx,
-        batch: &Batch,
-        plan: &Plan,
-        inputs: &Inputs,
+        inputs: &StepInputs,
+        batch: &DeviceBatch,
     ) -> Result<Represented> {
-        let nodes = match &plan.blocks {
+        let nodes = match &inputs.blocks {
             Some(blocks) => self.encoder.sampled_nodes(pass, blocks)?,
             None => self.encoder.nodes(pass)?,
         };
-        let z_u = match &inputs.learners {
-            Some(rows) => self.encoder.rows(pass, &nodes, rows)?,
-            None => {
-                let learners = &batch.learners;
+        let z_u = match &batch.learners {
+            BatchLearners::Nodes(rows) => self.encoder.rows(pass, &nodes, rows)?,
+            BatchLearners::Histories(learners) => {
                 let states = self.encoder.encode_history(pass, &nodes, &learners.id, &learners.histories)?;
                 self.encoder.stack(pass, &states)?
             }
         };
-        let z_courses = match &inputs.courses {
+        let z_courses = match &batch.courses {
             Some(rows) => self.encoder.targets(pass, &nodes, rows)?,
             None => self.encoder.course_targets(pass, &nodes)?,
         };
         Ok(Represented { z_u, z_courses })
     }
 
-    /// A batch on the device, for a step of this plan.
-    pub(super) fn inputs(&self, batch: &Batch, plan: &Plan) -> Result<Inputs> {
+    /// A batch on the device, for a step on these rows and neighbourhoods.
+    pub(super) fn device_batch(&self, batch: &Batch, inputs: &StepInputs) -> Result<DeviceBatch> {
         let (config, learners) = (&self.config.loss, &batch.learners);
         let rows = |ids: Vec<u32>, of: usize| Rows::new(&self.device, ids, of);
-        let (own, courses) = match (&plan.blocks, self.config.model.propagation) {
+        let (own, courses) = match (&inputs.blocks, self.config.model.propagation) {
             (Some(blocks), _) => {
                 let level = &blocks.levels[0];
                 let courses = self.candidates(batch);
                 let nodes: Vec<u32> = courses.iter().map(|&c| self.encoder.course_node(c)).collect();
                 let places = rows(level.places(&nodes), level.len())?;
-                (Some(rows(level.places(&learners.id), level.len())?), Some((courses, places)))
+                let own = rows(level.places(&learners.id), level.len())?;
+                (BatchLearners::Nodes(own), Some((courses, places)))
             }
             (None, Propagation::Full) => {
-                (Some(rows(learners.id.clone(), self.encoder.graph().num_dst)?), None)
+                (BatchLearners::Nodes(rows(learners.id.clone(), self.encoder.graph().num_dst)?), None)
             }
-            (None, Propagation::History) => (None, None),
+            (None, Propagation::History) => (BatchLearners::Histories(learners.clone()), None),
         };
         let (candidates, courses) = courses.unzip();
         let among = candidates.as_ref().map_or(self.courses, Vec::len);
@@ -87,7 +86,7 @@ impl Neural {
             true => self.head.auxiliary(),
             false => vec![],
         };
-        Ok(Inputs {
+        Ok(DeviceBatch {
             learners: own,
             courses,
             triplets,
@@ -96,7 +95,6 @@ impl Neural {
             pair_course: of_courses(&batch.pair_course)?,
             labels: labels(&learned)?,
             auxiliary: (!auxiliary.is_empty()).then(|| labels(&auxiliary)).transpose()?,
-            triples: batch.triples.as_ref().map(|triples| self.triples(triples, plan)).transpose()?,
         })
     }
 
@@ -117,18 +115,18 @@ impl Neural {
         SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)
     }
 
-    /// Triples of a batch on the device, in places of the tables as they stand on the tape of a step of this plan.
-    pub(super) fn triples(&self, batch: &TripleBatch, plan: &Plan) -> Result<Triples> {
+    /// Triples of a batch on the device, in places of the tables as they are on the tape of a step with these inputs.
+    pub(super) fn device_triples(&self, batch: &TripleBatch, inputs: &StepInputs) -> Result<Triples> {
         let [entity, _, relation, _] = self.encoder.transd()?;
-        let rows = |id: ParamId| match plan.rows.get(id.0) {
+        let rows = |id: ParamId| match inputs.rows.get(id.0) {
             Some(Some(rows)) => rows.len(),
             _ => self.params.get(id).value.rows(),
         };
         Triples::new(
             &self.device,
             (rows(entity), rows(relation)),
-            (&plan.nodes(&batch.head), &batch.relation, &plan.nodes(&batch.tail)),
-            (&plan.nodes(&batch.negative_head), &plan.nodes(&batch.negative_tail)),
+            (&inputs.nodes(&batch.head), &batch.relation, &inputs.nodes(&batch.tail)),
+            (&inputs.nodes(&batch.negative_head), &inputs.nodes(&batch.negative_tail)),
         )
     }
 
@@ -146,29 +144,30 @@ impl Neural {
         courses
     }
 
-    /// The plan of a step over sampled neighbourhoods.
-    pub(super) fn sampled_plan(&self, batch: &Batch, random: Option<Philox>) -> Result<Plan> {
+    /// Sampled neighbourhoods of a batch, and the rows of the tables that they read.
+    pub(super) fn sample(&self, batch: &Batch, random: Option<Philox>) -> Result<StepInputs> {
         let courses = self.candidates(batch);
         let nodes =
             courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
         let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
         let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
         let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
-        let mut plan = self.plan_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
+        let mut inputs =
+            self.inputs_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
         if let Some(output) = self.encoder.course_output() {
-            plan.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
+            inputs.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
         }
-        Ok(plan)
+        Ok(inputs)
     }
 
-    /// The plan of a step that reads these rows of the entities' tables.
-    pub(super) fn plan_of(&self, blocks: Blocks, projections: bool) -> Result<Plan> {
+    /// The inputs of a step that reads these rows of the entities' tables.
+    pub(super) fn inputs_of(&self, blocks: Blocks, projections: bool) -> Result<StepInputs> {
         let [entity, entity_proj, ..] = self.encoder.transd()?;
         let table = self.params.get(entity).value.rows();
         let set = Arc::new(RowSet::new(&self.device, blocks.nodes().ids().to_vec(), table)?);
         let mut rows = vec![None; self.params.len()];
         rows[entity_proj.0] = projections.then(|| set.clone());
         rows[entity.0] = Some(set);
-        Ok(Plan { rows, blocks: Some(blocks), ..Plan::default() })
+        Ok(StepInputs { rows, blocks: Some(blocks), ..StepInputs::default() })
     }
 }

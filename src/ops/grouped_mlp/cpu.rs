@@ -7,7 +7,6 @@ use base::parallel::prelude::*;
 use super::Shape;
 use crate::cpu::dense::{ActivationGradient, add_bias_and_activate, sum_columns};
 use crate::cpu::{RowChunk, hosts, row_chunks};
-use engine::memory::Allocation;
 use engine::parallel::{self, View, axpy, gemm};
 use engine::simd::simd;
 use engine::{Buffer, Real, Tensor};
@@ -64,7 +63,7 @@ fn forward_tile<T: Real>(
         let (wide, is_last) = (s.members * d, layer + 1 == s.layers());
         if layer == 0 && s.shared {
             let x = View::new(&x[0].host::<T>()[row * k..], rows, k, k);
-            let mut scratch = Buffer::scratch(if is_last { rows * wide } else { 0 });
+            let mut scratch = Buffer::stale(if is_last { rows * wide } else { 0 });
             let z = if is_last { scratch.as_mut_slice() } else { &mut hidden[0][..] };
             gemm(x, View::new(w, k, wide, wide), T::zero(), z, wide);
             add_bias_and_activate(z, wide, b, act);
@@ -138,7 +137,6 @@ pub(super) fn backward<T: Real>(
     let is_active = |source: &usize| s.shared || active.members.contains(source);
     let sources = sources.iter_mut().enumerate().filter(|(source, _)| is_active(source));
     let chunks = row_chunks::<T>(sources.map(|(_, dx)| dx.as_mut()), rows, s.rows.div_ceil(rows));
-    let _held = Allocation::scratch(CHUNKS * active.sums * size_of::<T>());
     let parts: Vec<Buffer<T>> = chunks
         .into_par_iter()
         .enumerate()
@@ -155,10 +153,10 @@ fn backward_chunk<T: Real>(
     mut dx: RowChunk<T>,
 ) -> Buffer<T> {
     let (count, layers) = (active.members.len(), s.layers());
-    let mut buffer = Buffer::scratch(if active.requires_grad.contains(&true) { active.sums } else { 0 });
+    let mut buffer = Buffer::stale(if active.requires_grad.contains(&true) { active.sums } else { 0 });
     let sums = buffer.as_mut_slice();
     // dL/dz of each layer for a tile, active members side by side.
-    let mut dz: Vec<Buffer<T>> = s.widths[1..].iter().map(|d| Buffer::scratch(TILE * count * d)).collect();
+    let mut dz: Vec<Buffer<T>> = s.widths[1..].iter().map(|d| Buffer::stale(TILE * count * d)).collect();
     for row in rows.clone().step_by(TILE) {
         let n = TILE.min(rows.end - row);
         // The first tile writes the sums, the others add.

@@ -97,7 +97,7 @@ impl Scratch {
         // One line more, so that rows do not fall on the same cache sets.
         let stride = scorer.courses().next_multiple_of(COLUMNS).min(TILE_COURSES) + COLUMNS;
         Scratch {
-            scores: Buffer::scratch(rows * stride),
+            scores: Buffer::stale(rows * stride),
             stride,
             groups: vec![],
             scaled: vec![],
