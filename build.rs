@@ -106,19 +106,13 @@ fn version(nvcc: &Path) -> Option<String> {
     if !nvcc.is_file() {
         return None;
     }
-    let output =
-        Command::new(nvcc).arg("--version").output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(nvcc).arg("--version").output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().find(|line| line.contains("release")).map(|line| line.trim().to_string())
 }
 
 /// One fatbin per source, in the order of `sources`, as many at a time as cargo allows.
-fn compile_all(
-    compiler: &Compiler,
-    folder: &Path,
-    sources: &[PathBuf],
-    out: &Path,
-) -> Result<Vec<PathBuf>, String> {
+fn compile_all(compiler: &Compiler, folder: &Path, sources: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>, String> {
     // A changed header recompiles every file; a changed file recompiles itself.
     let mut shared = DefaultHasher::new();
     (&compiler.version, arguments(folder)).hash(&mut shared);
@@ -137,8 +131,7 @@ fn compile_all(
     };
     let mut results = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..sources.len().min(jobs)).map(|_| scope.spawn(worker)).collect();
-        let join =
-            |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|p| resume_unwind(p));
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|p| resume_unwind(p));
         workers.into_iter().flat_map(join).collect::<Vec<_>>()
     });
     results.sort_by_key(|(index, _)| *index);
@@ -185,8 +178,7 @@ fn compile(
         .output()
         .map_err(|e| format!("{}: {e}\n", compiler.path.display()))?;
     if !output.status.success() {
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         return Err(format!("{stdout}{stderr}nvcc failed for {}: {}\n", source.display(), output.status));
     }
     remove_stale(out, &stem);
@@ -221,12 +213,7 @@ fn parameter(text: &str) -> String {
     format!("Parameter {{ name: {name:?}, kind: Kind::{kind} }}")
 }
 
-fn generate(
-    kernels: &[scan::Kernel],
-    sources: &[PathBuf],
-    images: &[PathBuf],
-    compiler: Option<&Compiler>,
-) -> String {
+fn generate(kernels: &[scan::Kernel], sources: &[PathBuf], images: &[PathBuf], compiler: Option<&Compiler>) -> String {
     let mut text = String::from("// Written by build.rs from kernels/*.cu.\n\n");
     let line = |text: &mut String, content: String| {
         text.push_str(&content);

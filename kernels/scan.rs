@@ -41,10 +41,7 @@ pub fn kernels(sources: &[PathBuf]) -> Result<Vec<Kernel>, String> {
         for kernel in scan(file, &without_comments(&text))? {
             if let Some(first) = found.get(&kernel.name) {
                 let (name, first) = (&kernel.name, first.file.display());
-                return Err(format!(
-                    "kernel `{name}` is defined twice: in {first} and in {}",
-                    file.display()
-                ));
+                return Err(format!("kernel `{name}` is defined twice: in {first} and in {}", file.display()));
             }
             found.insert(kernel.name.clone(), kernel);
         }
@@ -140,9 +137,7 @@ fn parse(file: &Path, before: &str, after: &str) -> Option<Kernel> {
 fn parameters_of(list: &str) -> Vec<String> {
     match list.trim() {
         "" | "void" => Vec::new(),
-        list => {
-            split_top_level(list).iter().map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-        }
+        list => split_top_level(list).iter().map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect(),
     }
 }
 

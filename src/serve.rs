@@ -119,10 +119,7 @@ impl Recommender {
         };
         let name = |course: u32| self.data.entity_names[course as usize].to_string();
         let top = catalogue.top(&ranker, learner, k)?;
-        Ok(top
-            .into_iter()
-            .map(|(course, score)| Recommendation { course, name: name(course), score })
-            .collect())
+        Ok(top.into_iter().map(|(course, score)| Recommendation { course, name: name(course), score }).collect())
     }
 }
 

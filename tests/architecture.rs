@@ -91,8 +91,7 @@ fn module(file: &str) -> Option<&str> {
 /// names as written.
 fn used(code: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let paths =
-        ["crate::", "waata::"].into_iter().flat_map(|p| code.match_indices(p).map(|(at, p)| (at, p.len())));
+    let paths = ["crate::", "waata::"].into_iter().flat_map(|p| code.match_indices(p).map(|(at, p)| (at, p.len())));
     for (at, len) in paths {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
             continue;
@@ -180,10 +179,7 @@ fn unsafe_code_is_where_it_is_known() {
     let found: BTreeMap<String, usize> =
         sources().into_iter().map(|(file, code)| (file, count(&code))).filter(|(_, n)| *n > 0).collect();
     let known: BTreeMap<String, usize> = UNSAFE.iter().map(|(f, n)| (f.to_string(), *n)).collect();
-    assert_eq!(
-        found, known,
-        "unsafe code appeared or went: give each its SAFETY reason, and change this list"
-    );
+    assert_eq!(found, known, "unsafe code appeared or went: give each its SAFETY reason, and change this list");
 }
 
 #[test]
@@ -273,8 +269,7 @@ fn modules_of_a_room_form_no_circle() {
     let rooms: BTreeSet<&String> = files.iter().map(|((room, _), _)| room).collect();
     for room in rooms.into_iter().filter(|room| !["main", "lib", "cli", ""].contains(&room.as_str())) {
         let package = PACKAGES.iter().any(|(package, _)| package == room);
-        let own: Vec<&((String, Vec<String>), String)> =
-            files.iter().filter(|((r, _), _)| r == room).collect();
+        let own: Vec<&((String, Vec<String>), String)> = files.iter().filter(|((r, _), _)| r == room).collect();
         let modules: BTreeSet<&[String]> = own.iter().map(|((_, module), _)| module.as_slice()).collect();
         let mut uses: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
         for ((_, module), code) in &own {
@@ -283,9 +278,7 @@ fn modules_of_a_room_form_no_circle() {
             let parent = &module[..module.len().saturating_sub(1)];
             let above = &parent[..parent.len().saturating_sub(1)];
             let absolute = if package { "crate::".into() } else { format!("crate::{room}::") };
-            for (prefix, base) in
-                [(absolute.as_str(), &[][..]), ("super::super::", above), ("super::", parent)]
-            {
+            for (prefix, base) in [(absolute.as_str(), &[][..]), ("super::super::", above), ("super::", parent)] {
                 found.extend(paths(code, prefix).into_iter().map(|p| [base, &p].concat()));
             }
             for path in found {

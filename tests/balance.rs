@@ -6,9 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use waata::engine::gradient_weighting::{
-    Combine, CosineKind, GradientWeighting, Granularity, Options, Strategy,
-};
+use waata::engine::gradient_weighting::{Combine, CosineKind, GradientWeighting, Granularity, Options, Strategy};
 use waata::engine::{DType, Device, Gradient, Philox, RowSet, Tensor};
 
 use common::{devices, golden};
@@ -46,8 +44,7 @@ fn plain_sum() {
 #[test]
 fn metabalance_by_hand() {
     // Ratios 5/10 and 5/1, relaxed by 0.7: 0.65 and 3.8.
-    for (strategy, want) in [(Strategy::C, [9.5, 0.2]), (Strategy::A, [9.5, 3.0]), (Strategy::B, [13.0, 0.2])]
-    {
+    for (strategy, want) in [(Strategy::C, [9.5, 0.2]), (Strategy::A, [9.5, 3.0]), (Strategy::B, [13.0, 0.2])] {
         let got = combine(Options { strategy, ..options(Combine::MetaBalance) }, example());
         close(got[0].as_ref().unwrap(), &want);
     }
@@ -58,10 +55,7 @@ fn cosine_by_hand() {
     close(combine(options(Combine::Cosine), example())[0].as_ref().unwrap(), &[9.0, 4.0]);
     let unweighted = Options { cosine: CosineKind::Unweighted, ..options(Combine::Cosine) };
     close(combine(unweighted, example())[0].as_ref().unwrap(), &[13.0, 4.0]);
-    close(
-        combine(options(Combine::MetaBalanceCosine), example())[0].as_ref().unwrap(),
-        &[3.0 + 0.6 * 6.5, 4.0],
-    );
+    close(combine(options(Combine::MetaBalanceCosine), example())[0].as_ref().unwrap(), &[3.0 + 0.6 * 6.5, 4.0]);
 }
 
 #[test]
@@ -81,9 +75,7 @@ fn granularity() {
     assert_eq!(combine(with(Granularity::Global), grads()), [Some(vec![1.0]), Some(vec![1.0])]);
     assert_eq!(combine(with(Granularity::Tensor), grads()), [Some(vec![3.0]), Some(vec![1.0])]);
 
-    let grads = || {
-        vec![vec![row(&[3.0]), row(&[6.0])], vec![row(&[4.0]), row(&[8.0])], vec![row(&[0.0]), row(&[5.0])]]
-    };
+    let grads = || vec![vec![row(&[3.0]), row(&[6.0])], vec![row(&[4.0]), row(&[8.0])], vec![row(&[0.0]), row(&[5.0])]];
     let with = |granularity| Options { granularity, relax: 1.0, ..options(Combine::MetaBalance) };
     let by = 5.0 / 125f64.sqrt();
     for (got, want) in
@@ -91,16 +83,12 @@ fn granularity() {
     {
         close(got.as_ref().unwrap(), &[want]);
     }
-    assert_eq!(
-        combine(with(Granularity::Tensor), grads()),
-        [Some(vec![6.0]), Some(vec![8.0]), Some(vec![0.0])]
-    );
+    assert_eq!(combine(with(Granularity::Tensor), grads()), [Some(vec![6.0]), Some(vec![8.0]), Some(vec![0.0])]);
 }
 
 #[test]
 fn moving_averages() {
-    let mut balancer =
-        GradientWeighting::new(Options { combine: Combine::MetaBalance, ..Options::default() });
+    let mut balancer = GradientWeighting::new(Options { combine: Combine::MetaBalance, ..Options::default() });
     balancer.combine(example()).unwrap();
     close(balancer.moving_norms(), &[0.5, 1.0, 0.1]);
     balancer.combine(vec![vec![row(&[0.0, 0.0]), row(&[0.0, 20.0]), None]]).unwrap();
@@ -153,13 +141,8 @@ fn values_of_torch_rechub() {
     for variant in recorded["variants"].as_array().unwrap() {
         let number = |key: &str| variant[key].as_f64().unwrap();
         let (relax, beta, eps) = (number("relax"), number("beta"), number("eps"));
-        let mut balancer = GradientWeighting::new(Options {
-            combine: Combine::MetaBalance,
-            relax,
-            beta,
-            eps,
-            ..Options::default()
-        });
+        let mut balancer =
+            GradientWeighting::new(Options { combine: Combine::MetaBalance, relax, beta, eps, ..Options::default() });
         let steps = recorded["step_gradients"].as_array().unwrap();
         for (losses, want) in steps.iter().zip(variant["steps"].as_array().unwrap()) {
             let tensors = losses[0].as_array().unwrap().len();
@@ -197,11 +180,7 @@ fn refuses_another_number_of_losses() {
     balancer.combine(example()).unwrap();
     assert!(balancer.combine(vec![vec![row(&[1.0]), row(&[1.0])]]).is_err());
     assert!(balancer.combine(vec![vec![row(&[1.0])], vec![]]).is_err());
-    assert!(
-        GradientWeighting::new(Options::default())
-            .combine(vec![vec![row(&[1.0]), row(&[1.0, 2.0])]])
-            .is_err()
-    );
+    assert!(GradientWeighting::new(Options::default()).combine(vec![vec![row(&[1.0]), row(&[1.0, 2.0])]]).is_err());
     assert!(GradientWeighting::new(Options::default()).combine(vec![]).unwrap().0.is_empty());
 }
 
@@ -211,8 +190,7 @@ fn gradients(device: &Device, dtype: DType) -> Grads {
     let grad = |t: usize, i: usize| {
         let (rows, cols) = shapes[t];
         let random = Philox::new(t as u64, i as u64);
-        let values: Vec<f64> =
-            (0..rows * cols).map(|k| random.normal_at(k as u64) * (i + 1) as f64 + 0.3).collect();
+        let values: Vec<f64> = (0..rows * cols).map(|k| random.normal_at(k as u64) * (i + 1) as f64 + 0.3).collect();
         let absent = (t, i) == (3, 0) || (t, i) == (1, 2) || t == 4;
         (!absent).then(|| Tensor::from_f64(device, dtype, rows, cols, &values).unwrap().into())
     };
@@ -277,7 +255,5 @@ fn row_sparse_gradients() {
     let elsewhere = Arc::new(RowSet::new(&Device::Cpu, vec![1, 5], 6).unwrap());
     let odd = Gradient::Rows(elsewhere, other.as_ref().unwrap().tensor().clone());
     let mixed = [vec![target.clone(), Some(odd)], vec![target, dense_other]];
-    assert!(
-        mixed.into_iter().all(|g| GradientWeighting::new(options(Combine::Sum)).combine(vec![g]).is_err())
-    );
+    assert!(mixed.into_iter().all(|g| GradientWeighting::new(options(Combine::Sum)).combine(vec![g]).is_err()));
 }

@@ -78,10 +78,7 @@ fn every_case_is_in_the_document() {
         let number = |field: &str| case[field].as_f64().unwrap_or_else(|| panic!("{field} of {case}"));
         assert!(number("ms") >= number("min_ms") && number("min_ms") > 0.0, "{case}");
         assert!(number("spread") >= 0.0 && number("repetitions") >= 3.0, "{case}");
-        assert!(
-            number("bytes") > 0.0 && number("gb_per_s") > 0.0 && number("share_of_limit") > 0.0,
-            "{case}"
-        );
+        assert!(number("bytes") > 0.0 && number("gb_per_s") > 0.0 && number("share_of_limit") > 0.0, "{case}");
         assert!(number("flops") >= 0.0 && number("gflop_per_s") >= 0.0, "{case}");
     }
 }

@@ -98,8 +98,7 @@ fn memory_of_a_recording_is_nobody_elses() {
     // The input's owner goes; its memory stays until the recording goes, too.
     drop(a);
     for _ in 0..3 {
-        let others: Vec<Tensor> =
-            (0..8).map(|i| Tensor::new(&device, 8, 32, &[i as f32; 256]).unwrap()).collect();
+        let others: Vec<Tensor> = (0..8).map(|i| Tensor::new(&device, 8, 32, &[i as f32; 256]).unwrap()).collect();
         captured.replay().unwrap();
         assert_eq!(sum.to_vec().unwrap(), [6.0; 256]);
         for (i, other) in others.iter().enumerate() {

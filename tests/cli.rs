@@ -200,10 +200,8 @@ fn only_courses_that_a_file_has_are_recommended() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("mine")).unwrap();
     let row = |u: u32, course: u32| format!("{u},{course},2024-01-{:02},{}\n", u % 28 + 1, u % 2);
-    let rows: String =
-        (0..40).map(|u| [row(u, 0), row(u, 5), row(u + 40, 9), row(u + 40, 5)].concat()).collect();
-    fs::write(folder.path().join("mine/interactions.csv"), format!("learner,course,time,completed\n{rows}"))
-        .unwrap();
+    let rows: String = (0..40).map(|u| [row(u, 0), row(u, 5), row(u + 40, 9), row(u + 40, 5)].concat()).collect();
+    fs::write(folder.path().join("mine/interactions.csv"), format!("learner,course,time,completed\n{rows}")).unwrap();
     // A triple names course 7.
     fs::write(folder.path().join("mine/triples.csv"), "head,relation,tail\n7,0,10\n").unwrap();
     let train = ["train", "--data", "mine", "--out", "run", "--device", "cpu", "--set", "train.epochs=1"];
@@ -263,8 +261,7 @@ fn prepare_and_inspect() {
 #[test]
 fn train_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments =
-        ["train", "--data", SAMPLE, "--device", "cpu", "--set", "train.max_steps=2", "--out", "run"];
+    let arguments = ["train", "--data", SAMPLE, "--device", "cpu", "--set", "train.max_steps=2", "--out", "run"];
     let output = waata(folder.path(), &arguments);
     assert!(output.status.success());
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -299,8 +296,7 @@ fn eval() {
         }
     }
     // What training wrote is what evaluation finds.
-    let written: Value =
-        serde_json::from_slice(&fs::read(workshop().join("run/metrics.json")).unwrap()).unwrap();
+    let written: Value = serde_json::from_slice(&fs::read(workshop().join("run/metrics.json")).unwrap()).unwrap();
     assert_eq!(written, json(workshop(), &["eval", "run", "--json", "--device", "cpu"]));
     let inner = ["eval", "run", "--json", "--set", "eval.k=[7]", "--set", "eval.metric=\"ndcg@7\""];
     assert!(json(workshop(), &inner)["metrics"]["recall@7"].is_number());
@@ -391,12 +387,7 @@ fn data_that_is_not_there() {
     fail(workshop(), &["eval", "prep"], 3, &["prep", "run.json"]);
     fail(workshop(), &["recommend", "nowhere", "--learner", "3"], 3, &["nowhere"]);
     fail(workshop(), &["train", "--resume", "nowhere"], 3, &["nowhere"]);
-    fail(
-        workshop(),
-        &["train", "--data", SAMPLE, "--config", "none.toml", "--out", "new"],
-        3,
-        &["none.toml"],
-    );
+    fail(workshop(), &["train", "--data", SAMPLE, "--config", "none.toml", "--out", "new"], 3, &["none.toml"]);
     fail(workshop(), &["train", "--data", SAMPLE, "--out", "run"], 3, &["run", "exists already"]);
     fail(workshop(), &["eval", "run", "--data", SAMPLE, "--set", "eval.k=[1]"], 2, &["eval.metric"]);
 }
@@ -407,8 +398,7 @@ fn data_with_nothing_to_train_on() {
     copy(Path::new(SAMPLE), &folder.path().join("data"));
     let path = folder.path().join("data/interactions.csv");
     let text = fs::read_to_string(&path).unwrap();
-    let lines =
-        text.lines().enumerate().map(|(i, l)| format!("{l},{}\n", if i == 0 { "split" } else { "test" }));
+    let lines = text.lines().enumerate().map(|(i, l)| format!("{l},{}\n", if i == 0 { "split" } else { "test" }));
     fs::write(&path, lines.collect::<String>()).unwrap();
     let arguments = ["train", "--data", "data", "--out", "new", "--device", "cpu"];
     fail(folder.path(), &arguments, 2, &["no enrolment is in the train part"]);
@@ -485,8 +475,7 @@ fn threads_do_not_change_a_byte() {
     let folder = tempfile::tempdir().unwrap();
     let train = |threads: &str| {
         let settings = ["--set", "train.max_steps=5", "--set", "train.epochs=2", "--preset", "history"];
-        let arguments =
-            ["train", "--data", SAMPLE, "--out", threads, "--device", "cpu", "--threads", threads];
+        let arguments = ["train", "--data", SAMPLE, "--out", threads, "--device", "cpu", "--threads", threads];
         let said = succeed(folder.path(), &[&arguments[..], &settings].concat());
         let checkpoints = folder.path().join(threads).join("checkpoints");
         let read = |name: String| (fs::read(checkpoints.join(&name)).unwrap(), name);
@@ -538,11 +527,7 @@ fn export() {
         (&[&prep[..], "--out", "tables"][..], 3, &["tables", "already exists", "--force"][..]),
         (&[&prep[..], "--out", "mine", "--force"], 3, &["mine", "export.json"]),
         (&[&prep[..], "--out", "mine/notes/deeper"], 3, &["mine/notes"]),
-        (
-            &[&prep[..], "--out", "new", "--what", "vectors"],
-            2,
-            &["--what vectors", "is for a run", "waata train"],
-        ),
+        (&[&prep[..], "--out", "new", "--what", "vectors"], 2, &["--what vectors", "is for a run", "waata train"]),
         (&[&prep[..], "--out", "new", "--what", "graph,edges"], 2, &["--what edges"]),
         (&[&prep[..], "--out", "new", "--device", "cpu"], 2, &["--device", "is for a run"]),
         (&[&prep[..], "--out", "new", "--what", "grades"], 2, &["grades", "interactions, graph, names"]),

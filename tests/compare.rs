@@ -147,9 +147,7 @@ fn kills_do_not_change_a_byte() {
     let names: Vec<&str> = rows.iter().map(|r| r.run.as_str()).collect();
     assert_eq!(names[..3], ["waa-ta-adam-cagrad-1", "waa-ta-adam-cagrad-2", "waa-ta-adam-dwa-1"]);
     for row in &rows {
-        for metric in
-            ["recall@10", "mrr@50", "auc/completed", "logloss/enrolled", "coverage@20", "popularity@10"]
-        {
+        for metric in ["recall@10", "mrr@50", "auc/completed", "logloss/enrolled", "coverage@20", "popularity@10"] {
             assert!(row.metrics[metric].is_finite(), "{metric}");
         }
         assert_eq!(
@@ -169,8 +167,7 @@ fn kills_do_not_change_a_byte() {
     assert!(record.started.starts_with("20") && record.started.ends_with('Z'), "{record:?}");
 
     let run = Path::new("whole/runs").join(&rows[0].run);
-    let said =
-        Command::new(env!("CARGO_BIN_EXE_waata")).arg("inspect").arg(run).current_dir(folder.path()).output();
+    let said = Command::new(env!("CARGO_BIN_EXE_waata")).arg("inspect").arg(run).current_dir(folder.path()).output();
     assert!(succeed(&said.unwrap()).0.contains("log-loss"));
 
     // More seeds go into the same folder; other data, another evaluation and other settings do not.
@@ -182,19 +179,9 @@ fn kills_do_not_change_a_byte() {
     refused(&again(&["--set", "train.lr=0.5"]), 3, &["waa-ta-adam-sum-1", "other settings", "--out"]);
     refused(&again(&["--set", "eval.k=[10]"]), 3, &["evaluated differently", "--out"]);
     let first = ["prepare", SAMPLE, "--split", "last", "--out", "other"];
-    succeed(
-        &Command::new(env!("CARGO_BIN_EXE_waata")).args(first).current_dir(folder.path()).output().unwrap(),
-    );
+    succeed(&Command::new(env!("CARGO_BIN_EXE_waata")).args(first).current_dir(folder.path()).output().unwrap());
     let mut other = Command::new(env!("CARGO_BIN_EXE_waata"));
-    other.args([
-        "compare",
-        "--data",
-        "other",
-        "--config",
-        &format!("{SAMPLE}/run.toml"),
-        "--models",
-        "waa-ta",
-    ]);
+    other.args(["compare", "--data", "other", "--config", &format!("{SAMPLE}/run.toml"), "--models", "waa-ta"]);
     other.args(["--out", "whole", "--device", "cpu"]).current_dir(folder.path());
     refused(&other.output().unwrap(), 3, &["another split", "--out"]);
 }
@@ -206,9 +193,7 @@ fn all_models_against_the_best_baseline() {
     let settings = ["train.max_steps=2", "train.epochs=1", "train.batch_size=2048", "head.widths=[8]"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_waata"));
     command.args(["compare", "--models", "all", "--data", SAMPLE, "--device", "cpu", "--out", "out"]);
-    command
-        .args(["--resamples", "200", "--seeds", "2", "--weightings", "sum,cagrad"])
-        .current_dir(folder.path());
+    command.args(["--resamples", "200", "--seeds", "2", "--weightings", "sum,cagrad"]).current_dir(folder.path());
     settings.iter().for_each(|s| _ = command.args(["--set", s]));
     let (stdout, stderr) = succeed(&command.output().unwrap());
     assert!(stderr.contains("popularity, itemknn, ease: nothing is random"), "{stderr}");
@@ -231,10 +216,7 @@ fn all_models_against_the_best_baseline() {
     for row in ranked {
         let own = format!("{}-{}-{}", row.model, row.optimizer, row.weighting) == baseline;
         assert_eq!(row.p_holm.is_none(), own, "{row:?}");
-        assert!(
-            own || row.low <= row.difference && row.difference <= row.high && row.p <= row.p_holm,
-            "{row:?}"
-        );
+        assert!(own || row.low <= row.difference && row.difference <= row.high && row.p <= row.p_holm, "{row:?}");
     }
 }
 
@@ -244,8 +226,7 @@ fn a_run_that_diverges_does_not_stop_the_others() {
     let arguments = ["--seeds", "1", "--weightings", "metabalance,metabalance_x_cosine", "--out", "out"];
     fs::write(folder.path().join("own.toml"), "[train]\nlr = 1e30\n").unwrap();
     let all = [&arguments[..], &["--settings-for", "waa-ta=own.toml"]].concat();
-    let words =
-        ["2 of 2 runs failed", "[1/2] ", "[2/2] ", "failed: training diverged", "waa-ta-adam-metabalance-1"];
+    let words = ["2 of 2 runs failed", "[1/2] ", "[2/2] ", "failed: training diverged", "waa-ta-adam-metabalance-1"];
     refused(&compare(folder.path(), &all), 6, &words);
     assert!(read_results(&folder.path().join("out/results.csv")).unwrap().is_empty());
     // Known before the second time; other settings get another chance.
@@ -298,8 +279,7 @@ fn a_search_finds_settings_and_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("space.toml"), SPACE).unwrap();
     let begun_at = |rung: &str, out: &str, trials: &str| {
-        let first =
-            ["search", "--model", "waa-ta", "--trials", trials, "--budget", "3", "--space", "space.toml"];
+        let first = ["search", "--model", "waa-ta", "--trials", trials, "--budget", "3", "--space", "space.toml"];
         command(folder.path(), &first, &["--out", out, "--first-rung", rung])
     };
     let search = |out: &str, trials: &str| begun_at("1", out, trials);

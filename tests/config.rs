@@ -3,9 +3,7 @@
 mod common;
 
 use waata::Error;
-use waata::config::{
-    AttentionMode, Base, Config, EncoderKind, Propagation, nearest, preset, presets, settings,
-};
+use waata::config::{AttentionMode, Base, Config, EncoderKind, Propagation, nearest, preset, presets, settings};
 use waata::engine::gradient_weighting::Combine;
 use waata::layers::recency_bucket;
 use waata::models::models;
@@ -69,13 +67,9 @@ fn numbers_outside_their_range_are_refused() {
         };
         let mut bad = bad.to_vec();
         let range = setting.range();
-        for (words, value) in [
-            ("at least 0", "-0.001"),
-            ("at least 1", "0"),
-            ("above 0", "0"),
-            ("0 to 1", "1.001"),
-            ("below 1", "1"),
-        ] {
+        for (words, value) in
+            [("at least 0", "-0.001"), ("at least 1", "0"), ("above 0", "0"), ("0 to 1", "1.001"), ("below 1", "1")]
+        {
             // An integer of at least 0 is that by its type.
             if range.contains(words) && !(value == "-0.001" && kind.contains("integer")) {
                 bad.push(value);
@@ -130,10 +124,9 @@ fn every_model_resolves_on_every_preset() {
 /// Table 2: learning rate, batch, epochs, optimizer, width of an expert, tasks.
 #[test]
 fn presets_of_the_paper() {
-    for (preset, second, k) in [
-        ("paper-mooccubex", "completed", &[10, 20, 50][..]),
-        ("paper-edx", "certified", &[1, 3, 5, 10, 20, 50]),
-    ] {
+    for (preset, second, k) in
+        [("paper-mooccubex", "completed", &[10, 20, 50][..]), ("paper-edx", "certified", &[1, 3, 5, 10, 20, 50])]
+    {
         let c = on_preset(preset, &[]);
         assert_eq!((c.train.lr, c.train.batch_size, c.train.epochs), (2e-4, 1024, 20));
         assert!(c.to_toml().contains("optimizer = \"adam\"\n"));

@@ -28,12 +28,8 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Raw files of MOOCCubeX with all their quirks.
 fn raw(dir: &Path, learners: usize) -> PathBuf {
-    let recipe = Recipe {
-        learners,
-        courses: 60,
-        enrolments: 6 * learners as u64,
-        ..Recipe::preset(Preset::MoocCubeX, 3)
-    };
+    let recipe =
+        Recipe { learners, courses: 60, enrolments: 6 * learners as u64, ..Recipe::preset(Preset::MoocCubeX, 3) };
     forger::write(&recipe, &dir.join("raw"), false).unwrap();
     dir.join("raw")
 }
@@ -64,8 +60,7 @@ fn a_limit_keeps_the_first_learners_whole() {
     assert!(said.contains(&format!("first 40 of {} learners", all.learners())), "{said}");
     let (same, said) = read(Some(10_000), "same");
     assert!(same.learners() == all.learners() && !said.contains("--limit"), "{said}");
-    let none =
-        options(&source, dir.path().join("none"), ReadOptions { limit: Some(0), ..Default::default() });
+    let none = options(&source, dir.path().join("none"), ReadOptions { limit: Some(0), ..Default::default() });
     assert_eq!(prepare(&none).unwrap_err().exit_code(), 2);
 }
 
@@ -99,8 +94,7 @@ fn reading_tells_how_far_it_is() {
         let before = heard.lock().unwrap().insert(file.into(), (done, of));
         assert!(before.is_none_or(|(before, _)| before < done) && done <= of);
     });
-    prepare(&options(&source, dir.path().join("out"), ReadOptions { progress, ..Default::default() }))
-        .unwrap();
+    prepare(&options(&source, dir.path().join("out"), ReadOptions { progress, ..Default::default() })).unwrap();
     for file in ["entities/user.json", "relations/user-video.json", "relations/user-problem.json"] {
         let size = fs::metadata(source.join(file)).unwrap().len();
         assert_eq!(told.lock().unwrap().get(&source.join(file)), Some(&(size, size)), "{file}");
@@ -118,8 +112,7 @@ fn what_takes_more_memory_than_it_may_writes_nothing() {
     let progress = Progress::default().memory_limit(resident + (1 << 20)).unwrap();
     let taken = std::hint::black_box(vec![1u8; 1 << 27]);
     let out = dir.path().join("out");
-    let error =
-        prepare(&options(&source, out.clone(), ReadOptions { progress, ..Default::default() })).unwrap_err();
+    let error = prepare(&options(&source, out.clone(), ReadOptions { progress, ..Default::default() })).unwrap_err();
     assert_eq!(error.exit_code(), 5, "{error}");
     assert!(error.to_string().contains("--memory-limit") && !out.exists());
     drop(taken);

@@ -112,8 +112,7 @@ fn gates_choose_among_experts() {
         let mut it = built(&data, &settings);
         let (_, _, grads) = evaluate(&*it.model, &it.batch);
         let place = it.model.params().iter().position(|p| p.name == gate).unwrap();
-        let largest =
-            grads[place].as_ref().unwrap().to_f64().unwrap().iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        let largest = grads[place].as_ref().unwrap().to_f64().unwrap().iter().fold(0.0f64, |m, g| m.max(g.abs()));
         assert!(largest > 1e-6, "{name} {more:?}: {gate} has no gradient");
         // Experts of one function: what is mixed is that function, whatever the gates say, since weights add up to 1.
         let mixed = |n: &String| n.starts_with("expert.") || n.starts_with("level.0.") && !n.contains("gate");
@@ -225,8 +224,7 @@ fn constants(it: &mut Built, networks: &[(&str, f64)]) {
 /// Mean cross-entropy of a probability with column `k` of the labels.
 fn cross_entropy(it: &Built, k: usize, p: f64) -> f64 {
     let (tasks, labels) = (it.model.tasks().len(), &it.batch.labels);
-    let each =
-        labels.iter().skip(k).step_by(tasks).map(|&y| if y == 1.0 { -p.ln() } else { -(1.0 - p).ln() });
+    let each = labels.iter().skip(k).step_by(tasks).map(|&y| if y == 1.0 { -p.ln() } else { -(1.0 - p).ln() });
     each.sum::<f64>() / (labels.len() / tasks) as f64
 }
 

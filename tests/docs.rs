@@ -13,11 +13,9 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The rows that tables of docs/settings.md have: settings, presets, models.
 fn rows() -> Vec<String> {
-    let setting =
-        |s: &Setting| format!("| `{}` | `{}` | {} | {} |", s.key, s.default(), s.meaning(), s.range());
-    let preset = |p: &Preset| {
-        format!("| {0} | [`data/presets/{0}.toml`](../data/presets/{0}.toml) | {1} |", p.name, p.about)
-    };
+    let setting = |s: &Setting| format!("| `{}` | `{}` | {} | {} |", s.key, s.default(), s.meaning(), s.range());
+    let preset =
+        |p: &Preset| format!("| {0} | [`data/presets/{0}.toml`](../data/presets/{0}.toml) | {1} |", p.name, p.about);
     let model = |m: &Entry| {
         let encoder = match m.make {
             Make::ClosedForm(_) => "none",
@@ -67,14 +65,10 @@ fn the_guide_to_models_is_compiled() {
     let files = ["tests/guide/two_towers.rs", "src/models/registry.rs", "src/config/sections.rs"];
     let code = squeezed(&files.map(read).concat());
     let page = read("docs/adding-a-model.md");
-    let blocks: Vec<&str> =
-        page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<&str> = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 3);
     for block in blocks {
-        assert!(
-            code.contains(&squeezed(block)),
-            "docs/adding-a-model.md: not in the compiled file:\n{block}"
-        );
+        assert!(code.contains(&squeezed(block)), "docs/adding-a-model.md: not in the compiled file:\n{block}");
     }
 }
 
@@ -127,8 +121,7 @@ fn paths_exist() {
     let tops = ["benches/", "data/", "docs/", "examples/", "kernels/", "scripts/", "src/", "tests/", ".ci/"];
     for page in pages() {
         for word in prose(&page).split('`').skip(1).step_by(2) {
-            let is_path =
-                tops.iter().any(|top| word.starts_with(top)) && !word.contains([' ', '*', '<', '{']);
+            let is_path = tops.iter().any(|top| word.starts_with(top)) && !word.contains([' ', '*', '<', '{']);
             assert!(!is_path || root.join(word).exists(), "{}: `{word}` does not exist", page.display());
         }
     }
@@ -179,9 +172,6 @@ fn the_guide_to_a_new_op_quotes_one() {
     assert!(blocks.len() >= 6, "{} blocks of code", blocks.len());
     for block in blocks {
         let code = flat(block.split_once('\n').unwrap().1);
-        assert!(
-            sources.iter().any(|source| source.contains(&code)),
-            "not in the files of scale_rows:\n{code}"
-        );
+        assert!(sources.iter().any(|source| source.contains(&code)), "not in the files of scale_rows:\n{code}");
     }
 }

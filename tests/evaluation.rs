@@ -45,14 +45,8 @@ fn slice<'a>(found: &'a Evaluation, name: &str) -> &'a Slice {
 }
 
 fn config() -> Config {
-    tiny::config(&[
-        "model.dim=4",
-        "model.layers=[4]",
-        "head.widths=[4]",
-        "eval.k=[1, 10]",
-        "eval.metric=\"ndcg@10\"",
-    ])
-    .unwrap()
+    tiny::config(&["model.dim=4", "model.layers=[4]", "head.widths=[4]", "eval.k=[1, 10]", "eval.metric=\"ndcg@10\""])
+        .unwrap()
 }
 
 #[test]
@@ -61,10 +55,7 @@ fn constant_scores_and_fewer_courses_than_k() {
     let data = tiny::dataset();
     let (found, each) = evaluate(&data, &config(), 0.0);
     assert_eq!(found.learners, 2);
-    assert_eq!(
-        (&each.learner[..], &each.known[..], &each.wanted[..]),
-        (&[0, 4][..], &[3, 4][..], &[1, 1][..])
-    );
+    assert_eq!((&each.learner[..], &each.known[..], &each.wanted[..]), (&[0, 4][..], &[3, 4][..], &[1, 1][..]));
     // Equal scores rank by number: learner 0 has taken 0, 3 and 1, and sees 2, 4, 5; learner 4 sees 4 and 5.
     assert_eq!(each.metrics["mrr@10"], [0.5, 0.5]);
     assert_eq!(found.metrics["recall@1"], 0.0);
@@ -91,8 +82,7 @@ fn means_are_those_of_the_learners_and_slices_add_up() {
     }
     let activity: Vec<&Slice> = found.slices.iter().filter(|s| s.kind == "activity").collect();
     assert_eq!(activity.iter().map(|s| s.learners).sum::<usize>(), found.learners);
-    let sum: f64 =
-        activity.iter().map(|s| s.learners as f64 * s.metrics.get("recall@10").unwrap_or(&0.0)).sum();
+    let sum: f64 = activity.iter().map(|s| s.learners as f64 * s.metrics.get("recall@10").unwrap_or(&0.0)).sum();
     assert!((sum / found.learners as f64 - found.metrics["recall@10"]).abs() < 1e-12);
     assert!(["head", "middle", "tail"].iter().all(|name| slice(&found, name).learners > 0));
 }

@@ -45,16 +45,11 @@ fn executor_and_crate_see_the_same_kernels() {
     for (index, kernel) in kernels::ALL.iter().enumerate() {
         assert_eq!(kernel.index, index);
         assert!(kernel.module < kernels::MODULES.len());
-        assert_eq!(
-            waata_host::parameters(kernel.name).map(|sizes| sizes.len()),
-            Some(kernel.parameters.len())
-        );
+        assert_eq!(waata_host::parameters(kernel.name).map(|sizes| sizes.len()), Some(kernel.parameters.len()));
     }
     if let Some(fatbins) = kernels::FATBINS {
         assert_eq!(fatbins.len(), kernels::MODULES.len());
-        assert!(
-            fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty())
-        );
+        assert!(fatbins.iter().all(|fatbin| (fatbin.as_ptr() as usize).is_multiple_of(16) && !fatbin.is_empty()));
     }
 }
 
@@ -114,10 +109,8 @@ fn shared_memory_and_block_sums() {
         let x: Vec<f32> = (0..3 * threads).map(|i| (i % 17) as f32 - 5.0).collect();
         for order in ORDERS {
             let (mut reversed, mut sums) = (vec![f32::NAN; x.len()], [f32::NAN; 6]);
-            let config = Launch {
-                shared_bytes: 4 * threads as u32,
-                ..one_dimensional("probe_block", 3, threads as u32, order)
-            };
+            let config =
+                Launch { shared_bytes: 4 * threads as u32, ..one_dimensional("probe_block", 3, threads as u32, order) };
             run(&config, &[&input(&x), &output(&mut reversed), &output(&mut sums)]).unwrap();
             for (block, part) in x.chunks(threads).enumerate() {
                 assert!(part.iter().rev().eq(&reversed[block * threads..][..threads]));
@@ -141,8 +134,7 @@ fn warp_collectives_follow_cuda() {
         4 => at(lane ^ 9),
         5 => ballot(&|v| v > 0),
         6 => {
-            x.contains(&2) as i64
-                + if lane < 16 { 2 * x[..16].iter().filter(|&&v| v > -30).count() as i64 } else { 0 }
+            x.contains(&2) as i64 + if lane < 16 { 2 * x[..16].iter().filter(|&&v| v > -30).count() as i64 } else { 0 }
         }
         7 => 1,
         8 => x.iter().sum::<i32>() as i64,
@@ -214,7 +206,6 @@ fn bfloat16_rounds_to_nearest_even() {
     let mut out = [f32::NAN; 6];
     run(&one_dimensional("probe_bfloat16", 1, 6, Order::Forward), &[&input(&x), &output(&mut out)]).unwrap();
     assert_eq!(out.map(f32::to_bits), expected.map(f32::to_bits));
-    run(&one_dimensional("probe_bfloat16", 1, 1, Order::Forward), &[&input(&[f32::NAN]), &output(&mut out)])
-        .unwrap();
+    run(&one_dimensional("probe_bfloat16", 1, 1, Order::Forward), &[&input(&[f32::NAN]), &output(&mut out)]).unwrap();
     assert!(out[0].is_nan());
 }

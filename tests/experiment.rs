@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use report::tables::{
-    RunRow, learners_csv, read_learners, read_results, read_summary, results_csv, summary_csv,
-};
+use report::tables::{RunRow, learners_csv, read_learners, read_results, read_summary, results_csv, summary_csv};
 use toml::{Table, Value};
 use waata::config::{Base, Config};
 use waata::experiment::stats::{Difference, holm, mean, paired_bootstrap, sd};
@@ -28,9 +26,8 @@ fn every_combination_seed_by_seed() {
     request.settings_for = [("waa-ta".to_string(), vec!["train.lr=9".into(), "model.dim=7".into()])].into();
     let plan = ComparePlan::new(&request).unwrap();
     let names: Vec<String> = plan.runs.iter().map(RunSpec::name).collect();
-    let want = |seed| {
-        ["sgd-sum", "sgd-cosine", "adam-sum", "adam-cosine"].map(|n| format!("waa-ta-{n}-{seed}")).to_vec()
-    };
+    let want =
+        |seed| ["sgd-sum", "sgd-cosine", "adam-sum", "adam-cosine"].map(|n| format!("waa-ta-{n}-{seed}")).to_vec();
     assert_eq!(names, [want(5), want(6)].concat());
     assert!(plan.notes.is_empty());
     for run in &plan.runs {
@@ -52,8 +49,7 @@ fn files_keep_what_an_ablation_leaves_out() {
     assert_eq!(with("waa-ta1", "loss.orth_weight=0.5").unwrap(), 1);
     assert_eq!(with("waa-ta3", "loss.orth_weight=0.0").unwrap(), 1);
     assert_eq!(with("waa-ta1", "weighting.combine=\"sum\"").unwrap(), 1);
-    for (model, setting) in [("waa-ta3", "loss.orth_weight=0.5"), ("waa-ta1", "weighting.combine=\"pcgrad\"")]
-    {
+    for (model, setting) in [("waa-ta3", "loss.orth_weight=0.5"), ("waa-ta1", "weighting.combine=\"pcgrad\"")] {
         let error = with(model, setting).unwrap_err().to_string();
         assert!(error.contains(model) && error.contains("by definition"), "{error}");
     }
@@ -137,9 +133,7 @@ fn models_have_ranges_of_their_own() {
     assert_eq!(keys("waa-ta"), ["head.pairs", "model.dim", "model.message_dropout", "train.lr"]);
     assert_eq!(keys("mmoe"), ["model.dim", "train.lr"]);
     assert_eq!(keys("ease"), ["ease.l2"], "not trained by an optimizer");
-    for bad in
-        ["[trained]\nx = {log = [0.0, 1.0]}", "[trained]\nx = {choice = []}", "[trained]\nx = 3", "[all]"]
-    {
+    for bad in ["[trained]\nx = {log = [0.0, 1.0]}", "[trained]\nx = {choice = []}", "[trained]\nx = 3", "[all]"] {
         assert_eq!(Space::of("waa-ta", Some((bad, "text"))).unwrap_err().exit_code(), 2, "{bad}");
     }
     assert_eq!(space("waa-ta", RANGES).without(&["train.lr = 0.5".into()]).ranges.len(), 3);
@@ -206,8 +200,7 @@ fn the_declared_ranges_are_settings_that_models_take() {
     ];
     for (preset, text) in files {
         let resolve = |model: &str, point: &BTreeMap<String, Value>| {
-            let mut settings: Vec<String> =
-                point.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let mut settings: Vec<String> = point.iter().map(|(key, value)| format!("{key}={value}")).collect();
             settings.push(format!("model.name=\"{model}\""));
             Config::resolve(Base::Preset(preset.into()), &settings)
         };
@@ -299,9 +292,8 @@ fn each_model_against_the_best_baseline() {
     ];
     let resampling = Resampling { resamples: 99, seed: 1 };
     let summary = summarize(folder, &rows, resampling).unwrap();
-    let of = |model: &str, metric: &str| {
-        summary.iter().find(|r| r.model == model && r.metric == metric).unwrap().clone()
-    };
+    let of =
+        |model: &str, metric: &str| summary.iter().find(|r| r.model == model && r.metric == metric).unwrap().clone();
     assert_eq!(summary.len(), 8);
     let ours = of("waa-ta", "recall@10");
     assert_eq!((ours.seeds, ours.mean, ours.sd), (2, 0.75, Some(0.0)));
@@ -340,8 +332,7 @@ fn each_model_against_the_best_baseline() {
 #[test]
 fn rows_that_cannot_be_compared_are_refused() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut rows =
-        [finished(temporary.path(), "ease", 1, [0.5; 4]), finished(temporary.path(), "ease", 2, [0.5; 4])];
+    let mut rows = [finished(temporary.path(), "ease", 1, [0.5; 4]), finished(temporary.path(), "ease", 2, [0.5; 4])];
     rows[1].split_fingerprint = "other".into();
     let path = temporary.path().join("results.csv");
     fs::write(&path, results_csv(&rows.iter().collect::<Vec<_>>()).unwrap()).unwrap();

@@ -41,12 +41,7 @@ fn scores_follow_from_what_is_written() {
         &["model.name=bpr-mf"],
         &["model.name=waa-ta", "eval.rank_by=inner", "model.layers=[6, 4]"],
         &["model.name=waa-ta", "eval.rank_by=inner", "model.layers=[6, 4]", "model.propagation=full"],
-        &[
-            "eval.rank_by=inner",
-            "loss.ranking=softmax",
-            "loss.softmax_scale=3.0",
-            "model.propagation=history",
-        ],
+        &["eval.rank_by=inner", "loss.ranking=softmax", "loss.softmax_scale=3.0", "model.propagation=history"],
         &["eval.rank_by=both"],
         &["eval.rank_by=head"],
     ] {
@@ -84,10 +79,7 @@ fn scores_follow_from_what_is_written() {
         let bias = out.join("course-bias.npy");
         assert_eq!(bias.exists(), scoring.bias);
         let bias = if scoring.bias { vectors(&bias).0 } else { vec![0.0; data.courses] };
-        assert_eq!(
-            scoring.head,
-            settings.contains(&"eval.rank_by=both") || settings.contains(&"eval.rank_by=head")
-        );
+        assert_eq!(scoring.head, settings.contains(&"eval.rank_by=both") || settings.contains(&"eval.rank_by=head"));
         assert_eq!(scoring.scale.is_none(), settings.contains(&"eval.rank_by=head"), "{settings:?}");
         if scoring.head {
             continue;
@@ -112,9 +104,8 @@ fn a_model_in_closed_form_has_no_vectors() {
     let solved = models::closed_form(&config, &data, &Device::Cpu).unwrap().unwrap();
     let ranker = Ranker { model: &solved, data: &data, config: &config, device: &Device::Cpu };
     let out = temp.path().join("out");
-    let written = export::folder(&data, Format::Npy, &out, false, |folder| {
-        of_run::vectors(&ranker, folder, &mut |_, _| ())
-    });
+    let written =
+        export::folder(&data, Format::Npy, &out, false, |folder| of_run::vectors(&ranker, folder, &mut |_, _| ()));
     let error = written.unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("itemknn") && !out.exists(), "{error}");

@@ -22,16 +22,7 @@ fn output<T>(values: &mut [T]) -> [u8; 8] {
 
 fn one_dimensional(kernel: &str, grid: u32, block: u32, order: Order) -> Launch<'_> {
     let (grid, block) = ([grid, 1, 1], [block, 1, 1]);
-    Launch {
-        kernel,
-        grid,
-        block,
-        shared_bytes: 0,
-        order,
-        host_memory: true,
-        barriers: None,
-        end_blocks: None,
-    }
+    Launch { kernel, grid, block, shared_bytes: 0, order, host_memory: true, barriers: None, end_blocks: None }
 }
 
 /// Runs a kernel whose pointers hold what this grid touches, but for the planted fault, which the executor stops.
@@ -161,11 +152,7 @@ fn memory_that_nobody_has_written() {
         2,
         64,
         &[&x.pointer(), &out.pointer()],
-        &[
-            "block (1, 0, 0)",
-            "read of shared memory that nobody has written",
-            &line("return tile[threadIdx.x];"),
-        ],
+        &["block (1, 0, 0)", "read of shared memory that nobody has written", &line("return tile[threadIdx.x];")],
     );
     let empty = Memory::empty(64);
     device_fails(
@@ -221,11 +208,7 @@ fn divergence_is_an_error_with_file_and_line() {
                 "threads 16 to 63: returned",
             ],
         );
-        fails(
-            "fault_two_barriers",
-            64,
-            &["threads 0 to 31: wait at __syncthreads", "threads 32 to 63: wait at"],
-        );
+        fails("fault_two_barriers", 64, &["threads 0 to 31: wait at __syncthreads", "threads 32 to 63: wait at"]);
         fails(
             "fault_divergent_shuffle",
             32,
@@ -235,11 +218,7 @@ fn divergence_is_an_error_with_file_and_line() {
                 "thread 7: wait at __syncthreads",
             ],
         );
-        fails(
-            "fault_foreign_mask",
-            32,
-            &["__shfl_sync: the mask does not name the calling lane (planted.cu:"],
-        );
+        fails("fault_foreign_mask", 32, &["__shfl_sync: the mask does not name the calling lane (planted.cu:"]);
     }
     // A launch after a failed one starts afresh.
     run(&one_dimensional("fault_partial_warp", 1, 32, Order::Forward), &[&arguments]).unwrap();
@@ -263,11 +242,7 @@ fn undefined_behaviour_is_an_error() {
     };
     fails("fault_misaligned", &[&input(&x), &out], "misaligned access");
     fails("fault_misaligned", &[&(-4i64).to_ne_bytes(), &out], "null pointer");
-    fails(
-        "fault_overflow",
-        &[scalar(&3_330_294i32), scalar(&1024i32), &out],
-        "integer overflow in a multiplication",
-    );
+    fails("fault_overflow", &[scalar(&3_330_294i32), scalar(&1024i32), &out], "integer overflow in a multiplication");
     fails("fault_division", &[scalar(&1i32), scalar(&0i32), &out], "division by zero");
     fails("fault_array_bounds", &[scalar(&8u32), &out], "array index out of bounds");
 }
@@ -280,10 +255,7 @@ fn launches_that_do_not_fit_the_kernel_are_errors() {
     assert_fails(run(&config, &[]), &["takes 1 arguments, got 0"]);
     assert_fails(run(&config, &[&out, &out]), &["takes 1 arguments, got 2"]);
     assert_fails(run(&config, &[&out[..4]]), &["argument 0 has 8 bytes, got 4"]);
-    assert_fails(
-        run(&one_dimensional("no_such_kernel", 1, 32, Order::Forward), &[]),
-        &["no kernel `no_such_kernel`"],
-    );
+    assert_fails(run(&one_dimensional("no_such_kernel", 1, 32, Order::Forward), &[]), &["no kernel `no_such_kernel`"]);
     assert_fails(run(&Launch { grid: [0, 1, 1], ..config }, &[&out]), &["grid (0, 1, 1)"]);
     assert_fails(run(&Launch { grid: [1, 65536, 1], ..config }, &[&out]), &["grid (1, 65536, 1)"]);
     assert_fails(run(&Launch { block: [1025, 1, 1], ..config }, &[&out]), &["block (1025, 1, 1)"]);

@@ -61,8 +61,7 @@ fn transd_loss(target: &Target, case: &Value, loss: TransDLoss, corrupt_heads: b
     let (b, nodes) = (tables[2].rows() as u32, tables[0].rows());
     let [h, t, other] = [0, 1, 2].map(|i| (i * b..(i + 1) * b).collect::<Vec<u32>>());
     let negatives = if corrupt_heads { (&other[..], &t[..]) } else { (&h[..], &other[..]) };
-    let triples =
-        Triples::new(&target.device, (nodes, b as usize), (&h, &h[..b as usize], &t), negatives).unwrap();
+    let triples = Triples::new(&target.device, (nodes, b as usize), (&h, &h[..b as usize], &t), negatives).unwrap();
     let options = TransDOptions { loss, proj_norm: transd_norm(case), l2: 0.0, ..Default::default() };
     let (value, grads) = target.loss(TransD::new(options, triples), &tables.each_ref());
     (value, grads.iter().map(|g| g.to_f64().unwrap()).collect())
@@ -80,8 +79,7 @@ fn transd_losses() {
                 };
                 let (value, grads) = transd_loss(&target, case, loss, false);
                 target.close(key, &[value], &numbers(&want["loss"]));
-                let of =
-                    |names: &[&str]| names.iter().flat_map(|n| numbers(&want["gradients"][*n])).collect();
+                let of = |names: &[&str]| names.iter().flat_map(|n| numbers(&want["gradients"][*n])).collect();
                 let tables: [Vec<f64>; 4] =
                     [of(&["h", "t", "t_neg"]), of(&["h_p", "t_p", "t_neg_p"]), of(&["r"]), of(&["r_p"])];
                 for (i, table) in tables.iter().enumerate() {
@@ -105,8 +103,7 @@ fn transd_score_gradients() {
                 let (_, grads) = transd_loss(&target, case, all, corrupt_heads);
                 for (grad, name) in grads.iter().zip(names) {
                     let rows = &grad[block * b * n..(block + 1) * b * n];
-                    let got: Vec<f64> =
-                        rows.iter().enumerate().map(|(i, g)| -upstream[i / n] * b as f64 * g).collect();
+                    let got: Vec<f64> = rows.iter().enumerate().map(|(i, g)| -upstream[i / n] * b as f64 * g).collect();
                     target.close(name, &got, &numbers(&case["score_gradients"][name]));
                 }
             }
@@ -115,10 +112,8 @@ fn transd_score_gradients() {
 }
 
 fn graph(target: &Target, nodes: usize, relations: usize, edges: &[[u32; 3]]) -> Arc<Graph> {
-    let edges: Vec<Edge> = edges
-        .iter()
-        .map(|&[head, relation, tail]| Edge { dst: head, relation, src: tail, bucket: 0 })
-        .collect();
+    let edges: Vec<Edge> =
+        edges.iter().map(|&[head, relation, tail]| Edge { dst: head, relation, src: tail, bucket: 0 }).collect();
     Arc::new(Graph::new(&target.device, nodes, nodes, relations, &edges).unwrap())
 }
 
@@ -128,8 +123,8 @@ fn attention() {
         for case in read("attention.json")["cases"].as_array().unwrap() {
             let edges: Vec<[u32; 3]> =
                 ids(&case["graph"]["edges"]).chunks_exact(3).map(|e| [e[0], e[1], e[2]]).collect();
-            let inputs = ["entity", "entity_proj", "relation", "relation_proj"]
-                .map(|name| target.tensor(&case["inputs"][name]));
+            let inputs =
+                ["entity", "entity_proj", "relation", "relation_proj"].map(|name| target.tensor(&case["inputs"][name]));
             let g = graph(&target, inputs[0].rows(), inputs[2].rows(), &edges);
             assert!(edges.iter().zip(g.src.host()).all(|(e, t)| e[2] == *t), "the file's order of edges");
             let mut tape = Tape::new();
@@ -155,9 +150,7 @@ fn attention() {
                 let sum: f64 = logits[g.row(v)].iter().map(|z| (z - top).exp()).sum();
                 target.within("log_sum", &[*log_sum], &[top + sum.ln()], tolerance);
             }
-            for (name, var) in
-                ["entity", "entity_proj", "relation", "relation_proj"].iter().zip([x, p, r, rp])
-            {
+            for (name, var) in ["entity", "entity_proj", "relation", "relation_proj"].iter().zip([x, p, r, rp]) {
                 same(name, &grads.take(var).unwrap(), &case["gradients"][*name]);
             }
         }

@@ -78,8 +78,7 @@ fn preferred(triplets: &Value) -> Batch {
 /// Logits, losses and the gradients of the losses' sum, in both precisions and by the kernels.
 fn check(name: &str, golden: &Value, pairs: &[u32], data: &Dataset, settings: &[&str], batch: &Batch) {
     let name_it = format!("model.name={name}");
-    let all: Vec<&str> =
-        [name_it.as_str(), "model.dim=3"].into_iter().chain(settings.iter().copied()).collect();
+    let all: Vec<&str> = [name_it.as_str(), "model.dim=3"].into_iter().chain(settings.iter().copied()).collect();
     let config = tiny::config(&all).unwrap();
     let graph = TrainGraph::new(&config, data, &[Split::Train]);
     let recorded = golden["parameters"].as_object().unwrap();

@@ -37,9 +37,7 @@ fn dataset(golden: &Value) -> Dataset {
         entity_names: (0..courses + count("attributes")).map(|e| e.to_string()).collect(),
         courses: courses as usize,
         relation_names: vec!["0", "1"].into(),
-        triples: (edges.chunks_exact(3).filter(of_kg))
-            .map(|e| [e[0] - learners, e[1], e[2] - learners])
-            .collect(),
+        triples: (edges.chunks_exact(3).filter(of_kg)).map(|e| [e[0] - learners, e[1], e[2] - learners]).collect(),
         labels: vec!["completed".into()],
         interactions,
     };
@@ -78,11 +76,7 @@ fn model(target: &Target, golden: &Value, data: &Dataset, config: &Config) -> Bo
         param.value = value;
         used += 1;
     }
-    assert_eq!(
-        used,
-        golden["parameters"].as_object().unwrap().len(),
-        "every recorded parameter has its place"
-    );
+    assert_eq!(used, golden["parameters"].as_object().unwrap().len(), "every recorded parameter has its place");
     let nodes = graph.nodes;
     let sorted = Graph::new(&Device::Cpu, nodes, nodes, graph.relations.count(), &graph.edges).unwrap();
     for (e, want) in ids(&golden["graph"]["edges"]).chunks_exact(3).enumerate() {

@@ -80,8 +80,7 @@ fn ease_solves_its_equations() {
         let n = data.courses;
         let mut gram = vec![0.0; n * n];
         for u in 0..data.learners() {
-            let mut own: Vec<usize> =
-                data.rows(u).map(|row| data.interactions.course[row] as usize).collect();
+            let mut own: Vec<usize> = data.rows(u).map(|row| data.interactions.course[row] as usize).collect();
             own.sort_unstable();
             own.dedup();
             own.iter().for_each(|&i| own.iter().for_each(|&j| gram[i * n + j] += 1.0));

@@ -43,12 +43,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ),
     (
         "history without layers",
-        &[
-            "model.propagation=history",
-            "model.learner=history",
-            "attention.mode=differentiated",
-            "model.layers=[]",
-        ],
+        &["model.propagation=history", "model.learner=history", "attention.mode=differentiated", "model.layers=[]"],
     ),
     (
         "labels of histories",
@@ -73,10 +68,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ),
     ("gat", &["attention.mode=differentiated", "attention.logit=gat", "model.slope=0.2"]),
     ("dot, warm", &["attention.mode=differentiated", "attention.logit=dot", "attention.temperature=2.0"]),
-    (
-        "projected messages",
-        &["attention.mode=differentiated", "attention.message=projected", "model.layers=[8, 8]"],
-    ),
+    ("projected messages", &["attention.mode=differentiated", "attention.message=projected", "model.layers=[8, 8]"]),
     (
         "projected, history",
         &[
@@ -101,24 +93,11 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("shared scalar gate", &["head.gate=scalar", "head.shared_gate=true", "head.tower=[]"]),
     (
         "knowledge graph, margin",
-        &[
-            "kg.phase=joint",
-            "kg.loss=margin",
-            "kg.corruption=bern",
-            "kg.l2=0.01",
-            "loss.ranking=bpr",
-            "loss.l2=0.01",
-        ],
+        &["kg.phase=joint", "kg.loss=margin", "kg.corruption=bern", "kg.l2=0.01", "loss.ranking=bpr", "loss.l2=0.01"],
     ),
     (
         "knowledge graph, l1, clamped",
-        &[
-            "kg.phase=joint",
-            "kg.distance=l1",
-            "kg.proj_norm=clamp",
-            "kg.corruption=unif",
-            "loss.task_weights=[2, 0.5]",
-        ],
+        &["kg.phase=joint", "kg.distance=l1", "kg.proj_norm=clamp", "kg.corruption=unif", "loss.task_weights=[2, 0.5]"],
     ),
     (
         "one task, knowledge graph",
@@ -128,12 +107,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
     ("sampled, refreshed", &["model.fan_out=[3, 1]", "kg.phase=joint", "model.course_output=separate"]),
     (
         "sampled, laplacian, softmax",
-        &[
-            "model.fan_out=[1, 2]",
-            "attention.mode=laplacian",
-            "loss.ranking=softmax",
-            "attention.self_loop=true",
-        ],
+        &["model.fan_out=[1, 2]", "attention.mode=laplacian", "loss.ranking=softmax", "attention.self_loop=true"],
     ),
     (
         "sampled, projected messages",
@@ -149,8 +123,7 @@ const CONFIGURATIONS: &[(&str, &[&str])] = &[
 ];
 
 fn config(settings: &[&str]) -> Config {
-    let small =
-        ["model.dim=8", "model.layers=[6, 4]", "head.widths=[7, 5]", "head.tower=[3]", "train.negatives=2"];
+    let small = ["model.dim=8", "model.layers=[6, 4]", "head.widths=[7, 5]", "head.tower=[3]", "train.negatives=2"];
     let all: Vec<&str> = small.iter().chain(settings).copied().collect();
     tiny::config(&all).unwrap_or_else(|e| panic!("{settings:?}: {e}"))
 }
@@ -175,12 +148,7 @@ fn sampling_everything_is_the_whole_graph() {
         &["attention.mode=differentiated", "loss.ranking=bpr"],
         &["attention.mode=laplacian", "loss.ranking=softmax", "model.course_output=separate"],
         &["kg.phase=joint"],
-        &[
-            "attention.mode=differentiated",
-            "attention.logit=gat",
-            "kg.phase=joint",
-            "attention.edge_bias=recency",
-        ],
+        &["attention.mode=differentiated", "attention.logit=gat", "kg.phase=joint", "attention.edge_bias=recency"],
         &["attention.mode=differentiated", "attention.message=projected", "model.layers=[8, 8]"],
     ];
     for settings in choices {
@@ -214,9 +182,7 @@ fn gradients_of_a_fresh_model_are_moderate() {
     for (name, settings) in CONFIGURATIONS {
         let config = config(settings);
         let graph = TrainGraph::new(&config, &data, &[Split::Train]);
-        for (device, dtype) in
-            [(Device::Cpu, DType::F64), (Device::Cpu, DType::F32), (executor(), DType::F32)]
-        {
+        for (device, dtype) in [(Device::Cpu, DType::F64), (Device::Cpu, DType::F32), (executor(), DType::F32)] {
             let model = models::build(&config, &data, &graph, &device, dtype).unwrap();
             let (_, _, grads) = evaluate(&*model, &batch(&config, &data, &*model, &graph));
             for (param, grad) in model.params().iter().zip(grads) {
@@ -235,8 +201,7 @@ fn a_tiny_set_is_learnt_by_heart() {
     for combine in ["sum", "metabalance", "metabalance_x_cosine", "uncertainty", "pcgrad", "cagrad"] {
         for head in heads {
             let combine = format!("weighting.combine={combine}");
-            let mut settings =
-                vec!["model.message_dropout=0", "attention.mode=differentiated", "train.lr=0.02"];
+            let mut settings = vec!["model.message_dropout=0", "attention.mode=differentiated", "train.lr=0.02"];
             settings.extend(["head.widths=[32, 16]", &combine].iter().chain(head));
             for (name, first, last) in overfit(&config(&settings), &tiny::dataset(), 300) {
                 assert!(last < 0.01, "{settings:?}: {name} went from {first} to {last}");
@@ -248,13 +213,8 @@ fn a_tiny_set_is_learnt_by_heart() {
 /// The control of the multi-task models learns the target and nothing else.
 #[test]
 fn a_single_task_has_one_loss() {
-    let settings = [
-        "model.name=single-task",
-        "model.layers=[]",
-        "train.lr=0.02",
-        "head.widths=[32, 16]",
-        "head.activation=elu",
-    ];
+    let settings =
+        ["model.name=single-task", "model.layers=[]", "train.lr=0.02", "head.widths=[32, 16]", "head.activation=elu"];
     let losses = overfit(&config(&settings), &tiny::dataset(), 300);
     let [(name, first, last)] = &losses[..] else { panic!("{losses:?}") };
     assert_eq!(name, "bce/enrolled");
@@ -263,12 +223,8 @@ fn a_single_task_has_one_loss() {
 
 #[test]
 fn one_task_trains_with_the_knowledge_graph() {
-    let settings = [
-        "model.message_dropout=0",
-        "train.lr=0.02",
-        "loss.tasks=[\"enrolled\"]",
-        "attention.mode=differentiated",
-    ];
+    let settings =
+        ["model.message_dropout=0", "train.lr=0.02", "loss.tasks=[\"enrolled\"]", "attention.mode=differentiated"];
     let losses = overfit(&config(&settings), &tiny::dataset(), 300);
     assert!(losses.iter().any(|(name, ..)| name == "kg"), "{losses:?}");
     for (name, first, last) in losses {

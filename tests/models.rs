@@ -106,9 +106,7 @@ fn the_guides_model_works() {
     let batch = batch(&config, &data, &it, &graph);
     let mut stepper = TrainStep::new(&config).unwrap();
     let first = stepper.interaction_step(&mut it, &batch).unwrap().values["loss/bce/enrolled"];
-    let last = (0..50)
-        .map(|_| stepper.interaction_step(&mut it, &batch).unwrap().values["loss/bce/enrolled"])
-        .last();
+    let last = (0..50).map(|_| stepper.interaction_step(&mut it, &batch).unwrap().values["loss/bce/enrolled"]).last();
     assert!(last.unwrap() < 0.9 * first, "from {first} to {last:?}");
     let learners = learners_for(&data, &config, &[0, 1, 2], &[Split::Train]);
     let want = common::whole::scores(&it, config.eval.rank_by, &config, &learners);
@@ -185,11 +183,7 @@ fn solutions_find_what_a_group_takes() {
 }
 
 /// Every metric of a model is a number or absent; its lists are too short for K, and some learners have no test course.
-fn evaluated(
-    model: &dyn Recommender,
-    data: &Dataset,
-    config: &Config,
-) -> std::collections::BTreeMap<String, f64> {
+fn evaluated(model: &dyn Recommender, data: &Dataset, config: &Config) -> std::collections::BTreeMap<String, f64> {
     let ranker = Ranker { model, data, config, device: &Device::Cpu };
     let found = ranker.evaluate(Split::Test, None, &mut |_, _| {}).unwrap().metrics;
     for (name, value) in &found {

@@ -133,8 +133,7 @@ fn values(params: &Params) -> Vec<Vec<f32>> {
 fn kernels_agree_with_the_cpu() {
     for (rule, decay) in rules() {
         let run = |device: &Device| {
-            let (mut params, mut optimizer) =
-                (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
+            let (mut params, mut optimizer) = (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
             for k in 0..3 {
                 optimizer.step(&mut params, &gradients(device, k)).unwrap();
             }
@@ -229,16 +228,14 @@ fn sparse(device: &Device, k: u64) -> Vec<Option<Gradient>> {
 #[test]
 fn rows_move_as_the_dense_rule_moves_them() {
     for (rule, decay) in rules() {
-        let (mut params, mut optimizer) =
-            (params(&Device::Cpu), Optimizer::with_rule(rule.clone(), 0.01, decay));
+        let (mut params, mut optimizer) = (params(&Device::Cpu), Optimizer::with_rule(rule.clone(), 0.01, decay));
         for k in 0..5 {
             let (sets, grads) = (row_sets(&Device::Cpu, k), sparse(&Device::Cpu, k));
             let all = |optimizer: &Optimizer, params: &Params| -> BTreeMap<String, Tensor> {
                 optimizer.state(params).unwrap().into_iter().collect()
             };
             // A dense twin of this one step, whose gradient is zero where there is no row.
-            let (mut twin_params, mut twin) =
-                (params.clone(), Optimizer::with_rule(rule.clone(), 0.01, decay));
+            let (mut twin_params, mut twin) = (params.clone(), Optimizer::with_rule(rule.clone(), 0.01, decay));
             twin.restore(&params, optimizer.steps(), &all(&optimizer, &params)).unwrap();
             let dense = |(grad, (rows, cols)): (&Option<Gradient>, (usize, usize))| {
                 let mut values = vec![0.0; rows * cols];
@@ -281,8 +278,7 @@ fn rows_move_as_the_dense_rule_moves_them() {
 fn row_kernels_agree_with_the_cpu() {
     for (rule, decay) in rules() {
         let run = |device: &Device| {
-            let (mut params, mut optimizer) =
-                (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
+            let (mut params, mut optimizer) = (params(device), Optimizer::with_rule(rule.clone(), 0.01, decay));
             for k in 0..3 {
                 optimizer.step(&mut params, &sparse(device, k)).unwrap();
             }

@@ -91,10 +91,8 @@ fn tensors_and_lists_are_as_estimated() {
 #[test]
 fn memory_of_a_gpu_is_as_estimated() {
     let mut data = waata::data::synth::generate(200, 24, 1500, 5).unwrap();
-    split::assign(&mut data, SplitPolicy::Random { ratios: Ratios::default(), per_learner: false }, false, 1)
-        .unwrap();
-    let small =
-        ["model.dim=16", "model.layers=[16]", "head.widths=[16,8]", "train.batch_size=256", "train.epochs=1"];
+    split::assign(&mut data, SplitPolicy::Random { ratios: Ratios::default(), per_learner: false }, false, 1).unwrap();
+    let small = ["model.dim=16", "model.layers=[16]", "head.widths=[16,8]", "train.batch_size=256", "train.epochs=1"];
     let mut wrong = vec![];
     for (i, (preset, settings)) in [
         ("paper", &["kg.steps_per_epoch=1"][..]),
@@ -141,10 +139,7 @@ fn the_program_estimates_and_refuses() {
     assert!(code == Some(0) && stdout.contains("optimizer states"), "{stdout}");
     // A run that cannot fit says so, and a run that nearly fits what would make it fit.
     let (code, stdout, stderr) = with(&["--memory-limit", "1M"]);
-    assert!(
-        code == Some(5) && stdout.is_empty() && stderr.contains("no setting tried would fit"),
-        "{stderr}"
-    );
+    assert!(code == Some(5) && stdout.is_empty() && stderr.contains("no setting tried would fit"), "{stderr}");
     let (code, _, stderr) = with(&["--memory-limit", &(host - host / 50).to_string()]);
     assert!(code == Some(5) && stderr.contains("would do with --set"), "{stderr}");
     assert_eq!(with(&["--memory-limit", "much"]).0, Some(2));

@@ -14,8 +14,7 @@ fn the_command() {
     Fixture { models: &["waa-ta", "ease"], ..Default::default() }.write(folder.path());
     let waata = |arguments: &[&str]| {
         let program = env!("CARGO_BIN_EXE_waata");
-        let output =
-            Command::new(program).arg("report").args(arguments).current_dir(folder.path()).output().unwrap();
+        let output = Command::new(program).arg("report").args(arguments).current_dir(folder.path()).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };

@@ -66,9 +66,7 @@ fn blocks_are_rows_of_the_graph_for_any_number_of_threads() {
     let (nodes, extra) = ([399, 7, 7, 0, 31, 200], [5, 12, 13]);
     let sample = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            Blocks::sample(&full, &Device::Cpu, &nodes, &extra, &[4, 100, 3], Philox::new(5, 6)).unwrap()
-        })
+        pool.install(|| Blocks::sample(&full, &Device::Cpu, &nodes, &extra, &[4, 100, 3], Philox::new(5, 6)).unwrap())
     };
     let (one, two) = (sample(1), sample(2));
     assert_eq!(one.levels[0].ids(), [0, 7, 31, 200, 399]);

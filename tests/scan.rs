@@ -33,8 +33,7 @@ fn signatures_in_all_their_forms() {
         extern "C" __global__ void nothing(void);
     "#;
     let found = scan_texts(&[text]).unwrap();
-    let found: Vec<_> =
-        found.iter().map(|k| (k.name.as_str(), k.parameters.len(), k.max_threads.as_deref())).collect();
+    let found: Vec<_> = found.iter().map(|k| (k.name.as_str(), k.parameters.len(), k.max_threads.as_deref())).collect();
     assert_eq!(
         found,
         [

@@ -216,10 +216,7 @@ fn an_interrupted_run_ends_with_the_same_bits() {
         let plain = folder.path().join("plain");
         let whole = train(&data, &config, &plain, &[]).unwrap();
         let mut watcher = Watcher::default();
-        Run::new(&data, &config, &Device::Cpu, &folder.path().join("count"))
-            .unwrap()
-            .train(&mut watcher)
-            .unwrap();
+        Run::new(&data, &config, &Device::Cpu, &folder.path().join("count")).unwrap().train(&mut watcher).unwrap();
         let epoch = watcher.steps / 3;
         // In the middle of an epoch; after an epoch's last step but before what ends it; twice in one epoch.
         for (i, stops) in [&[epoch + epoch / 2][..], &[epoch], &[1, 1, epoch]].into_iter().enumerate() {
@@ -258,8 +255,7 @@ fn damage_is_noticed() {
     let (data, config) = (tiny::synthetic(), config(&["train.epochs=1"]));
     let folder = tempfile::tempdir().unwrap();
     let (manifest, tensors) = trained(&data, &config, folder.path());
-    let load =
-        || Run::load(&data, &config, &Device::Cpu, folder.path(), "last").map(|run| run.progress().clone());
+    let load = || Run::load(&data, &config, &Device::Cpu, folder.path(), "last").map(|run| run.progress().clone());
     let progress = load().unwrap();
     for file in [&tensors, &manifest] {
         let good = fs::read(file).unwrap();
@@ -369,8 +365,7 @@ fn what_became_of_courses_is_heard() {
     assert!(!data.splits_by_time(), "some test courses come before those in train");
     let hits = |settings: &[&str]| {
         let common = ["model.dim=16", "model.layers=[16]", "loss.ranking=softmax", "eval.rank_by=inner"];
-        let steps =
-            ["train.lr=0.02", "train.epochs=20", "train.batch_size=64", "eval.k=[1]", "eval.metric=ndcg@1"];
+        let steps = ["train.lr=0.02", "train.epochs=20", "train.batch_size=64", "eval.k=[1]", "eval.metric=ndcg@1"];
         let all: Vec<String> = common.iter().chain(&steps).chain(settings).map(|s| s.to_string()).collect();
         let config = Config::resolve(Base::Preset("tasks".into()), &all).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -388,8 +383,7 @@ fn what_became_of_courses_is_heard() {
 #[test]
 fn what_a_positive_is_known_by_follows_the_split() {
     let known = |data: &Dataset, settings: &[&str]| -> Result<Vec<usize>> {
-        let config =
-            config(&[&["model.propagation=history", "attention.mode=differentiated"], settings].concat());
+        let config = config(&[&["model.propagation=history", "attention.mode=differentiated"], settings].concat());
         let sampler = Sampler::new(data, &config, &[Split::Train], &["enrolled".into()])?;
         let batch = sampler.batch(0, &sampler.epoch(0));
         let mut lengths: Vec<usize> =

@@ -67,8 +67,7 @@ fn uncertainty_descends_its_own_loss() {
     for _ in 0..5 {
         observe(&mut rule, &losses, &[1.0; 3], lr);
         let slope = |i: usize| {
-            let moved =
-                |by: f64| total(&(0..3).map(|k| s[k] + if k == i { by } else { 0.0 }).collect::<Vec<_>>());
+            let moved = |by: f64| total(&(0..3).map(|k| s[k] + if k == i { by } else { 0.0 }).collect::<Vec<_>>());
             (moved(h) - moved(-h)) / (2.0 * h)
         };
         s = (0..3).map(|i| s[i] - lr * slope(i)).collect();
@@ -182,8 +181,7 @@ fn pcgrad_in_every_order() {
         possible.push(add(&[1.0; 3], &parts));
     }
     let drawn = |seed: u64| -> Vec<usize> {
-        let mut rule =
-            GradientWeighting::new(Options { combine: Combine::PcGrad, seed, ..Options::default() });
+        let mut rule = GradientWeighting::new(Options { combine: Combine::PcGrad, seed, ..Options::default() });
         let at = |step: u64| {
             rule.prepare(&Device::Cpu, step).unwrap();
             let got = add(&weights(&mut rule, &vectors), &vectors);
@@ -223,8 +221,7 @@ fn cagrad_by_hand() {
     close(&weights(&mut balancer(Combine::CaGrad), &vectors), &want, 1e-5);
     // One loss, and c = 0, are the plain sum; equal gradients share alike.
     close(&weights(&mut balancer(Combine::CaGrad), &[vec![2.0, 3.0]]), &[1.0], 0.0);
-    let mut plain =
-        GradientWeighting::new(Options { combine: Combine::CaGrad, c: 0.0, ..Options::default() });
+    let mut plain = GradientWeighting::new(Options { combine: Combine::CaGrad, c: 0.0, ..Options::default() });
     close(&weights(&mut plain, &vectors), &[1.0, 1.0], 0.0);
     close(&weights(&mut balancer(Combine::CaGrad), &[vec![1.0], vec![1.0]]), &[1.4 / 1.16; 2], 1e-12);
 }
@@ -279,10 +276,7 @@ fn zero_and_opposite_gradients_make_no_nan() {
             for _ in 0..3 {
                 let (combined, log) = rule.combine(grads(&vectors)).unwrap();
                 let sum = combined[0].as_ref().unwrap().tensor().to_f64().unwrap();
-                assert!(
-                    sum.iter().chain(&log.weights).all(|x| x.is_finite()),
-                    "{combine:?} {vectors:?}: {log:?}"
-                );
+                assert!(sum.iter().chain(&log.weights).all(|x| x.is_finite()), "{combine:?} {vectors:?}: {log:?}");
                 rule.observe(&[0.0, 0.5, 1.0], &log, 0.1).unwrap();
             }
         }
@@ -298,8 +292,7 @@ fn zero_and_opposite_gradients_make_no_nan() {
 /// The shortest vector between two gradients: 0 where no direction lowers both losses, on the Pareto set.
 fn stationarity(a: &[f64], b: &[f64]) -> f64 {
     let apart: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    let t =
-        if dot(&apart, &apart) > 0.0 { (-dot(b, &apart) / dot(&apart, &apart)).clamp(0.0, 1.0) } else { 0.0 };
+    let t = if dot(&apart, &apart) > 0.0 { (-dot(b, &apart) / dot(&apart, &apart)).clamp(0.0, 1.0) } else { 0.0 };
     let shortest: Vec<f64> = b.iter().zip(&apart).map(|(b, d)| b + t * d).collect();
     dot(&shortest, &shortest).sqrt()
 }
@@ -310,8 +303,7 @@ fn stationarity(a: &[f64], b: &[f64]) -> f64 {
 fn descent_ends_on_the_pareto_set() {
     let axes = [[1.0, 4.0, 0.5], [3.0, 0.5, 1.0]];
     let minima = [[1.0, 0.0, -1.0], [-1.0, 1.0, 0.5]];
-    let gradient =
-        |i: usize, x: &[f64]| -> Vec<f64> { (0..3).map(|k| axes[i][k] * (x[k] - minima[i][k])).collect() };
+    let gradient = |i: usize, x: &[f64]| -> Vec<f64> { (0..3).map(|k| axes[i][k] * (x[k] - minima[i][k])).collect() };
     // Above 0, as cross-entropies are.
     let loss = |i: usize, x: &[f64]| -> f64 {
         0.1 + (0..3).map(|k| axes[i][k] * (x[k] - minima[i][k]).powi(2) / 2.0).sum::<f64>()
@@ -339,8 +331,7 @@ fn descent_ends_on_the_pareto_set() {
     }
     // Rules about losses prefer other points of the set than the plain sum.
     for combine in [Combine::Uncertainty, Combine::GradNorm] {
-        let apart: f64 =
-            ends[&format!("{combine:?}")].iter().zip(&ends["Sum"]).map(|(a, b)| (a - b).abs()).sum();
+        let apart: f64 = ends[&format!("{combine:?}")].iter().zip(&ends["Sum"]).map(|(a, b)| (a - b).abs()).sum();
         assert!(apart > 0.01, "{combine:?} ends where the sum does: {ends:?}");
     }
 }
@@ -423,9 +414,7 @@ fn kernels_agree_with_the_cpu() {
         let want = run(&Device::Cpu, DType::F64);
         assert!(want[2].1.weights.iter().any(|w| (w - 1.0).abs() > 1e-3), "{combine:?}: {:?}", want[2].1);
         for (on, device) in devices.iter().chain([&cpu]) {
-            for (step, ((got, log), (want, want_log))) in
-                run(device, DType::F32).iter().zip(&want).enumerate()
-            {
+            for (step, ((got, log), (want, want_log))) in run(device, DType::F32).iter().zip(&want).enumerate() {
                 let name = format!("{combine:?} on {on}, step {step}");
                 for (got, want) in [
                     (&log.norms, &want_log.norms),

@@ -55,12 +55,7 @@ pub fn check_output(dir: &Path, force: bool, marker: &str) -> Result<()> {
 
 /// Lets `fill` fill a new folder beside `dir` and moves it into place once everything is on disk. `force` and `marker` are
 /// those of [`check_output`]. An error leaves nothing behind, and an existing folder as it was.
-pub fn write_folder<T>(
-    dir: &Path,
-    force: bool,
-    marker: &str,
-    fill: impl FnOnce(&Path) -> Result<T>,
-) -> Result<T> {
+pub fn write_folder<T>(dir: &Path, force: bool, marker: &str, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     check_output(dir, force, marker)?;
     remove_abandoned(dir)?;
     let new = NewFolder::create(beside(dir, &format!("tmp-{}", std::process::id()))?)?;

@@ -19,8 +19,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         let cost = Cost { bytes: (7 * rows * d * 4) as f64, flops: (12 * rows * d) as f64 };
         Ok(Case::new(name, cost, move || adam.step(&mut params, &gradient)))
     };
-    let mut cases =
-        vec![step("adam/dense".into(), table, Gradient::Dense(inputs.random(table, d, 1.0, 31)?))?];
+    let mut cases = vec![step("adam/dense".into(), table, Gradient::Dense(inputs.random(table, d, 1.0, 31)?))?];
     for &rows in &inputs.sizes.rows {
         let ids = inputs.distinct(rows, table, 30);
         let gradient = inputs.random(ids.len(), d, 1.0, 32)?;

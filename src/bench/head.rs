@@ -38,16 +38,14 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         let towers = networks(&mut b, ("tower", TASKS), Owner::Task, EXPERT[1], &TOWER, none)?;
         let params = b.params;
         let x = inputs.random(batch, input, 1.0, 20)?;
-        let labels: Vec<f32> =
-            inputs.ids(batch * TASKS, 10, 10).iter().map(|&y| f32::from(u8::from(y < 3))).collect();
+        let labels: Vec<f32> = inputs.ids(batch * TASKS, 10, 10).iter().map(|&y| f32::from(u8::from(y < 3))).collect();
         let labels = Tensor::new(&inputs.device, batch, TASKS, &labels)?;
         let seed = Tensor::new(&inputs.device, 1, 1, &[1.0])?;
         let elements = params.elements();
         let build = std::rc::Rc::new(move |tape: &mut Tape| {
             let vars = params.on_tape(tape);
             let (x, labels) = (tape.parameter(x.clone()), tape.constant(labels.clone()));
-            let pass =
-                &mut ForwardCtx { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
+            let pass = &mut ForwardCtx { tape, vars: &vars, device: &device, dtype: DType::F32, dropout: None };
             // MMoE: a softmax gate over the experts for each task, then its tower.
             let experts = Mlp::grouped(pass, &experts, &[x])?;
             let gates = Mlp::grouped(pass, &gates, &[x])?;
@@ -67,10 +65,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
         // x, labels and logits; the parameters. Backward: the gradients of x and of the parameters.
         let rows = (batch * (input + 2 * TASKS) * 4) as f64;
         let once = Cost { bytes: rows + (elements * 4) as f64, flops };
-        let both = Cost {
-            bytes: once.bytes + (batch * 2 * input * 4 + elements * 2 * 4) as f64,
-            flops: 3.0 * flops,
-        };
+        let both = Cost { bytes: once.bytes + (batch * 2 * input * 4 + elements * 2 * 4) as f64, flops: 3.0 * flops };
         let again = build.clone();
         cases.push(gradients(format!("head/forward+backward/{batch}"), both, seed, move |tape| build(tape)));
         cases.push(forward(format!("head/forward/{batch}"), once, move |tape| again(tape)));

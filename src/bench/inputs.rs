@@ -111,8 +111,7 @@ fn columns(columns: &[Vec<u32>]) -> Vec<u32> {
 
 /// A matrix of u32 in NumPy's format 1.0.
 fn npy(path: &Path, cols: usize, values: &[u32]) -> Result<()> {
-    let shape =
-        format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({}, {cols})}}", values.len() / cols);
+    let shape = format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({}, {cols})}}", values.len() / cols);
     // Magic, version, length, text: a multiple of 64 bytes with the line's end.
     let padding = (64 - (10 + shape.len() + 1) % 64) % 64;
     let header = format!("{shape}{}\n", " ".repeat(padding));

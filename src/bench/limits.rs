@@ -84,10 +84,7 @@ fn stream(to: &mut [u128], from: &[u128]) {
         // The fence orders the stores before anything that follows.
         unsafe {
             for (to, from) in to.iter_mut().zip(from) {
-                _mm_stream_si128(
-                    std::ptr::from_mut(to).cast(),
-                    _mm_load_si128(std::ptr::from_ref(from).cast()),
-                );
+                _mm_stream_si128(std::ptr::from_mut(to).cast(), _mm_load_si128(std::ptr::from_ref(from).cast()));
             }
             _mm_sfence();
         }

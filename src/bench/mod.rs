@@ -90,9 +90,7 @@ impl Sizes {
             "f32" => Ok(DType::F32),
             "bf16" => Ok(DType::Bf16),
             "f16" => Ok(DType::F16),
-            other => {
-                Err(Error::config("--storage", format!("unknown type `{other}`"), "use f32, bf16 or f16"))
-            }
+            other => Err(Error::config("--storage", format!("unknown type `{other}`"), "use f32, bf16 or f16")),
         }
     }
 }

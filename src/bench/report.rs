@@ -83,12 +83,7 @@ fn processor() -> String {
 }
 
 impl Report {
-    pub(super) fn new(
-        device: &Device,
-        options: &super::Options,
-        limits: Limits,
-        cases: Vec<CaseReport>,
-    ) -> Report {
+    pub(super) fn new(device: &Device, options: &super::Options, limits: Limits, cases: Vec<CaseReport>) -> Report {
         let given = std::env::var("WAATA_REVISION").ok().filter(|r| !r.is_empty());
         Report {
             schema_version: 1,
@@ -155,12 +150,7 @@ pub fn compare(report: &Report, baseline: &Report) -> Result<Vec<Change>> {
     let change = |case: &CaseReport| {
         let ms = case.timing.ms;
         let baseline_ms = baseline.cases.iter().find(|b| b.name == case.name).map(|b| b.timing.ms);
-        Change {
-            name: case.name.clone(),
-            ms,
-            baseline_ms,
-            change: baseline_ms.map(|before| ms / before - 1.0),
-        }
+        Change { name: case.name.clone(), ms, baseline_ms, change: baseline_ms.map(|before| ms / before - 1.0) }
     };
     Ok(report.cases.iter().map(change).collect())
 }

@@ -9,9 +9,7 @@ use crate::Result;
 use crate::config::{AttentionMode, Config, Logit};
 use crate::engine::device::CapturedGraph;
 use crate::engine::optim::Optimizer;
-use crate::engine::{
-    DType, Device, Gradient, Owner, Params, Philox, RowSet, Tape, Tensor, Var, take_gradient,
-};
+use crate::engine::{DType, Device, Gradient, Owner, Params, Philox, RowSet, Tape, Tensor, Var, take_gradient};
 use crate::graph::{Blocks, Graph};
 use crate::layers::{Encoder, ForwardCtx, ParamBuilder, Relations};
 use crate::ops::{Bpr, Combine, Gather, LogitKind, Query, RelationAttention, Rows};
@@ -196,11 +194,7 @@ impl Sampled {
     }
 
     /// `represent` gives Z of the nodes of level 0.
-    fn run(
-        &mut self,
-        graph: &Graph,
-        represent: impl Fn(&mut ForwardCtx, &Blocks) -> Result<Var>,
-    ) -> Result<()> {
+    fn run(&mut self, graph: &Graph, represent: impl Fn(&mut ForwardCtx, &Blocks) -> Result<Var>) -> Result<()> {
         let blocks = self.sample(graph)?;
         self.steps += 1;
         let set = RowSet::new(&self.step.device, blocks.nodes().ids().to_vec(), graph.num_dst)?;

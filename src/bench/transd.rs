@@ -44,8 +44,7 @@ pub(super) fn cases(inputs: &Inputs) -> Result<Vec<Case>> {
     let table = |rows: usize, table: u64| inputs.random(rows, d, 0.3, table);
     let tables = [table(entities, 10)?, table(entities, 11)?, table(RELATIONS, 12)?, table(RELATIONS, 13)?];
     let seed = Tensor::new(&inputs.device, 1, 1, &[1.0])?;
-    let options =
-        TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
+    let options = TransDOptions { loss: TransDLoss::Margin { gamma: 1.0 }, l2: 0.0, ..TransDOptions::default() };
     let loss = move |tape: &mut Tape, triples: Triples| {
         // The gradients of E and P are of the batch's rows alone.
         let [e, p, r, r_p] = tables.each_ref().map(Tensor::clone);

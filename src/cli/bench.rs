@@ -108,12 +108,7 @@ pub fn run(args: Args) -> Result<()> {
 fn read(path: &Path) -> Result<Report> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
     serde_json::from_str(&text).map_err(|e| {
-        Error::data(
-            path,
-            None,
-            format!("is not a document of waata bench: {e}"),
-            "make one with waata bench --json",
-        )
+        Error::data(path, None, format!("is not a document of waata bench: {e}"), "make one with waata bench --json")
     })
 }
 
@@ -123,8 +118,7 @@ fn judge(changes: &[Change], most: f64) -> Result<()> {
     for change in changes {
         match (change.baseline_ms, change.change) {
             (Some(before), Some(by)) => {
-                let text =
-                    format!("{} {:.3} ms, was {before:.3} ({:+.1}%)", change.name, change.ms, 100.0 * by);
+                let text = format!("{} {:.3} ms, was {before:.3} ({:+.1}%)", change.name, change.ms, 100.0 * by);
                 eprintln!("{text}");
                 if by > most {
                     slower.push(text);

@@ -10,9 +10,7 @@ use super::show::{self, Meter};
 use super::train::{INTERRUPTED, catch_interrupts};
 use super::{base, open_data};
 use waata::engine::Device;
-use waata::experiment::{
-    Compare, CompareObserver, ComparePlan, Comparison, Failure, Request, Resampling, settings_of,
-};
+use waata::experiment::{Compare, CompareObserver, ComparePlan, Comparison, Failure, Request, Resampling, settings_of};
 use waata::{Error, Result};
 
 /// Compares models on one data set: every combination of models, optimizers, weightings and seeds is trained and tested,
@@ -135,20 +133,17 @@ fn settings_for(given: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
 
 /// The table at the end: the metric of model selection, best mean first.
 fn text(comparison: &Comparison) -> String {
-    let mut rows: Vec<&SummaryRow> =
-        comparison.summary.iter().filter(|r| r.metric == comparison.metric).collect();
+    let mut rows: Vec<&SummaryRow> = comparison.summary.iter().filter(|r| r.metric == comparison.metric).collect();
     rows.sort_by(|a, b| b.mean.total_cmp(&a.mean));
-    let width = |of: fn(&SummaryRow) -> &String, least: usize| {
-        rows.iter().map(|r| of(r).len()).max().unwrap_or(0).max(least)
-    };
+    let width =
+        |of: fn(&SummaryRow) -> &String, least: usize| rows.iter().map(|r| of(r).len()).max().unwrap_or(0).max(least);
     let (m, o, w) = (width(|r| &r.model, 5), width(|r| &r.optimizer, 9), width(|r| &r.weighting, 9));
     let mut text = format!(
         "test, {}; difference to the best baseline, * if p < 0.05 after Holm's correction\n\n{:m$} {:o$} {:w$}  n    mean     sd   diff.     p",
         comparison.metric, "model", "optimizer", "weighting"
     );
     for r in rows {
-        let number =
-            |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
+        let number = |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
         let sign = if r.p_holm.is_some_and(|p| p < 0.05) { "*" } else { " " };
         text += &format!(
             "\n{:m$} {:o$} {:w$} {:>2} {:>7.4} {:>6} {:>7} {:>5}{sign}",
@@ -203,8 +198,7 @@ impl CompareObserver for Screen {
         let value = run.metrics.get(&self.metric).map_or("-".to_string(), |value| format!("{value:.4}"));
         let place = self.place();
         let epoch = run.best_epoch.unwrap_or_default();
-        self.meter
-            .note(&format!("{place} {}: {} {value}, epoch {epoch}, {seconds:.1} s", run.run, self.metric));
+        self.meter.note(&format!("{place} {}: {} {value}, epoch {epoch}, {seconds:.1} s", run.run, self.metric));
     }
 
     fn failed(&mut self, failure: &Failure) {

@@ -97,9 +97,7 @@ pub fn run(args: Args) -> Result<()> {
             Some(nvcc) if compiled => {
                 format!("{count} for {} ({nvcc})", report.kernels.architectures.join(", "))
             }
-            _ => format!(
-                "not in this build: run scripts/install-nvcc.sh and build again ({count} in the source)"
-            ),
+            _ => format!("not in this build: run scripts/install-nvcc.sh and build again ({count} in the source)"),
         },
     )?;
     let threads = report.cpu.threads;

@@ -70,8 +70,7 @@ pub fn is_run(dir: &Path) -> bool {
 
 /// Opens a run: its best checkpoint, else its last.
 pub fn open(dir: &Path, data: &Option<PathBuf>, settings: &[String], device: &str) -> Result<Recommender> {
-    let options =
-        LoadOptions { data: data.clone(), settings: settings.to_vec(), device: Some(device.to_string()) };
+    let options = LoadOptions { data: data.clone(), settings: settings.to_vec(), device: Some(device.to_string()) };
     Recommender::load_with(dir, &options)
 }
 

@@ -53,13 +53,7 @@ pub fn run(args: Args) -> Result<()> {
     show::line(&format!("{:>12} learners     {:>10} entities", c.learners, c.entities))?;
     show::line(&format!("{:>12} courses      {:>10} relations", c.courses, c.relations))?;
     show::line(&format!("{:>12} enrolments   {:>10} triples", c.enrolments, c.triples))?;
-    show::line(&format!(
-        "train {}, valid {}, test {}; density {:.3} %",
-        c.train,
-        c.valid,
-        c.test,
-        100.0 * c.density
-    ))?;
+    show::line(&format!("train {}, valid {}, test {}; density {:.3} %", c.train, c.valid, c.test, 100.0 * c.density))?;
     for (what, d) in [("learner", &c.learner_degree), ("course", &c.course_degree)] {
         show::line(&format!(
             "enrolments per {what}: min {}, median {}, mean {:.1}, max {}",

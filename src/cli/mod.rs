@@ -225,7 +225,6 @@ fn base(config: &Option<PathBuf>, preset: &Option<String>, data: &Path) -> Base 
 
 /// Prints a `--json` document.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::shape("json", "a document", e.to_string()))?;
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::shape("json", "a document", e.to_string()))?;
     show::line(&text)
 }

@@ -8,11 +8,7 @@ use waata::config::presets;
 
 /// Of `--preset`: the names, for the help, and for what was meant by a mistyped one.
 pub fn parser() -> PossibleValuesParser {
-    presets()
-        .iter()
-        .map(|preset| PossibleValue::new(preset.name).help(preset.about))
-        .collect::<Vec<_>>()
-        .into()
+    presets().iter().map(|preset| PossibleValue::new(preset.name).help(preset.about)).collect::<Vec<_>>().into()
 }
 
 pub fn run() -> Result<()> {

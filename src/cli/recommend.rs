@@ -78,11 +78,7 @@ fn answer(ranker: &Ranker, learner: u32, k: usize) -> Result<Answer> {
     Ok(Answer {
         schema_version: 1,
         learner: data.learner_names[learner as usize].to_string(),
-        taken: data
-            .courses_of(learner as usize)
-            .iter()
-            .map(|&course| Course { course, name: name(course) })
-            .collect(),
+        taken: data.courses_of(learner as usize).iter().map(|&course| Course { course, name: name(course) }).collect(),
         recommendations: best
             .into_iter()
             .enumerate()

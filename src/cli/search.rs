@@ -97,10 +97,7 @@ pub fn run(args: Args) -> Result<()> {
     for trial in found? {
         show::line(&said(&trial))?;
     }
-    show::line(&format!(
-        "\nthe best settings are in {0}/best.toml, all trials in {0}/trials.csv",
-        args.out.display()
-    ))
+    show::line(&format!("\nthe best settings are in {0}/best.toml, all trials in {0}/trials.csv", args.out.display()))
 }
 
 fn said(trial: &Trial) -> String {

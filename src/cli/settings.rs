@@ -19,8 +19,7 @@ fn is(setting: &Setting, asked: &str) -> bool {
 fn explained(setting: &Setting) -> String {
     let default = setting.default();
     let [range, meaning] = [setting.range(), setting.meaning().to_string()].map(|text| text.replace('`', ""));
-    let lines =
-        [("type", setting.value_type()), ("default", &*default), ("range", &*range), ("meaning", &*meaning)];
+    let lines = [("type", setting.value_type()), ("default", &*default), ("range", &*range), ("meaning", &*meaning)];
     let lines = lines.iter().filter(|(_, text)| !text.is_empty());
     let lines = lines.map(|(name, text)| format!("\n{}", show::entry(&format!("  {name}"), 11, text)));
     setting.key.to_string() + &lines.collect::<String>()
@@ -47,8 +46,7 @@ pub fn run(args: Args) -> Result<()> {
 
 fn unknown(asked: &str, all: &[&Setting]) -> Error {
     // A key by its last word alone, else what is written alike.
-    let mut like: Vec<&str> =
-        all.iter().map(|s| s.key).filter(|k| k.rsplit('.').next() == Some(asked)).collect();
+    let mut like: Vec<&str> = all.iter().map(|s| s.key).filter(|k| k.rsplit('.').next() == Some(asked)).collect();
     like.extend(nearest(asked, all.iter().map(|s| s.key)).filter(|key| !like.contains(key)));
     let remedy = match like.is_empty() {
         true => "waata settings lists all keys".to_string(),

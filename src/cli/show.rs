@@ -108,8 +108,7 @@ impl Meter {
 /// Metrics as a table: one row per cut-off, then one per task.
 pub fn metrics(metrics: &BTreeMap<String, f64>) -> String {
     let names = ["recall", "ndcg", "hr", "mrr", "coverage", "popularity"];
-    let mut cutoffs: Vec<usize> =
-        metrics.keys().filter_map(|k| k.strip_prefix("recall@")?.parse().ok()).collect();
+    let mut cutoffs: Vec<usize> = metrics.keys().filter_map(|k| k.strip_prefix("recall@")?.parse().ok()).collect();
     cutoffs.sort_unstable();
     let value = |name: &str| metrics.get(name).map_or("-".to_string(), |value| format!("{value:.4}"));
     let mut text = format!("{:>6}", "K");

@@ -130,8 +130,7 @@ pub fn run(args: Args) -> Result<()> {
         None => "no validation".into(),
     };
     let why = if outcome.early { " (stopped early)" } else { "" };
-    let (epochs, steps) =
-        (counted(outcome.epochs as usize, "epoch"), counted(outcome.steps as usize, "step"));
+    let (epochs, steps) = (counted(outcome.epochs as usize, "epoch"), counted(outcome.steps as usize, "step"));
     args.say(&format!("{epochs}, {steps}{why}; {best}"));
 
     // The best checkpoint where validation chose one, else the model as it is.
@@ -158,8 +157,7 @@ pub fn run(args: Args) -> Result<()> {
 /// A count with its unit.
 fn counted(n: usize, unit: &str) -> String {
     let digits = n.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     format!("{} {unit}{}", groups.join(","), if n == 1 { "" } else { "s" })
 }
 
@@ -283,8 +281,7 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, log: &EpochLog) {
-        let mut text =
-            format!("epoch {:>3}/{} {:>7.1} s", log.epoch, self.epochs, log.seconds.unwrap_or(0.0));
+        let mut text = format!("epoch {:>3}/{} {:>7.1} s", log.epoch, self.epochs, log.seconds.unwrap_or(0.0));
         if let Some((loss, value)) = target(&log.values) {
             text += &format!("  {loss} {value:.4}");
         }

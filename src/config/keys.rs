@@ -62,9 +62,9 @@ pub fn set_all(tree: &mut Table, settings: &[impl AsRef<str>]) -> Result<()> {
 
 /// `key=value` with a dotted key; the value is TOML, and a word that is no TOML is a string.
 fn set(tree: &mut Table, setting: &str) -> Result<()> {
-    let (path, text) = setting.split_once('=').ok_or_else(|| {
-        Error::config("--set", format!("`{setting}` has no `=`"), "write --set train.lr=0.001")
-    })?;
+    let (path, text) = setting
+        .split_once('=')
+        .ok_or_else(|| Error::config("--set", format!("`{setting}` has no `=`"), "write --set train.lr=0.001"))?;
     let (path, text) = (path.trim(), text.trim());
     let value = text.parse().unwrap_or_else(|_| Value::String(text.into()));
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
@@ -85,11 +85,7 @@ pub fn into_config(tree: Table) -> Result<Config> {
                 }
                 if let Err(error) = read(&alone) {
                     let why = error.message().trim().to_string();
-                    return Error::config(
-                        format!("{section}.{key}"),
-                        why,
-                        format!("it was given as {value}"),
-                    );
+                    return Error::config(format!("{section}.{key}"), why, format!("it was given as {value}"));
                 }
             }
         }

@@ -145,11 +145,7 @@ impl Dataset {
     pub fn require_label(&self, name: &str) -> Result<usize> {
         self.label(name).ok_or_else(|| {
             let known = if self.labels.is_empty() { "none".into() } else { self.labels.join(", ") };
-            Error::config(
-                "label",
-                format!("the data set has no label '{name}'"),
-                format!("its labels: {known}"),
-            )
+            Error::config("label", format!("the data set has no label '{name}'"), format!("its labels: {known}"))
         })
     }
 

@@ -43,8 +43,8 @@ impl NegativeSampler {
             let drawn = (first..first + ATTEMPTS)
                 .map(|at| self.random.below_at(at, self.courses))
                 .find(|course| taken.binary_search(course).is_err());
-            *negative = drawn
-                .unwrap_or_else(|| nth_outside(taken, self.random.below_at(first + ATTEMPTS, free as u32)));
+            *negative =
+                drawn.unwrap_or_else(|| nth_outside(taken, self.random.below_at(first + ATTEMPTS, free as u32)));
         }
         out.len()
     }

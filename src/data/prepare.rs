@@ -47,10 +47,7 @@ impl PrepareReport {
         let mut warnings = Vec::new();
         let counts = &self.counts;
         if self.source.duplicates > 0 {
-            warnings.push(format!(
-                "{} rows repeated a (learner, course) pair and were merged",
-                self.source.duplicates
-            ));
+            warnings.push(format!("{} rows repeated a (learner, course) pair and were merged", self.source.duplicates));
         }
         if counts.triples == 0 {
             warnings.push("there are no triples: the knowledge graph is empty".into());

@@ -93,9 +93,7 @@ pub(crate) fn arrays(data: &Dataset) -> Vec<Array<'_>> {
     all.push(array("course", &i.course, Rule::Below(data.courses, "course")));
     let triples = Rule::Triples { entities: data.entities(), relations: data.relations() };
     all.push(array("triples", &data.triples, triples));
-    all.extend(
-        names.map(|(what, n)| array(names_array(what, ORDER), n.order(), Rule::Below(n.len(), "name"))),
-    );
+    all.extend(names.map(|(what, n)| array(names_array(what, ORDER), n.order(), Rule::Below(n.len(), "name"))));
     all.push(array("split", &i.split, Rule::AtMost(2)));
     let labels = data.labels.iter().zip(&i.label_values);
     all.extend(labels.map(|(label, values)| array(label_array(label), values, Rule::AtMost(1))));
@@ -201,17 +199,14 @@ impl Array<'_> {
             }
             Rule::Triples { entities, relations } => {
                 let triples: &[[u32; 3]] = bytemuck::cast_slice(piece);
-                let most =
-                    triples.iter().fold([0; 3], |m, t| [m[0].max(t[0]), m[1].max(t[1]), m[2].max(t[2])]);
+                let most = triples.iter().fold([0; 3], |m, t| [m[0].max(t[0]), m[1].max(t[1]), m[2].max(t[2])]);
                 let limits = [entities, relations, entities];
                 let bad = |t: &[u32; 3]| t.iter().zip(limits).any(|(&v, limit)| v as usize >= limit);
                 if !bad(&most) {
                     return None;
                 }
                 let [h, r, t] = triples.iter().find(|t| bad(t))?;
-                Some(format!(
-                    "{name}: ({h}, {r}, {t}) with only {entities} entities and {relations} relations"
-                ))
+                Some(format!("{name}: ({h}, {r}, {t}) with only {entities} entities and {relations} relations"))
             }
             Rule::Text(_) => None,
         }
@@ -291,10 +286,7 @@ impl Dataset {
         let twice = (0..self.learners()).into_par_iter().find_map_first(|u| {
             let mut courses = self.courses_of(u).to_vec();
             courses.sort_unstable();
-            courses
-                .windows(2)
-                .find(|w| w[0] == w[1])
-                .map(|w| format!("learner {u} has course {} twice", w[0]))
+            courses.windows(2).find(|w| w[0] == w[1]).map(|w| format!("learner {u} has course {} twice", w[0]))
         });
         twice.map_or(Ok(()), Err)
     }

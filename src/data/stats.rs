@@ -88,8 +88,7 @@ impl Counts {
             by_relation[r as usize] += 1;
         }
         let zeros = |degrees: &[u32]| degrees.iter().filter(|&&d| d == 0).count() as u64;
-        let without_train =
-            (0..learners).filter(|&u| data.courses_in(u, &[Split::Train]).next().is_none()).count();
+        let without_train = (0..learners).filter(|&u| data.courses_in(u, &[Split::Train]).next().is_none()).count();
         Counts {
             schema_version: 1,
             name: data.name.clone(),

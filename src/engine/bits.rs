@@ -8,8 +8,7 @@ const PIECES: usize = 4;
 
 /// One row of four floats per value.
 pub fn store(values: impl Iterator<Item = u64>) -> Result<Tensor> {
-    let pieces: Vec<f32> =
-        values.flat_map(|v| (0..PIECES).map(move |i| (v >> (16 * i)) as u16 as f32)).collect();
+    let pieces: Vec<f32> = values.flat_map(|v| (0..PIECES).map(move |i| (v >> (16 * i)) as u16 as f32)).collect();
     Tensor::new(&Device::Cpu, pieces.len() / PIECES, PIECES, &pieces)
 }
 

@@ -139,9 +139,7 @@ fn keep_freed_memory() {
 /// Bytes of tensors and the most there were, bytes of cached blocks and the most of both together.
 pub(super) fn usage() -> [u64; 4] {
     let pool = POOL.lock();
-    pool.map_or([0; 4], |pool| {
-        [pool.used, pool.peak, pool.cached, pool.peak_reserved].map(|bytes| bytes as u64)
-    })
+    pool.map_or([0; 4], |pool| [pool.used, pool.peak, pool.cached, pool.peak_reserved].map(|bytes| bytes as u64))
 }
 
 /// Frees the blocks that wait: what comes next asks for other sizes.

@@ -57,8 +57,7 @@ pub fn gemm_f32(a: View<f32>, b: View<f32>, beta: f32, c: &mut [f32], stride: us
     assert!(b.rows == k && n <= stride && extent(m, n, (stride, 1)) <= c.len(), "gemm: {m} x {k} x {n}");
     let signed = |(row, col): (usize, usize)| (row as isize, col as isize);
     let (mut m, mut n, mut to) = (m, n, (stride as isize, 1));
-    let (mut a, mut sa, mut b, mut sb) =
-        (a.data.as_ptr(), signed(a.stride), b.data.as_ptr(), signed(b.stride));
+    let (mut a, mut sa, mut b, mut sb) = (a.data.as_ptr(), signed(a.stride), b.data.as_ptr(), signed(b.stride));
     if to.1 < to.0 {
         // The kernels prefer columns to be contiguous: the transposes are multiplied.
         (m, n, to) = (n, m, (to.1, to.0));

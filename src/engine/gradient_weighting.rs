@@ -91,22 +91,13 @@ const ORDER_STREAM: u64 = 0x6F72_6465_7200_0000;
 impl GradientWeighting {
     pub fn new(options: Options) -> GradientWeighting {
         let losses = LossWeights::new(&options);
-        GradientWeighting {
-            options,
-            moving: vec![],
-            moving_on_gpu: None,
-            losses,
-            weights_on_gpu: None,
-            step: 0,
-        }
+        GradientWeighting { options, moving: vec![], moving_on_gpu: None, losses, weights_on_gpu: None, step: 0 }
     }
 
     /// Why a step cannot be captured as a CUDA graph: the rule computes weights on the host, in the middle of a step.
     pub fn graph_blocker(&self) -> Option<&'static str> {
         match self.options.combine {
-            Combine::PcGrad => {
-                Some("pcgrad projects by inner products that the host reads (weighting.combine)")
-            }
+            Combine::PcGrad => Some("pcgrad projects by inner products that the host reads (weighting.combine)"),
             Combine::CaGrad => Some("cagrad is solved on the host in each step (weighting.combine)"),
             _ => None,
         }
@@ -156,10 +147,7 @@ impl GradientWeighting {
 
     /// Weights the gradients and adds them up. Returns the combined gradient of each tensor, `None` where no loss
     /// reaches it; else as `weigh`.
-    pub fn combine(
-        &mut self,
-        grads: Vec<Vec<Option<Gradient>>>,
-    ) -> Result<(Vec<Option<Gradient>>, BalanceLog)> {
+    pub fn combine(&mut self, grads: Vec<Vec<Option<Gradient>>>) -> Result<(Vec<Option<Gradient>>, BalanceLog)> {
         let log = self.weigh(&grads)?;
         let combined = grads.iter().zip(&log.by_tensor).map(|(g, w)| sum(g, w)).collect::<Result<_>>()?;
         Ok((combined, log))
@@ -184,11 +172,7 @@ impl GradientWeighting {
         let losses = grads.first().map_or(0, Vec::len);
         let places = if self.options.granularity == Granularity::Global { 1 } else { grads.len() };
         if let Some(odd) = grads.iter().find(|g| g.len() != losses) {
-            return Err(Error::shape(
-                "gradient weighting",
-                format!("{losses} losses"),
-                format!("{}", odd.len()),
-            ));
+            return Err(Error::shape("gradient weighting", format!("{losses} losses"), format!("{}", odd.len())));
         }
         moments::check(grads)?;
         let tensors = moments::tensors(grads);
@@ -199,8 +183,7 @@ impl GradientWeighting {
             self.moving = vec![0.0; places * losses];
         }
         if self.moving.len() != places * losses {
-            let (expected, got) =
-                (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
+            let (expected, got) = (format!("{} moving averages", places * losses), format!("{}", self.moving.len()));
             return Err(Error::shape("gradient weighting", expected, got));
         }
         if let Some(rule) = &mut self.losses {
@@ -330,8 +313,7 @@ impl GradientWeighting {
 }
 
 fn log_of(moments: &[Vec<Moments>], total: &[Moments], by_tensor: Vec<Vec<f64>>) -> BalanceLog {
-    let after =
-        |i: usize| -> f64 { moments.iter().zip(&by_tensor).map(|(m, w)| w[i] * w[i] * m[i].square).sum() };
+    let after = |i: usize| -> f64 { moments.iter().zip(&by_tensor).map(|(m, w)| w[i] * w[i] * m[i].square).sum() };
     let weight = |(i, m): (usize, &Moments)| if m.square > 0.0 { (after(i) / m.square).sqrt() } else { 1.0 };
     BalanceLog {
         norms: total.iter().map(|m| m.square.sqrt()).collect(),
@@ -344,8 +326,7 @@ fn log_of(moments: &[Vec<Moments>], total: &[Moments], by_tensor: Vec<Vec<f64>>)
 /// G = sum_i w_i G_i over the losses that reach the tensor.
 fn sum(grads: &[Option<Gradient>], weights: &[f64]) -> Result<Option<Gradient>> {
     let reached = weights.iter().zip(grads).filter_map(|(&w, g)| Some((w, g.as_ref()?)));
-    let terms: Vec<(f64, &Tensor)> =
-        reached.clone().filter(|(w, _)| *w != 0.0).map(|(w, g)| (w, g.tensor())).collect();
+    let terms: Vec<(f64, &Tensor)> = reached.clone().filter(|(w, _)| *w != 0.0).map(|(w, g)| (w, g.tensor())).collect();
     let Some((_, first)) = reached.clone().next() else { return Ok(None) };
     let sum = if terms.is_empty() { first.tensor().zeros_like()? } else { Tensor::weighted_sum(&terms)? };
     Ok(Some(first.with(sum)))

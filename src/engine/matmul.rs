@@ -48,15 +48,7 @@ const SLAB: usize = 256;
 /// Rows of `c` are cut into fixed blocks. Where `c` is small and k long, as in gradients of weights, k is cut instead and
 /// the parts are added in order.
 #[allow(clippy::too_many_arguments)]
-pub fn matmul<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    a: &[T],
-    ta: Trans,
-    b: &[T],
-    tb: Trans,
-    beta: T,
-    c: &mut [T],
-) {
+pub fn matmul<T: Real>((m, k, n): (usize, usize, usize), a: &[T], ta: Trans, b: &[T], tb: Trans, beta: T, c: &mut [T]) {
     assert_eq!(c.len(), m * n, "matmul: {m} x {k} x {n}");
     let (a, b) = (operand(a, m, k, ta), operand(b, k, n, tb));
     if m == 0 || n == 0 {
@@ -70,9 +62,7 @@ pub fn matmul<T: Real>(
     if m <= block {
         return gemm(a, b, beta, c, n);
     }
-    c.par_chunks_mut(block * n)
-        .enumerate()
-        .for_each(|(i, c)| gemm(a.rows(i * block, c.len() / n), b, beta, c, n));
+    c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| gemm(a.rows(i * block, c.len() / n), b, beta, c, n));
 }
 
 /// The product over fixed ranges of k, at most 32 of them, whose sums are added in order.

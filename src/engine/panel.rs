@@ -156,12 +156,9 @@ mod tests {
     #[test]
     fn tiles_agree_with_plain_sums() {
         let random = Philox::new(3, 1);
-        let values = |n: usize, at: u64| -> Vec<f32> {
-            (0..n as u64).map(|i| random.uniform_at(at + i) - 0.5).collect()
-        };
-        for (m, k, n) in
-            [(1, 1, 16), (9, 5, 16), (8, 17, 32), (33, 64, 64), (7, 20, 112), (5, 3, 18), (0, 4, 16)]
-        {
+        let values =
+            |n: usize, at: u64| -> Vec<f32> { (0..n as u64).map(|i| random.uniform_at(at + i) - 0.5).collect() };
+        for (m, k, n) in [(1, 1, 16), (9, 5, 16), (8, 17, 32), (33, 64, 64), (7, 20, 112), (5, 3, 18), (0, 4, 16)] {
             let (a, b, d) = (values(m * k, 0), values(k * n, 10_000), values(m * n, 20_000));
             let mut c = vec![f32::NAN; m * n];
             product((m, k, n), &a, &b, &mut c);

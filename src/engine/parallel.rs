@@ -39,10 +39,7 @@ pub fn vectorized_work(work: impl Work) {
         fn avx2(work: impl Work) {
             work.run()
         }
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2")
-        {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2") {
             // SAFETY: the three features were just found on this processor.
             return unsafe { avx2(work) };
         }
@@ -70,9 +67,7 @@ pub fn for_rows_work<T: Send>(out: &mut [T], cols: usize, cost: usize, work: &im
         return;
     }
     let rows = rows_per_chunk(cost);
-    out.par_chunks_mut(rows * cols)
-        .enumerate()
-        .for_each(|(i, part)| vectorized_work(Chunk(work, i * rows, part)));
+    out.par_chunks_mut(rows * cols).enumerate().for_each(|(i, part)| vectorized_work(Chunk(work, i * rows, part)));
 }
 
 /// Calls `f(first_row, rows)` for chunks of whole rows of `out`, in parallel, vectorized.

@@ -98,11 +98,7 @@ impl Params {
 }
 
 /// The gradient of parameter i, which stands on the tape as `var`, after `Params::rows_on_tape` with these `rows`.
-pub fn take_gradient(
-    grads: &mut Gradients,
-    (i, var): (usize, Var),
-    rows: &[Option<Arc<RowSet>>],
-) -> Option<Gradient> {
+pub fn take_gradient(grads: &mut Gradients, (i, var): (usize, Var), rows: &[Option<Arc<RowSet>>]) -> Option<Gradient> {
     let grad = grads.take(var)?;
     Some(match rows.get(i).and_then(Option::as_ref) {
         Some(rows) => Gradient::Rows(rows.clone(), grad),

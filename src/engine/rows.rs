@@ -59,11 +59,7 @@ impl RowSet {
     /// These rows of `table` (of, cols), as a tensor (U, cols).
     pub fn gather(&self, table: &Tensor) -> Result<Tensor> {
         if table.rows() != self.of {
-            return Err(Error::shape(
-                "row set",
-                format!("a table of {} rows", self.of),
-                format!("{}", table.rows()),
-            ));
+            return Err(Error::shape("row set", format!("a table of {} rows", self.of), format!("{}", table.rows())));
         }
         let (count, cols) = (self.len(), table.cols());
         let mut out = table.empty_like(count, cols)?;

@@ -24,8 +24,7 @@ const AVX512: u8 = 2;
 #[inline(never)]
 fn isa() -> u8 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2")
-    {
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2") {
         let wide = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -96,8 +95,7 @@ pub fn axpy<const ISA: u8, S: Element>(alpha: S::Acc, x: &[S], y: &mut [S::Acc])
 pub fn stream<const ISA: u8, T: Real>(values: &[T], out: &mut [T]) {
     #[cfg(target_arch = "x86_64")]
     if T::DTYPE == DType::F32 && ISA == AVX512 {
-        let (values, out): (&[f32], &mut [f32]) =
-            (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(out));
+        let (values, out): (&[f32], &mut [f32]) = (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(out));
         // SAFETY: `simd` runs bodies for an instruction set where the processor has it.
         return unsafe { x86::stream_avx512(values, out) };
     }

@@ -79,11 +79,7 @@ impl Tensor {
             return Err(Error::shape("weighted sum", "at least one tensor", "none"));
         };
         if let Some((_, odd)) = terms.iter().find(|(_, t)| t.shape() != first.shape()) {
-            return Err(Error::shape(
-                "weighted sum",
-                format!("{:?}", first.shape()),
-                format!("{:?}", odd.shape()),
-            ));
+            return Err(Error::shape("weighted sum", format!("{:?}", first.shape()), format!("{:?}", odd.shape())));
         }
         if terms.len() == 1 && matches!(weight, Factor::Known(1.0)) {
             return Ok(first.clone());

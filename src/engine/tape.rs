@@ -222,20 +222,15 @@ impl Tape {
                 dx.push(match self.requires_grad[v.0] {
                     false => None,
                     // What is there already is added afterwards.
-                    true if node.op.overwrites() => Some(Tensor::empty(
-                        &value.device(),
-                        value.dtype().compute_dtype(),
-                        rows,
-                        value.cols(),
-                    )?),
+                    true if node.op.overwrites() => {
+                        Some(Tensor::empty(&value.device(), value.dtype().compute_dtype(), rows, value.cols())?)
+                    }
                     true => Some(match grads[v.0].take() {
                         Some(mut grad) => {
                             grad.make_unique()?;
                             grad
                         }
-                        None => {
-                            Tensor::zeros(&value.device(), value.dtype().compute_dtype(), rows, value.cols())?
-                        }
+                        None => Tensor::zeros(&value.device(), value.dtype().compute_dtype(), rows, value.cols())?,
                     }),
                 });
             }
@@ -263,9 +258,7 @@ fn check_inputs(op: &impl Op, x: &[&Tensor]) -> Result<()> {
     let Some(first) = x.first() else { return Ok(()) };
     let (device, float) = (first.device(), first.dtype().compute_dtype());
     let fits = |i: usize, t: &Tensor| {
-        t.device() == device
-            && t.dtype().compute_dtype() == float
-            && (!t.dtype().is_half() || op.takes_half(i))
+        t.device() == device && t.dtype().compute_dtype() == float && (!t.dtype().is_half() || op.takes_half(i))
     };
     match x.iter().enumerate().find(|(i, t)| !fits(*i, t)) {
         None => Ok(()),

@@ -100,13 +100,7 @@ impl Tensor {
     }
 
     /// As `new`, rounded to `dtype`; for 16 bits to f32 first.
-    pub fn from_f64(
-        device: &Device,
-        dtype: DType,
-        rows: usize,
-        cols: usize,
-        values: &[f64],
-    ) -> Result<Tensor> {
+    pub fn from_f64(device: &Device, dtype: DType, rows: usize, cols: usize, values: &[f64]) -> Result<Tensor> {
         Self::check_len(rows, cols, values.len())?;
         let singles = || values.iter().map(|&x| x as f32).collect::<Vec<_>>();
         match dtype {

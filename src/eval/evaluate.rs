@@ -98,8 +98,7 @@ impl Ranker<'_> {
         let encoded = model.encode()?;
         let scorer = model.scorer(&encoded)?;
         let known = known_before(split);
-        let masked: &[Split] =
-            if split == Split::Test && !config.eval.mask_valid { &[Split::Train] } else { known };
+        let masked: &[Split] = if split == Split::Test && !config.eval.mask_valid { &[Split::Train] } else { known };
         let all: Vec<u32> = (0..data.learners() as u32).collect();
         let has = |u: u32, splits: &[Split]| data.courses_in(u as usize, splits).next().is_some();
         let asked: Vec<u32> = only.unwrap_or(&all).iter().copied().filter(|&u| has(u, &[split])).collect();
@@ -172,11 +171,7 @@ impl Evaluation {
     /// The metric of that name. `Error::Config` where the evaluation has none.
     pub fn metric(&self, name: &str) -> Result<f64> {
         self.metrics.get(name).copied().ok_or_else(|| {
-            Error::config(
-                "eval.metric",
-                format!("`{name}` was not computed"),
-                "use one of recall, ndcg, hr, mrr @K",
-            )
+            Error::config("eval.metric", format!("`{name}` was not computed"), "use one of recall, ndcg, hr, mrr @K")
         })
     }
 }

@@ -9,8 +9,7 @@ use report::tables::{self, CommandRecord, RunRow, SummaryRow};
 use serde::{Deserialize, Serialize};
 
 use super::files::{
-    self, COMMAND, FAILED, Identity, MANIFEST, RESULTS, RUNS, SLICES, SUMMARY, TEST_RESULT,
-    settings_fingerprint,
+    self, COMMAND, FAILED, Identity, MANIFEST, RESULTS, RUNS, SLICES, SUMMARY, TEST_RESULT, settings_fingerprint,
 };
 use super::job::{self, Context, Failure, TestResult};
 use super::plan::{ComparePlan, Request, RunSpec};
@@ -194,8 +193,7 @@ impl Compare<'_> {
         for entry in fs::read_dir(&runs).map_err(Error::io(&runs, "listing"))? {
             let path = entry.map_err(Error::io(&runs, "listing"))?.path().join(TEST_RESULT);
             if path.is_file() {
-                let result: TestResult =
-                    files::read_json(&path, "delete this file: the run is tested again")?;
+                let result: TestResult = files::read_json(&path, "delete this file: the run is tested again")?;
                 let own = Identity {
                     data: result.row.data.clone(),
                     data_fingerprint: result.row.data_fingerprint.clone(),
@@ -218,9 +216,7 @@ impl Compare<'_> {
         let slices = finished.iter().flat_map(|result| {
             let run = result.row.run.as_str();
             result.slices.iter().flat_map(move |s| {
-                s.metrics
-                    .iter()
-                    .map(move |(metric, value)| (run, &*s.kind, &*s.slice, s.learners, &**metric, *value))
+                s.metrics.iter().map(move |(metric, value)| (run, &*s.kind, &*s.slice, s.learners, &**metric, *value))
             })
         });
         base::files::write(&self.out.join(SLICES), &tables::slices_csv(slices)?)

@@ -55,10 +55,7 @@ impl Protocol {
 
 impl Identity {
     /// `Error::Config` if the settings disagree on the evaluation.
-    pub fn new<'a>(
-        data: &Dataset,
-        configs: impl IntoIterator<Item = (String, &'a Config)>,
-    ) -> Result<Identity> {
+    pub fn new<'a>(data: &Dataset, configs: impl IntoIterator<Item = (String, &'a Config)>) -> Result<Identity> {
         let mut protocol: Option<(String, Protocol)> = None;
         for (name, config) in configs {
             let own = Protocol::new(&config.eval);
@@ -97,12 +94,7 @@ impl Identity {
             }
             _ => return Ok(()),
         };
-        Err(Error::data(
-            path,
-            None,
-            differs,
-            "runs that cannot be compared need a folder of their own: --out",
-        ))
+        Err(Error::data(path, None, differs, "runs that cannot be compared need a folder of their own: --out"))
     }
 }
 
@@ -149,9 +141,9 @@ pub fn lock(dir: &Path, own: &str) -> Result<File> {
 /// The settings in a file (a run.toml, or the best.toml of a search) as `key=value`.
 pub fn settings_of(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-        Error::config(path.display().to_string(), e.message(), "it must be TOML")
-    })?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| Error::config(path.display().to_string(), e.message(), "it must be TOML"))?;
     let mut settings = vec![];
     flatten(&table, "", &mut settings);
     Ok(settings)
@@ -174,9 +166,8 @@ pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
 
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "reading"))?;
-    toml::from_str(&text).map_err(|e| {
-        Error::corrupt(path, e.message().to_string(), "restore the file, or choose another --out")
-    })
+    toml::from_str(&text)
+        .map_err(|e| Error::corrupt(path, e.message().to_string(), "restore the file, or choose another --out"))
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> {

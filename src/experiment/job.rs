@@ -202,8 +202,7 @@ pub fn run(
         LAST => run,
         best => Run::load(context.data, &spec.config, context.device, dir, best)?,
     };
-    let (found, each) =
-        run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
+    let (found, each) = run.ranker().evaluate_learners(Split::Test, &mut |done, of| observer.validating(done, of))?;
     let row = RunRow {
         run: spec.name(),
         data: identity.data.clone(),

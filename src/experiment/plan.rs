@@ -115,10 +115,7 @@ impl ComparePlan {
                         let spec = RunSpec {
                             model: model.clone(),
                             optimizer: name(varies.optimizer, config.train.optimizer.clone()),
-                            weighting: name(
-                                varies.weighting || model == "waa-ta1",
-                                word(&config.weighting.combine),
-                            ),
+                            weighting: name(varies.weighting || model == "waa-ta1", word(&config.weighting.combine)),
                             seed: config.seed,
                             config,
                         };
@@ -129,8 +126,7 @@ impl ComparePlan {
         }
         runs.sort_by_key(|(i, _)| *i);
         let mut seen = BTreeSet::new();
-        let runs: Vec<RunSpec> =
-            runs.into_iter().map(|(_, run)| run).filter(|run| seen.insert(run.name())).collect();
+        let runs: Vec<RunSpec> = runs.into_iter().map(|(_, run)| run).filter(|run| seen.insert(run.name())).collect();
         Ok(ComparePlan { runs, notes: notes(request, &models) })
     }
 }
@@ -152,21 +148,12 @@ fn chosen(models: &[String]) -> Result<Vec<String>> {
         });
     }
     if chosen.is_empty() {
-        return Err(Error::config(
-            "--models",
-            "names no model",
-            format!("models: all, {}", known.join(", ")),
-        ));
+        return Err(Error::config("--models", "names no model", format!("models: all, {}", known.join(", "))));
     }
     Ok(chosen)
 }
 
-fn resolve(
-    request: &Request,
-    model: &str,
-    optimizer: &Option<String>,
-    weighting: &Option<String>,
-) -> Result<Config> {
+fn resolve(request: &Request, model: &str, optimizer: &Option<String>, weighting: &Option<String>) -> Result<Config> {
     let mut settings = request.settings_for.get(model).cloned().unwrap_or_default();
     settings.extend(request.settings.iter().cloned());
     settings.push(format!("model.name=\"{model}\""));
@@ -190,11 +177,7 @@ fn keeps_ablation(model: &str, settings: &[String]) -> Result<()> {
         let given = settings.iter().filter_map(|s| s.split_once('=')).rfind(|(k, _)| k.trim() == key);
         if let Some((_, given)) = given.filter(|(_, v)| v.trim().trim_matches('"') != value) {
             let why = format!("{model} is by definition {key} = {value}, its file says {given}");
-            return Err(Error::config(
-                "--settings-for",
-                why,
-                format!("take {key} out of the file of {model}"),
-            ));
+            return Err(Error::config("--settings-for", why, format!("take {key} out of the file of {model}")));
         }
     }
     Ok(())
@@ -223,11 +206,7 @@ fn notes(request: &Request, models: &[String]) -> Vec<String> {
         those(|v| !v.weighting),
         "no losses to weight, or a weighting of its own; one run for all --weightings",
     );
-    note(
-        request.optimizers.len() > 1,
-        those(|v| !v.optimizer),
-        "not trained by steps; one run for all --optimizers",
-    );
+    note(request.optimizers.len() > 1, those(|v| !v.optimizer), "not trained by steps; one run for all --optimizers");
     note(request.seeds > 1, those(|v| !v.seed), "nothing is random; one run for all --seeds");
     notes
 }

@@ -48,9 +48,8 @@ impl Space {
     /// The ranges of `model` in the text of a file, or in data/search.toml.
     pub fn of(model: &str, file: Option<(&str, &str)>) -> Result<Space> {
         let (text, source) = file.unwrap_or((DEFAULT, "data/search.toml"));
-        let file: File = toml::from_str(text).map_err(|e| {
-            Error::config(source, e.message(), "docs/compare.md shows how ranges are declared")
-        })?;
+        let file: File = toml::from_str(text)
+            .map_err(|e| Error::config(source, e.message(), "docs/compare.md shows how ranges are declared"))?;
         let mut ranges = if varies(model).optimizer { file.trained } else { BTreeMap::new() };
         ranges.extend(file.models.get(model).cloned().unwrap_or_default());
         for (key, range) in &ranges {
@@ -71,8 +70,7 @@ impl Space {
 
     /// Without the settings that are fixed by `key=value`.
     pub fn without(mut self, settings: &[String]) -> Space {
-        let set =
-            |key: &String| settings.iter().any(|s| s.split_once('=').is_some_and(|(k, _)| k.trim() == key));
+        let set = |key: &String| settings.iter().any(|s| s.split_once('=').is_some_and(|(k, _)| k.trim() == key));
         self.ranges.retain(|key, range| match range {
             // Fixing one of them leaves no valid combination.
             Range::Together(points) => !points.iter().flat_map(BTreeMap::keys).any(set),
@@ -105,9 +103,7 @@ impl Space {
                     let value = (low.ln() + unit * (high / low).ln()).exp();
                     Value::Float(three_digits(value).clamp(*low, *high))
                 }
-                Range::Uniform([low, high]) => {
-                    Value::Float(three_digits(low + unit * (high - low)).clamp(*low, *high))
-                }
+                Range::Uniform([low, high]) => Value::Float(three_digits(low + unit * (high - low)).clamp(*low, *high)),
                 Range::Integer([low, high]) => {
                     let size = (*high as i128 - *low as i128 + 1) as f64;
                     Value::Integer((*low + (unit * size) as i64).min(*high))

@@ -115,9 +115,7 @@ impl BipartiteEdges {
         };
         Ok(Some(BipartiteEdges {
             // Inverses with their buckets and columns, and who is whose inverse.
-            _held: Allocation::lists(
-                16 * edges + size_of_val(&row_edge[..]) + size_of_val(&inverse_groups[..]),
-            ),
+            _held: Allocation::lists(16 * edges + size_of_val(&row_edge[..]) + size_of_val(&inverse_groups[..])),
             column: g.src.iter().zip(&inverse).map(column).collect(),
             rows,
             columns,

@@ -37,9 +37,8 @@ pub struct Corruptor {
 impl Corruptor {
     /// `known`: the true triples (head, relation, tail); repeats count once. `Error::Shape` for ids out of range.
     pub fn new(entities: usize, relations: usize, known: &[[u32; 3]]) -> Result<Corruptor> {
-        let outside = |&&[h, r, t]: &&[u32; 3]| {
-            h as usize >= entities || t as usize >= entities || r as usize >= relations
-        };
+        let outside =
+            |&&[h, r, t]: &&[u32; 3]| h as usize >= entities || t as usize >= entities || r as usize >= relations;
         if let Some(triple) = known.iter().find(outside) {
             let expected = format!("ids below {entities} entities, {relations} relations");
             return Err(Error::shape("corruptor", expected, format!("{triple:?}")));
@@ -192,8 +191,7 @@ mod tests {
     fn a_full_graph_is_accepted_after_bounded_attempts() {
         let known: Vec<[u32; 3]> = (0..4).flat_map(|h| (0..4).map(move |t| [h, 0, t])).collect();
         let corruptor = Corruptor::new(4, 1, &known).unwrap();
-        let (nh, nt) =
-            corruptor.corrupt(Corruption::Tail, Philox::new(1, 1), (0, 0), (&[1], &[0], &[2])).unwrap();
+        let (nh, nt) = corruptor.corrupt(Corruption::Tail, Philox::new(1, 1), (0, 0), (&[1], &[0], &[2])).unwrap();
         assert!(nh == [1] && nt[0] < 4);
         assert!(Corruptor::new(3, 1, &known).is_err());
         assert!(corruptor.corrupt(Corruption::Tail, Philox::new(1, 1), (0, 0), (&[1], &[1], &[2])).is_err());

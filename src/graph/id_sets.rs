@@ -15,11 +15,7 @@ pub struct IdSets {
 
 impl IdSets {
     /// Sorts each row and drops repeats. `Error::Shape` for an id of `below` or more.
-    pub fn new<R: AsRef<[u32]>>(
-        device: &Device,
-        rows: impl IntoIterator<Item = R>,
-        below: usize,
-    ) -> Result<IdSets> {
+    pub fn new<R: AsRef<[u32]>>(device: &Device, rows: impl IntoIterator<Item = R>, below: usize) -> Result<IdSets> {
         let (mut offsets, mut ids, mut sorted) = (vec![0], vec![], vec![]);
         for row in rows {
             sorted.clear();

@@ -95,19 +95,12 @@ pub struct BySrc {
 
 impl Graph {
     /// Sorts `edges` and builds every index. Ids out of range are an error of the caller.
-    pub fn new(
-        device: &Device,
-        num_dst: usize,
-        num_src: usize,
-        relations: usize,
-        edges: &[Edge],
-    ) -> Result<Graph> {
+    pub fn new(device: &Device, num_dst: usize, num_src: usize, relations: usize, edges: &[Edge]) -> Result<Graph> {
         if edges.len() >= u32::MAX as usize {
             return Err(Error::shape("graph", "fewer than 2^32 - 1 edges", format!("{}", edges.len())));
         }
-        let outside = |e: &&Edge| {
-            e.dst as usize >= num_dst || e.src as usize >= num_src || e.relation as usize >= relations
-        };
+        let outside =
+            |e: &&Edge| e.dst as usize >= num_dst || e.src as usize >= num_src || e.relation as usize >= relations;
         if let Some(e) = edges.iter().find(outside) {
             return Err(Error::shape(
                 "graph",

@@ -183,24 +183,15 @@ fn block(graph: &Graph, device: &Device, dst_nodes: &Level, level: &Level, drawn
             }
         }
     });
-    let local =
-        Graph::from_sorted(device, dst_nodes.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
+    let local = Graph::from_sorted(device, dst_nodes.len(), level.len(), graph.relations, drawn.offsets, &edges)?;
     Ok(Block { graph: Arc::new(local), edge: drawn.edge, stands_for: drawn.stands_for })
 }
 
 /// At most `k` edges of each destination, as described above. On a GPU the kernel draws.
-pub fn draw(
-    graph: &Graph,
-    device: &Device,
-    dst_nodes: &[u32],
-    k: usize,
-    random: Philox,
-    hop: usize,
-) -> Result<Drawn> {
+pub fn draw(graph: &Graph, device: &Device, dst_nodes: &[u32], k: usize, random: Philox, hop: usize) -> Result<Drawn> {
     let random = Philox::new(random.seed, random.stream ^ (HOP_STREAM + hop as u64) << 48);
     let offsets = graph.offsets.host();
-    let (mut out, mut stands_for) =
-        (Vec::with_capacity(dst_nodes.len() + 1), Vec::with_capacity(dst_nodes.len()));
+    let (mut out, mut stands_for) = (Vec::with_capacity(dst_nodes.len() + 1), Vec::with_capacity(dst_nodes.len()));
     let mut sum = 0;
     out.push(0);
     for &v in dst_nodes {
@@ -225,13 +216,7 @@ pub fn draw(
 /// Destinations between the request for a row's edges and their use.
 const PREFETCH_DISTANCE: usize = 16;
 
-fn draw_on_cpu(
-    graph: &Graph,
-    dst_nodes: &[u32],
-    out: &[u64],
-    k: usize,
-    random: Philox,
-) -> (Vec<u32>, Vec<u32>) {
+fn draw_on_cpu(graph: &Graph, dst_nodes: &[u32], out: &[u64], k: usize, random: Philox) -> (Vec<u32>, Vec<u32>) {
     let (offsets, src) = (graph.offsets.host(), graph.src.host());
     let total = out[dst_nodes.len()] as usize;
     let (mut edge, mut src_nodes) = (vec![0; total], vec![0; total]);

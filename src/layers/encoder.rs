@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::history::{MAX_HISTORY_LABELS, Relations};
 use super::{ForwardCtx, ParamBuilder};
 use crate::config::{
-    self, AttentionConfig, AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels,
-    LearnerInit, Logit, Message, ModelConfig, ProjInit, Propagation, Stack,
+    self, AttentionConfig, AttentionMode, Config, CourseOutput, EdgeBias, EncoderKind, HistoryLabels, LearnerInit,
+    Logit, Message, ModelConfig, ProjInit, Propagation, Stack,
 };
 use crate::engine::{DType, Device, Owner, ParamId, Params, Tape, Tensor, Var};
 use crate::graph::{Edge, Graph, block_rows};
@@ -149,10 +149,9 @@ impl Encoder {
             let w1 = b.xavier(&name("w1"), Owner::Shared, input, to)?;
             let b1 = b.zeros(&name("b1"), Owner::Shared, 1, to)?;
             let second = match model.aggregator {
-                Bi => Some((
-                    b.xavier(&name("w2"), Owner::Shared, from, to)?,
-                    b.zeros(&name("b2"), Owner::Shared, 1, to)?,
-                )),
+                Bi => {
+                    Some((b.xavier(&name("w2"), Owner::Shared, from, to)?, b.zeros(&name("b2"), Owner::Shared, 1, to)?))
+                }
                 Gcn | Graphsage | Light => None,
             };
             layers.push(Some(Layer { w1, b1, second }));
@@ -163,8 +162,7 @@ impl Encoder {
             CourseOutput::Tied => None,
         };
         let widest = model.layers.iter().copied().fold(n, usize::max);
-        let mut graph =
-            Graph::new(b.device, nodes, nodes, q, edges)?.with_blocks(b.device, block_rows(widest))?;
+        let mut graph = Graph::new(b.device, nodes, nodes, q, edges)?.with_blocks(b.device, block_rows(widest))?;
         if model.fan_out.is_empty() {
             graph = graph.streamed(b.device)?;
         }
@@ -225,11 +223,7 @@ impl Encoder {
     fn geometry(&self) -> Result<&Geometry> {
         self.geometry.as_ref().ok_or_else(|| {
             let why = "this encoder has no projections: neither attention nor triples work with it";
-            Error::config(
-                "model.encoder",
-                why,
-                "set model.encoder = \"graph\" and an aggregator other than light",
-            )
+            Error::config("model.encoder", why, "set model.encoder = \"graph\" and an aggregator other than light")
         })
     }
 
@@ -262,9 +256,7 @@ impl Encoder {
         }
         match &mut self.fixed {
             // Where it was: recorded steps read it there.
-            Some(fixed) if fixed.shape() == alpha.shape() && fixed.dtype() == alpha.dtype() => {
-                fixed.assign(&alpha)
-            }
+            Some(fixed) if fixed.shape() == alpha.shape() && fixed.dtype() == alpha.dtype() => fixed.assign(&alpha),
             fixed => {
                 *fixed = Some(alpha);
                 Ok(())

@@ -34,14 +34,7 @@ impl<'a> ParamBuilder<'a> {
     }
 
     /// Normal values of the given standard deviation.
-    pub fn normal(
-        &mut self,
-        name: &str,
-        owner: Owner,
-        rows: usize,
-        cols: usize,
-        std: f64,
-    ) -> Result<ParamId> {
+    pub fn normal(&mut self, name: &str, owner: Owner, rows: usize, cols: usize, std: f64) -> Result<ParamId> {
         let Some(seed) = self.seed else { return self.zeros(name, owner, rows, cols) };
         let random = Philox::new(seed, INIT_STREAM + self.params.len() as u64);
         let value = |i: usize| std * random.normal_at(i as u64);

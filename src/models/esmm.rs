@@ -27,8 +27,7 @@ pub(super) fn nets(
 ) -> Result<Vec<Mlp>> {
     let (act, input) = (config.activation, input_width(config, dim));
     let widths = [&config.widths[..], &config.tower, &[1]].concat();
-    let net =
-        |(name, owner): (String, Owner)| Mlp::new(b, &name, owner, input, &widths, act, Activation::Identity);
+    let net = |(name, owner): (String, Owner)| Mlp::new(b, &name, owner, input, &widths, act, Activation::Identity);
     names.into_iter().map(net).collect()
 }
 

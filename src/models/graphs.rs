@@ -41,33 +41,19 @@ impl TrainGraph {
                     let course = data.interactions.course[row] + shift;
                     let bucket = if buckets > 0 { recency_bucket(rows.len() - 1 - i, buckets) } else { 0 };
                     edges.push(Edge { dst: u as u32, relation: relations.enrol(), src: course, bucket });
-                    edges.push(Edge {
-                        dst: course,
-                        relation: relations.enrolled_by(),
-                        src: u as u32,
-                        bucket: 0,
-                    });
+                    edges.push(Edge { dst: course, relation: relations.enrolled_by(), src: u as u32, bucket: 0 });
                 }
             }
         }
         if relations.self_loop {
-            edges.extend((0..nodes as u32).map(|v| Edge {
-                dst: v,
-                relation: relations.itself(),
-                src: v,
-                bucket: 0,
-            }));
+            edges.extend((0..nodes as u32).map(|v| Edge { dst: v, relation: relations.itself(), src: v, bucket: 0 }));
         }
         TrainGraph { relations, nodes, edges }
     }
 }
 
 /// Rows of a learner in the given splits, in time order.
-pub fn known_rows<'a>(
-    data: &'a Dataset,
-    learner: usize,
-    splits: &'a [Split],
-) -> impl Iterator<Item = usize> + 'a {
+pub fn known_rows<'a>(data: &'a Dataset, learner: usize, splits: &'a [Split]) -> impl Iterator<Item = usize> + 'a {
     data.rows(learner).filter(move |&row| splits.contains(&data.interactions.split[row]))
 }
 

@@ -66,13 +66,7 @@ pub fn input_width(config: &HeadConfig, dim: usize) -> usize {
 }
 
 /// A network of `config.widths`, activated throughout: an expert, a shared or a specific network.
-pub fn expert(
-    b: &mut ParamBuilder,
-    name: &str,
-    owner: Owner,
-    input: usize,
-    config: &HeadConfig,
-) -> Result<Mlp> {
+pub fn expert(b: &mut ParamBuilder, name: &str, owner: Owner, input: usize, config: &HeadConfig) -> Result<Mlp> {
     Mlp::new(b, name, owner, input, &config.widths, config.activation, config.activation)
 }
 

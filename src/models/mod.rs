@@ -140,21 +140,11 @@ pub fn build(
 }
 
 /// As `build`, with parameters of 0 for a checkpoint to replace: nothing is drawn.
-pub fn build_blank(
-    config: &Config,
-    data: &Dataset,
-    graph: &TrainGraph,
-    device: &Device,
-) -> Result<Box<dyn Model>> {
+pub fn build_blank(config: &Config, data: &Dataset, graph: &TrainGraph, device: &Device) -> Result<Box<dyn Model>> {
     build_from(config, data, graph, ParamBuilder::blank(device, DType::F32))
 }
 
-fn build_from(
-    config: &Config,
-    data: &Dataset,
-    graph: &TrainGraph,
-    b: ParamBuilder,
-) -> Result<Box<dyn Model>> {
+fn build_from(config: &Config, data: &Dataset, graph: &TrainGraph, b: ParamBuilder) -> Result<Box<dyn Model>> {
     let entry = find(&config.model.name)?;
     match entry.make {
         Make::Neural(head) => Ok(Box::new(Neural::new((entry.name, head), config, data, graph, b)?)),

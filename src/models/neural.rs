@@ -6,16 +6,16 @@ mod represent;
 
 use super::head::{Head, HeadCtx, HeadOutput};
 use super::{
-    Batch, DeviceBatch, Encoded, Learners, Loss, Losses, Model, Recommender, Role, StepInputs, TrainGraph,
-    TripleBatch, pair_head, task_names,
+    Batch, DeviceBatch, Encoded, Learners, Loss, Losses, Model, Recommender, Role, StepInputs, TrainGraph, TripleBatch,
+    pair_head, task_names,
 };
 use crate::config::{Config, EntityNorm, HeadConfig, KgLoss, Propagation, RankBy, Ranking};
 use crate::data::Dataset;
 use crate::engine::{DType, Device, Op, Owner, ParamId, Params, Philox, StepRandom, Tape, Tensor, Var};
 use crate::layers::{Encoder, ForwardCtx, ParamBuilder};
 use crate::ops::{
-    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer,
-    TransD, TransDOptions,
+    self, BceLoss, Bpr, Combine, Dot, Gather, L1, L2, L2Normalize, Orthogonality, RowDot, Rows, Scorer, TransD,
+    TransDOptions,
 };
 use crate::{Error, Result};
 use represent::Represented;
@@ -161,12 +161,7 @@ impl Neural {
         pass.tape.apply(TransD::new(options, triples), &inputs)
     }
 
-    fn pass<'a>(
-        &'a self,
-        tape: &'a mut Tape,
-        vars: &'a [Var],
-        dropout: Option<StepRandom>,
-    ) -> ForwardCtx<'a> {
+    fn pass<'a>(&'a self, tape: &'a mut Tape, vars: &'a [Var], dropout: Option<StepRandom>) -> ForwardCtx<'a> {
         ForwardCtx { tape, vars, device: &self.device, dtype: self.dtype, dropout }
     }
 
@@ -379,18 +374,12 @@ impl Model for Neural {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        self.encoder
-            .fixed_attention()
-            .map(|alpha| ("attention".to_string(), alpha.clone()))
-            .into_iter()
-            .collect()
+        self.encoder.fixed_attention().map(|alpha| ("attention".to_string(), alpha.clone())).into_iter().collect()
     }
 
     fn set_state(&mut self, name: &str, value: Tensor) -> Result<()> {
         match name {
-            "attention" if value.len() == self.encoder.graph().edges() => {
-                self.encoder.set_fixed_attention(value)
-            }
+            "attention" if value.len() == self.encoder.graph().edges() => self.encoder.set_fixed_attention(value),
             _ => Err(Error::shape(self.name, "a state of its own", format!("{name} of {:?}", value.shape()))),
         }
     }

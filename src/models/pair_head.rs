@@ -28,12 +28,7 @@ fn refused(why: &str) -> Error {
 
 /// The first task's logit of `head` for rankings, of vectors with `dim` columns. `None` where it is the match score (8);
 /// `Error::Shape` where it depends on an operation that rankings do not have.
-pub fn pair_head(
-    head: &dyn Head,
-    config: &HeadConfig,
-    params: &Params,
-    dim: usize,
-) -> Result<Option<PairHead>> {
+pub fn pair_head(head: &dyn Head, config: &HeadConfig, params: &Params, dim: usize) -> Result<Option<PairHead>> {
     let Some(first) = params.iter().next() else { return Ok(None) };
     let (device, dtype) = (&first.value.device(), first.value.dtype());
     let mut tape = Tape::inference();
@@ -87,8 +82,7 @@ impl<'a> Compiler<'a> {
         tape: &'a Tape,
         steps: &[(&Recorded, Vec<usize>)],
     ) -> Result<Compiler<'a>> {
-        let features =
-            steps.iter().find(|(r, _)| matches!(r.step, Step::Features)).map(|(r, _)| r.outputs[0]);
+        let features = steps.iter().find(|(r, _)| matches!(r.step, Step::Features)).map(|(r, _)| r.outputs[0]);
         let mut first = vec![];
         for (Recorded { step, outputs }, needed) in steps {
             let Step::Mlps(mlps, inputs) = step else { continue };
@@ -121,8 +115,7 @@ impl<'a> Compiler<'a> {
                 Step::Mlps(mlps, inputs) => {
                     // The first layer on the features is there.
                     let done = usize::from(self.rows.contains_key(&outputs[needed[0]].id()));
-                    let from =
-                        |&i: &usize| self.row(if done == 1 { outputs[i] } else { inputs[i % inputs.len()] });
+                    let from = |&i: &usize| self.row(if done == 1 { outputs[i] } else { inputs[i % inputs.len()] });
                     let mut from = needed.iter().map(from).collect::<Result<Vec<_>>>()?;
                     for layer in done..mlps[0].depth() {
                         from = self.layer(mlps, needed, layer, &from)?;

@@ -44,9 +44,7 @@ impl Ple {
             let mut gate = |of: String, owner, experts| {
                 Mlp::linear(b, &format!("level.{j}.gate.{of}"), owner, (input, experts), false)
             };
-            let gates = (0..tasks)
-                .map(|k| gate(k.to_string(), Owner::Task(k), own + shared))
-                .collect::<Result<_>>()?;
+            let gates = (0..tasks).map(|k| gate(k.to_string(), Owner::Task(k), own + shared)).collect::<Result<_>>()?;
             let shared_gate = match j + 1 < config.levels {
                 true => Some(gate("shared".into(), Owner::Shared, tasks * own + shared)?),
                 false => None,

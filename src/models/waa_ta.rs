@@ -72,16 +72,7 @@ impl WaaTaHead {
             }
             towers.push(tower(b, k, if fdn { (m + shared_count) * d } else { d }, config)?);
         }
-        Ok(WaaTaHead {
-            config: config.clone(),
-            tasks,
-            shared,
-            specific,
-            projections,
-            gates,
-            towers,
-            auxiliary,
-        })
+        Ok(WaaTaHead { config: config.clone(), tasks, shared, specific, projections, gates, towers, auxiliary })
     }
 
     /// FDN's, whatever `config.fusion` says.

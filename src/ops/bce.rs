@@ -207,12 +207,7 @@ impl BceLoss {
         Ok(())
     }
 
-    fn run_gpu_backward(
-        gpu: &Gpu,
-        kept: &Slopes,
-        dy: &[Option<&Tensor>],
-        dx: &mut [Option<Tensor>],
-    ) -> Result<()> {
+    fn run_gpu_backward(gpu: &Gpu, kept: &Slopes, dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) -> Result<()> {
         let Slopes { inverse, slopes } = kept;
         let (rows, cols) = slopes[0].shape();
         let tasks = inverse.cols();

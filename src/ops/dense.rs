@@ -90,14 +90,7 @@ pub(crate) fn affine(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation
     Ok(y)
 }
 
-fn affine_blocks<T: Real>(
-    (k, n): (usize, usize),
-    x: &[T],
-    w: &[T],
-    bias: &[T],
-    act: Activation,
-    y: &mut [T],
-) {
+fn affine_blocks<T: Real>((k, n): (usize, usize), x: &[T], w: &[T], bias: &[T], act: Activation, y: &mut [T]) {
     if n == 0 {
         return;
     }

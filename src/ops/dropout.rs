@@ -42,12 +42,7 @@ impl Dropout {
     }
 
     pub(crate) fn check(&self, op: &'static str) -> Result<()> {
-        check(
-            (0.0..1.0).contains(&self.rate),
-            op,
-            || "a dropout rate in [0, 1)".into(),
-            || format!("{}", self.rate),
-        )
+        check((0.0..1.0).contains(&self.rate), op, || "a dropout rate in [0, 1)".into(), || format!("{}", self.rate))
     }
 
     /// For a launch. `step` are the same random numbers, where they stand in the GPU's memory.

@@ -152,12 +152,7 @@ impl<T: Real> SimdWork for Side<'_, T> {
 }
 
 /// Adds the gradients of S, T, W and b.
-fn backward<T: Real>(
-    x: &Operands<T>,
-    g: &[T],
-    (df, dg): (Option<&[T]>, Option<&[T]>),
-    dx: &mut [Option<Tensor>],
-) {
+fn backward<T: Real>(x: &Operands<T>, g: &[T], (df, dg): (Option<&[T]>, Option<&[T]>), dx: &mut [Option<Tensor>]) {
     let (d, gates, rows) = (x.d, x.gates, x.sides[0].len() / x.d);
     let per = rows.div_ceil(CHUNKS).next_multiple_of(TILE);
     let (sides, parameters) = dx.split_at_mut(2);

@@ -35,8 +35,7 @@ impl Op for Gather {
         let mut y = table.empty_like(count, d)?;
         if let Some(gpu) = table.gpu() {
             if !y.is_empty() {
-                let kernel =
-                    if table.dtype().is_half() { kernels::GATHER_FWD_16 } else { kernels::GATHER_FWD };
+                let kernel = if table.dtype().is_half() { kernels::GATHER_FWD_16 } else { kernels::GATHER_FWD };
                 gpu.launch(kernel, Grid::warps(count, 256))
                     .tensor(table)
                     .index(&self.rows.ids)

@@ -78,11 +78,7 @@ pub(crate) fn check(
 }
 
 /// The `N` inputs of an op; `names` lists them for the error.
-pub(crate) fn inputs<'a, const N: usize>(
-    op: &'static str,
-    names: &str,
-    x: &[&'a Tensor],
-) -> Result<[&'a Tensor; N]> {
+pub(crate) fn inputs<'a, const N: usize>(op: &'static str, names: &str, x: &[&'a Tensor]) -> Result<[&'a Tensor; N]> {
     x.try_into().map_err(|_| Error::shape(op, format!("inputs {names}"), format!("{} inputs", x.len())))
 }
 

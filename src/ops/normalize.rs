@@ -88,17 +88,10 @@ impl<T: Real> SimdWork for BackwardChunk<'_, T> {
 
 fn forward<T: Real>(x: &[T], cols: usize, floor: T, y: &mut [T], norms: &mut [T]) {
     let chunks = y.par_chunks_mut(ROWS * cols).zip(norms.par_chunks_mut(ROWS));
-    chunks
-        .zip(x.par_chunks(ROWS * cols))
-        .for_each(|((y, norms), x)| simd::simd(Forward { x, y, norms, floor }));
+    chunks.zip(x.par_chunks(ROWS * cols)).for_each(|((y, norms), x)| simd::simd(Forward { x, y, norms, floor }));
 }
 
-fn backward<T: Real>(
-    (y, dy, norms): (&[T], &[T], &[T]),
-    cols: usize,
-    floor: T,
-    (dx, fresh): (&mut [T], bool),
-) {
+fn backward<T: Real>((y, dy, norms): (&[T], &[T], &[T]), cols: usize, floor: T, (dx, fresh): (&mut [T], bool)) {
     let rows = y.par_chunks(ROWS * cols).zip(dy.par_chunks(ROWS * cols));
     let chunks = dx.par_chunks_mut(ROWS * cols).zip(rows).zip(norms.par_chunks(ROWS));
     chunks.for_each(|((dx, (y, dy)), norms)| simd::simd(BackwardChunk { y, dy, norms, dx, fresh, floor }));

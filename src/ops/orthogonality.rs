@@ -34,10 +34,7 @@ pub enum OrthForm {
 impl OrthForm {
     /// Forms that sum over samples, as orthogonality.cu numbers them.
     fn row_code(self) -> Option<i32> {
-        [OrthForm::C, OrthForm::D, OrthForm::FdnCode]
-            .iter()
-            .position(|&form| form == self)
-            .map(|at| at as i32)
+        [OrthForm::C, OrthForm::D, OrthForm::FdnCode].iter().position(|&form| form == self).map(|at| at as i32)
     }
 
     /// What |C|_F^2 is multiplied by.

@@ -92,9 +92,7 @@ impl Op for PairFeatures {
         let (n, code) = (u.len() as u64, *self as i32);
         match u.gpu() {
             _ if y.is_empty() => {}
-            Some(gpu) => {
-                launch!(gpu, kernels::PAIR_FEATURES_FWD, Grid::cover(u.len(), 256); &mut y, u, i, n, d, code)?
-            }
+            Some(gpu) => launch!(gpu, kernels::PAIR_FEATURES_FWD, Grid::cover(u.len(), 256); &mut y, u, i, n, d, code)?,
             None => dispatch_float!(u.dtype(), T => {
                 let (width, x) = (y.cols(), (u.host::<T>(), i.host::<T>()));
                 parallel::for_rows(y.host_mut::<T>(), width, |first, y| forward_rows(*self, x, d, first, y));

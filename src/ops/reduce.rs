@@ -47,12 +47,7 @@ pub(crate) fn reduce(x: &Tensor, summand: Summand, scale: f64, root: bool) -> Re
 }
 
 /// The sum over the inputs of scale(x) times the sum of summands of x.
-fn penalty(
-    op: &'static str,
-    x: &[&Tensor],
-    summand: Summand,
-    scale: impl Fn(&Tensor) -> f64,
-) -> Result<Vec<Tensor>> {
+fn penalty(op: &'static str, x: &[&Tensor], summand: Summand, scale: impl Fn(&Tensor) -> f64) -> Result<Vec<Tensor>> {
     let &[first, ref rest @ ..] = x else { return Err(Error::shape(op, "at least one input", "none")) };
     let mut sum = reduce(first, summand, scale(first), false)?;
     for &x in rest {

@@ -83,12 +83,7 @@ pub(crate) fn add_segments(out: &mut Tensor, splits: &RowSplits, terms: Terms) -
 }
 
 /// `add_segments` on the CPU: rows of `width` in `rows`.
-pub(super) fn add_segment_rows<S: Element>(
-    rows: &mut [S::Acc],
-    width: usize,
-    splits: &RowSplits,
-    sum: Sum<'_, S>,
-) {
+pub(super) fn add_segment_rows<S: Element>(rows: &mut [S::Acc], width: usize, splits: &RowSplits, sum: Sum<'_, S>) {
     let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
     match (sum.n, sum.stride) {
         (64, 64) => segment::run(splits, out, &Fixed::<S, 64>(sum)),

@@ -137,8 +137,7 @@ impl Op for SoftmaxLoss {
 
     fn backward(&self, Backward { dy, dx, .. }: Backward) -> Result<()> {
         let (Some(dy), Some(saved)) = (dy[0], &self.saved) else { return Ok(()) };
-        let units =
-            [(&saved.du, self.options.scale), (&saved.ditems, self.options.scale), (&saved.dbias, 1.0)];
+        let units = [(&saved.du, self.options.scale), (&saved.ditems, self.options.scale), (&saved.dbias, 1.0)];
         for ((unit, factor), dx) in units.into_iter().zip(dx) {
             if let Some(dx) = dx {
                 add_upstream(dx, unit, dy, factor)?;
@@ -181,14 +180,7 @@ impl SoftmaxLoss {
                 gemm(View::new(&u[at * d..], here, d, d), items.t(), T::zero(), logits, courses);
                 let (mut loss, mut dbias) = (0.0, vec![T::zero(); courses]);
                 let rows = &mut *logits;
-                simd(LogitRows {
-                    op: self,
-                    first: first + at,
-                    bias,
-                    logits: rows,
-                    dbias: &mut dbias,
-                    loss: &mut loss,
-                });
+                simd(LogitRows { op: self, first: first + at, bias, logits: rows, dbias: &mut dbias, loss: &mut loss });
                 gemm(View::new(logits, here, courses, courses), items, T::zero(), du, d);
                 (loss, dbias)
             };

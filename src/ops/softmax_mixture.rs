@@ -106,10 +106,7 @@ impl<T: Real> SimdWork for BackwardChunk<'_, T> {
 }
 
 /// The gradients of those tasks' logits.
-fn of_tasks<'a>(
-    dlogits: &'a mut [Option<Tensor>],
-    tasks: &'a [usize],
-) -> impl Iterator<Item = Option<&'a mut Tensor>> {
+fn of_tasks<'a>(dlogits: &'a mut [Option<Tensor>], tasks: &'a [usize]) -> impl Iterator<Item = Option<&'a mut Tensor>> {
     dlogits.iter_mut().enumerate().filter(|(k, _)| tasks.contains(k)).map(|(_, dz)| dz.as_mut())
 }
 
@@ -127,13 +124,7 @@ fn forward<T: Real>(logits: &[&Tensor], x: &[&Tensor], w: &mut [Tensor], y: &mut
 }
 
 /// `tasks`: those with a gradient.
-fn backward<T: Real>(
-    tasks: &[usize],
-    x: &[&Tensor],
-    w: &[Tensor],
-    dy: &[Option<&Tensor>],
-    dx: &mut [Option<Tensor>],
-) {
+fn backward<T: Real>(tasks: &[usize], x: &[&Tensor], w: &[Tensor], dy: &[Option<&Tensor>], dx: &mut [Option<Tensor>]) {
     let (rows, d) = x[0].shape();
     let experts = hosts::<T>(x.iter().copied());
     let w = hosts::<T>(tasks.iter().map(|&k| &w[k]));
@@ -169,13 +160,7 @@ impl SoftmaxMixture {
         SoftmaxMixture { tasks, weights: None }
     }
 
-    fn run_gpu(
-        gpu: &Gpu,
-        logits: &[&Tensor],
-        x: &[&Tensor],
-        w: &mut [Tensor],
-        y: &mut [Tensor],
-    ) -> Result<()> {
+    fn run_gpu(gpu: &Gpu, logits: &[&Tensor], x: &[&Tensor], w: &mut [Tensor], y: &mut [Tensor]) -> Result<()> {
         let ((rows, d), experts) = (x[0].shape(), x.len());
         let grid = Grid::warps(rows, 256);
         let tasks = logits.chunks(POINTERS).zip(w.chunks_mut(POINTERS)).zip(y.chunks_mut(POINTERS));
@@ -206,8 +191,7 @@ impl SoftmaxMixture {
         for tasks in tasks.chunks(POINTERS) {
             let up = addresses(tasks.iter().filter_map(|&k| dy[k]));
             let weights = addresses(tasks.iter().map(|&k| &w[k]));
-            let mut dw =
-                tasks.iter().map(|_| w[0].empty_like(rows, experts)).collect::<Result<Vec<Tensor>>>()?;
+            let mut dw = tasks.iter().map(|_| w[0].empty_like(rows, experts)).collect::<Result<Vec<Tensor>>>()?;
             let parts = x.chunks(POINTERS).zip(dexperts.chunks_mut(POINTERS));
             for (i, (part, dpart)) in parts.enumerate() {
                 let (first, count) = (i * POINTERS, part.len());
@@ -243,9 +227,8 @@ impl Op for SoftmaxMixture {
         for expert in &experts[1..] {
             check_shape("softmax_mixture", "expert", expert, rows, d)?;
         }
-        let each = |cols: usize| -> Result<Vec<Tensor>> {
-            (0..self.tasks).map(|_| x[0].empty_like(rows, cols)).collect()
-        };
+        let each =
+            |cols: usize| -> Result<Vec<Tensor>> { (0..self.tasks).map(|_| x[0].empty_like(rows, cols)).collect() };
         let (mut w, mut y) = (each(experts.len())?, each(d)?);
         if rows > 0 && d > 0 {
             match x[0].gpu() {

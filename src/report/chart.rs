@@ -221,8 +221,7 @@ pub fn lines(id: String, title: String, y: &str, mut curves: Vec<Curve>) -> Opti
     };
     let ends: Vec<String> = curves.iter().map(ends).collect();
     let description = format!("{y} by epoch. {}.", ends.join("; "));
-    let caption =
-        format!("{title}. Mean over the seeds that reached the epoch; band: one standard deviation.");
+    let caption = format!("{title}. Mean over the seeds that reached the epoch; band: one standard deviation.");
     Some(Figure { id, title, caption, description, height, body })
 }
 
@@ -298,11 +297,7 @@ impl Scale {
             false => format!("{value:.decimals$}"),
         };
         let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step + 0.0);
-        Scale {
-            low: first * step,
-            high: last * step,
-            ticks: ticks.map(|value| (value, label(value))).collect(),
-        }
+        Scale { low: first * step, high: last * step, ticks: ticks.map(|value| (value, label(value))).collect() }
     }
 }
 
@@ -319,14 +314,9 @@ mod tests {
         assert_eq!(labels(-0.013, 0.021), ["-0.02", "-0.01", "0.00", "0.01", "0.02", "0.03"]);
         assert_eq!(labels(3.0, 47.0), ["0", "10", "20", "30", "40", "50"]);
         assert_eq!(labels(0.0, 3e7), ["0.0e0", "1.0e7", "2.0e7", "3.0e7"]);
-        for (low, high) in
-            [(0.0, 0.0), (0.2, 0.2), (-4.0, -4.0), (1.0, 1.0 + 1e-15), (1e-300, 2e-300), (-1e12, 3e15)]
-        {
+        for (low, high) in [(0.0, 0.0), (0.2, 0.2), (-4.0, -4.0), (1.0, 1.0 + 1e-15), (1e-300, 2e-300), (-1e12, 3e15)] {
             let scale = Scale::covering(low, high);
-            assert!(
-                scale.low < scale.high && (2..=13).contains(&scale.ticks.len()),
-                "{low} {high}: {scale:?}"
-            );
+            assert!(scale.low < scale.high && (2..=13).contains(&scale.ticks.len()), "{low} {high}: {scale:?}");
             assert!(scale.low <= low && scale.high >= high * (1.0 - 1e-12), "{scale:?}");
         }
     }

@@ -109,24 +109,21 @@ impl<'a> Field<'a> {
         for run in &results.runs {
             groups.entry((&run.row.model, &run.row.optimizer, &run.row.weighting)).or_default().push(run);
         }
-        let variant =
-            |((model, optimizer, weighting), mut runs): ((&'a str, &'a str, &'a str), Vec<&'a Run>)| {
-                runs.sort_by_key(|run| run.row.seed);
-                let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-                for (name, value) in runs.iter().flat_map(|run| &run.row.metrics) {
-                    values.entry(name).or_default().push(*value);
-                }
-                let metrics =
-                    values.into_iter().filter_map(|(name, values)| Some((name, Stat::of(&values)?)));
-                Variant { model, optimizer, weighting, metrics: metrics.collect(), runs }
-            };
+        let variant = |((model, optimizer, weighting), mut runs): ((&'a str, &'a str, &'a str), Vec<&'a Run>)| {
+            runs.sort_by_key(|run| run.row.seed);
+            let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+            for (name, value) in runs.iter().flat_map(|run| &run.row.metrics) {
+                values.entry(name).or_default().push(*value);
+            }
+            let metrics = values.into_iter().filter_map(|(name, values)| Some((name, Stat::of(&values)?)));
+            Variant { model, optimizer, weighting, metrics: metrics.collect(), runs }
+        };
         let mut variants: Vec<Variant> = groups.into_iter().map(variant).collect();
         // The first requested represents a model; what the plan does not name follows, the paper's Adam first.
         let (optimizers, weightings) = (results.requested("optimizers"), results.requested("weightings"));
         let place = |list: &[&str], name: &str| list.iter().position(|n| *n == name).unwrap_or(list.len());
         variants.sort_by_key(|v| {
-            let requested =
-                (place(&optimizers, v.optimizer), v.optimizer != "adam", place(&weightings, v.weighting));
+            let requested = (place(&optimizers, v.optimizer), v.optimizer != "adam", place(&weightings, v.weighting));
             (names::place(v.model), v.model, requested, v.optimizer, v.weighting)
         });
         let mut metrics: Vec<&str> =

@@ -39,12 +39,7 @@ fn blocks(out: &mut String, list: &[Block], level: usize) {
             Block::List(items) => items.iter().for_each(|item| *out += &format!("- {}\n", escape(item))),
             Block::Table(table) => self::table(out, table),
             Block::Figure(figure) => {
-                *out += &format!(
-                    "![{}]({}.svg)\n\n{}",
-                    escape(&figure.title),
-                    figure.id,
-                    escape(&figure.caption)
-                );
+                *out += &format!("![{}]({}.svg)\n\n{}", escape(&figure.title), figure.id, escape(&figure.caption));
             }
             Block::Verbatim(text) => text.lines().for_each(|line| *out += &format!("    {line}\n")),
             Block::Folded(title, list) => {

@@ -163,8 +163,7 @@ pub fn count(n: usize, what: &str) -> String {
 /// A file name or anchor made of names.
 pub fn slug(parts: &[&str]) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let words =
-        parts.iter().map(|part| part.chars().map(plain).collect::<String>().trim_matches('-').to_string());
+    let words = parts.iter().map(|part| part.chars().map(plain).collect::<String>().trim_matches('-').to_string());
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
@@ -174,13 +173,9 @@ mod tests {
 
     #[test]
     fn metrics_in_order() {
-        let mut metrics =
-            ["ndcg@5", "other", "auc/b", "recall@50", "recall@5", "logloss/a", "auc/a", "recall@10"];
+        let mut metrics = ["ndcg@5", "other", "auc/b", "recall@50", "recall@5", "logloss/a", "auc/a", "recall@10"];
         metrics.sort_by(|a, b| compare_metrics(a, b));
-        assert_eq!(
-            metrics,
-            ["recall@5", "recall@10", "recall@50", "ndcg@5", "auc/a", "auc/b", "logloss/a", "other"]
-        );
+        assert_eq!(metrics, ["recall@5", "recall@10", "recall@50", "ndcg@5", "auc/a", "auc/b", "logloss/a", "other"]);
         assert_eq!(
             ["recall@10", "logloss/completed", "other"].map(metric),
             ["Recall@10", "Log-loss completed", "other"]

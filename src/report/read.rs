@@ -127,17 +127,7 @@ impl Results {
         };
         tests.retain(|test| test.difference.is_some());
         let command = read_json(&dir.join("command.json"), COMPARE_AGAIN)?;
-        Ok(Results {
-            single: false,
-            plan,
-            plan_text,
-            command,
-            runs,
-            tests,
-            slices: by_slice,
-            unfinished,
-            missing,
-        })
+        Ok(Results { single: false, plan, plan_text, command, runs, tests, slices: by_slice, unfinished, missing })
     }
 
     fn single(dir: &Path) -> Result<Results> {
@@ -154,8 +144,7 @@ impl Results {
             #[serde(default)]
             slices: Vec<Slice>,
         }
-        let name =
-            dir.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let name = dir.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         let mut run = Run::read(dir, RunRow { run: name.unwrap_or_default(), ..RunRow::default() })?;
         let setting = |section: &str, key: &str| -> String {
             let value = run.settings.as_ref().and_then(|table| table.get(section)?.get(key)?.as_str());
@@ -164,8 +153,7 @@ impl Results {
         let remedy = "delete it and measure the run again with waata eval";
         let mut results = Results { single: true, ..Results::default() };
         let meta: Option<BTreeMap<String, Value>> = read_json(&dir.join("run.json"), remedy)?;
-        let meta =
-            |key: &str| meta.as_ref().and_then(|m| m.get(key)?.as_str()).unwrap_or_default().to_string();
+        let meta = |key: &str| meta.as_ref().and_then(|m| m.get(key)?.as_str()).unwrap_or_default().to_string();
         // A run of a comparison has its result in test.json.
         let tested: Option<Tested> = match read_json(&dir.join("metrics.json"), remedy)? {
             None => read_json(&dir.join("test.json"), remedy)?,
@@ -194,9 +182,7 @@ impl Results {
                 run.row = RunRow { metrics, ..row };
             }
             None => {
-                results
-                    .missing
-                    .push("metrics.json: the run has no test result; finish it with --resume".into());
+                results.missing.push("metrics.json: the run has no test result; finish it with --resume".into());
                 run.row = row;
             }
         }
@@ -269,8 +255,8 @@ fn read_log(path: &Path, remedy: &str) -> Result<Vec<Epoch>> {
     let mut epochs: Vec<Epoch> = vec![];
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let refuse = |why: String| Error::data(path, Some(i as u64 + 1), why, remedy);
-        let epoch: Epoch = serde_json::from_str(line)
-            .map_err(|e| refuse(format!("is not a line of a training log: {e}")))?;
+        let epoch: Epoch =
+            serde_json::from_str(line).map_err(|e| refuse(format!("is not a line of a training log: {e}")))?;
         if let Some(before) = epochs.last().filter(|before| before.epoch >= epoch.epoch) {
             return Err(refuse(format!("epoch {} follows epoch {}", epoch.epoch, before.epoch)));
         }
@@ -289,8 +275,7 @@ fn read_toml(path: &Path, remedy: &str) -> Result<Option<(String, toml::Table)>>
     match text.parse::<toml::Table>() {
         Ok(table) => Ok(Some((text, table))),
         Err(e) => {
-            let line =
-                e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count() as u64);
+            let line = e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count() as u64);
             Err(Error::data(path, line, format!("is not TOML: {}", e.message()), remedy))
         }
     }

@@ -122,8 +122,7 @@ const TEST_AGAIN: &str = "delete the run's test.json and run waata compare again
 pub fn results_csv(rows: &[&RunRow]) -> Result<Vec<u8>> {
     let names: BTreeSet<&str> = rows.iter().flat_map(|r| r.metrics.keys().map(String::as_str)).collect();
     let row = |r: &&RunRow| {
-        let identity =
-            (r.run.clone(), r.data.clone(), r.data_fingerprint.clone(), r.split_fingerprint.clone());
+        let identity = (r.run.clone(), r.data.clone(), r.data_fingerprint.clone(), r.split_fingerprint.clone());
         let choice = (r.model.clone(), r.optimizer.clone(), r.weighting.clone(), r.seed);
         let facts = (r.settings_fingerprint.clone(), r.best_epoch, r.steps, r.parameters);
         let metrics: Vec<String> = names.iter().map(|name| digits(r.metrics.get(*name).copied())).collect();
@@ -141,12 +140,8 @@ pub fn summary_csv(rows: &[SummaryRow]) -> Result<Vec<u8>> {
     encode(SUMMARY.split(','), rows.iter().map(row))
 }
 
-pub fn slices_csv<'a>(
-    rows: impl Iterator<Item = (&'a str, &'a str, &'a str, usize, &'a str, f64)>,
-) -> Result<Vec<u8>> {
-    let row = |(run, kind, slice, learners, metric, value)| {
-        (run, kind, slice, learners, metric, digits(Some(value)))
-    };
+pub fn slices_csv<'a>(rows: impl Iterator<Item = (&'a str, &'a str, &'a str, usize, &'a str, f64)>) -> Result<Vec<u8>> {
+    let row = |(run, kind, slice, learners, metric, value)| (run, kind, slice, learners, metric, digits(Some(value)));
     encode(SLICES.split(','), rows.map(row))
 }
 
@@ -184,9 +179,7 @@ pub fn read_results(path: &Path) -> Result<Vec<RunRow>> {
             ] {
                 if value != first {
                     let why = format!("{name} is `{value}`, but `{first}` in the first row: not comparable");
-                    return Err(
-                        line.error(why, "compare each data set and split in a folder of its own (--out)")
-                    );
+                    return Err(line.error(why, "compare each data set and split in a folder of its own (--out)"));
                 }
             }
         }
@@ -251,8 +244,7 @@ pub fn encode<T: Serialize>(
         out.write_record(head)?;
         rows.try_for_each(|row| out.serialize(row))
     };
-    let broken =
-        |e: csv::Error| Error::corrupt("table", format!("cannot be encoded as CSV: {e}"), "report this bug");
+    let broken = |e: csv::Error| Error::corrupt("table", format!("cannot be encoded as CSV: {e}"), "report this bug");
     write().map_err(broken)?;
     out.into_inner().map_err(|e| broken(e.into_error().into()))
 }
@@ -310,12 +302,7 @@ impl Line<'_> {
 }
 
 /// Calls `each` for every line below the header.
-fn read(
-    path: &Path,
-    remedy: &'static str,
-    required: &str,
-    mut each: impl FnMut(&Line) -> Result<()>,
-) -> Result<()> {
+fn read(path: &Path, remedy: &'static str, required: &str, mut each: impl FnMut(&Line) -> Result<()>) -> Result<()> {
     let refuse = |error: csv::Error| {
         let line = error.position().map(|p| p.line());
         let why = match error.kind() {

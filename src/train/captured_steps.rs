@@ -35,15 +35,7 @@ pub(super) struct CapturedSteps {
 
 impl CapturedSteps {
     pub fn new(setting: CudaGraph) -> CapturedSteps {
-        CapturedSteps {
-            setting,
-            refused: None,
-            last: None,
-            step: None,
-            misfits: 0,
-            note: None,
-            announced: false,
-        }
+        CapturedSteps { setting, refused: None, last: None, step: None, misfits: 0, note: None, announced: false }
     }
 
     /// Whether steps may be captured where nothing blocks it; a reason against it is noted once.

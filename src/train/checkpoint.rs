@@ -81,9 +81,10 @@ impl Checkpoint {
     pub fn restore(&self, model: &mut dyn Model, file: &Path) -> Result<()> {
         for param in model.params_mut().iter_mut() {
             let found = self.tensors.get(&format!("{PARAM}{}", param.name));
-            param.value = found.filter(|t| t.shape() == param.value.shape()).cloned().ok_or_else(|| {
-                other_settings(file, format!("`{}` is missing or has another shape", param.name))
-            })?;
+            param.value = found
+                .filter(|t| t.shape() == param.value.shape())
+                .cloned()
+                .ok_or_else(|| other_settings(file, format!("`{}` is missing or has another shape", param.name)))?;
         }
         for (key, tensor) in &self.tensors {
             if let Some(state) = key.strip_prefix(MODEL) {
@@ -105,13 +106,7 @@ fn other_settings(file: &Path, why: String) -> Error {
 }
 
 /// Writes `<dir>/<name>.json` and the tensor file that it names.
-pub fn save(
-    dir: &Path,
-    name: &str,
-    data: &str,
-    progress: &Progress,
-    tensors: &[(String, Tensor)],
-) -> Result<()> {
+pub fn save(dir: &Path, name: &str, data: &str, progress: &Progress, tensors: &[(String, Tensor)]) -> Result<()> {
     fs::create_dir_all(dir).map_err(Error::io(dir, "creating the folder"))?;
     let part = dir.join(format!("{name}.safetensors.part"));
     let sha256 = write_tensors(&part, tensors)?;
@@ -174,8 +169,7 @@ fn load_where(dir: &Path, name: &str, device: &Device, keep: fn(&str) -> bool) -
             return Err(corrupt(format!("`{name}` is no matrix of 32-bit floats")));
         };
         if !keep(&name) {
-            file.seek_relative((rows * cols * size_of::<f32>()) as i64)
-                .map_err(Error::io(&path, "reading"))?;
+            file.seek_relative((rows * cols * size_of::<f32>()) as i64).map_err(Error::io(&path, "reading"))?;
             continue;
         }
         let mut values = vec![0f32; rows * cols];
@@ -251,9 +245,5 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unwritable(dir: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::corrupt(
-        dir,
-        format!("the checkpoint cannot be written: {error}"),
-        "report this with the run's run.toml",
-    )
+    Error::corrupt(dir, format!("the checkpoint cannot be written: {error}"), "report this with the run's run.toml")
 }

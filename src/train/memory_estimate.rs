@@ -108,9 +108,7 @@ impl MemoryEstimate {
             Make::ClosedForm(_) => closed_form(config, &Counts::new(config, data)),
             Make::Neural(_) => Shapes::new(config, data, is_gpu)?.phases(data),
         };
-        let sum = |p: &Phase, of: fn(&Piece) -> bool| {
-            p.pieces.iter().filter(|x| of(x)).map(|x| x.bytes).sum::<u64>()
-        };
+        let sum = |p: &Phase, of: fn(&Piece) -> bool| p.pieces.iter().filter(|x| of(x)).map(|x| x.bytes).sum::<u64>();
         let (tensor, list) = (|x: &Piece| x.place == Place::Tensor, |x: &Piece| x.place == Place::List);
         let index = |x: &Piece| x.place == Place::Index;
         let host = |p: &Phase| match is_gpu {
@@ -189,8 +187,7 @@ impl MemoryEstimate {
         if self.needed() <= limit {
             return Ok(());
         }
-        let largest =
-            self.largest.iter().take(3).map(|share| format!("{} {}", share.name, size(share.bytes)));
+        let largest = self.largest.iter().take(3).map(|share| format!("{} {}", share.name, size(share.bytes)));
         let why = format!(
             "the run needs {} and may take {}; in phase `{}` the largest are {}",
             size(self.needed()),
@@ -323,8 +320,7 @@ impl Graph {
     /// Bytes of its lists.
     fn lists(&self) -> usize {
         let rows = |n: usize| 8 * n + 24 * (n.min(self.edges) + self.edges / 256);
-        let streamed =
-            if self.streamed > 0 { 16 * self.streamed + 4 * (self.edges - self.streamed) } else { 0 };
+        let streamed = if self.streamed > 0 { 16 * self.streamed + 4 * (self.edges - self.streamed) } else { 0 };
         20 * (self.edges + self.groups)
             + 8 * (2 * self.heads + self.tails)
             + 2 * rows(self.heads)
@@ -399,13 +395,8 @@ impl Counts {
         let streams = full && config.model.fan_out.is_empty() && !config.attention.self_loop;
         let streams = streams && self.known >= 128 * self.courses && self.courses <= 64 * 1024;
         let streamed = if streams { self.known } else { 0 };
-        self.graph = Graph {
-            heads: nodes,
-            tails: nodes,
-            edges: sum(&self.degree),
-            groups: sum(&self.groups),
-            streamed,
-        };
+        self.graph =
+            Graph { heads: nodes, tails: nodes, edges: sum(&self.degree), groups: sum(&self.groups), streamed };
         let enrolments = if config.kg.enrolments && full { 2 * self.known } else { 0 };
         self.taught = enrolments + 2 * triples.len();
     }
@@ -430,8 +421,7 @@ impl Counts {
             let sum = |of: &dyn Fn(usize) -> f64| (0..n).map(|v| level[v] * of(v)).sum::<f64>();
             let groups = |v: usize| drawn(v).min(f64::from(self.groups[v]));
             levels.push([sum(&|_| 1.0), sum(&drawn), sum(&groups)].map(|x| (FULLER * x) as usize));
-            let share: Vec<f64> =
-                (0..n).map(|v| level[v] * drawn(v) / f64::from(self.degree[v].max(1))).collect();
+            let share: Vec<f64> = (0..n).map(|v| level[v] * drawn(v) / f64::from(self.degree[v].max(1))).collect();
             let mut draws = vec![0f64; n];
             let mut edge = |a: usize, b: usize| {
                 draws[b] += share[a];
@@ -458,8 +448,7 @@ fn mean_history(config: &Config, before: bool, known: usize) -> f64 {
     let (mut sum, mut weights) = (0.0, 0.0);
     for i in 0..known {
         let weight = if late { (i + 1) as f64 } else { 1.0 };
-        let length =
-            (if before { i } else { known - 1 }) as f64 * f64::from(1.0 - config.model.history_dropout);
+        let length = (if before { i } else { known - 1 }) as f64 * f64::from(1.0 - config.model.history_dropout);
         sum += weight * length.min(config.model.max_history as f64);
         weights += weight;
     }
@@ -544,8 +533,8 @@ impl<'a> Shapes<'a> {
         let head = models::head_params(config, width, tasks)?;
         let has_projections = m.encoder != EncoderKind::Table && m.aggregator != Aggregator::Light;
         let relations = 2 * data.relations() + 3;
-        let free = m.propagation == Propagation::History
-            && matches!(m.learner, LearnerInit::Free | LearnerInit::FreeHistory);
+        let free =
+            m.propagation == Propagation::History && matches!(m.learner, LearnerInit::Free | LearnerInit::FreeHistory);
         let outcomes = match m.history_labels {
             HistoryLabels::None => 0,
             HistoryLabels::Shared => n << data.labels.len().min(16),
@@ -566,8 +555,7 @@ impl<'a> Shapes<'a> {
         let of_pair = features + layers + fused.map(|(_, (rows, _))| rows).sum::<usize>();
         let inner = |name: &str| !["tower", "gate", "aux"].iter().any(|part| name.starts_with(part));
         let last = config.head.widths.last().copied().unwrap_or(0);
-        let outputs =
-            weights().filter(|(name, (_, cols))| inner(name) && *cols == last).map(|(_, (_, cols))| cols);
+        let outputs = weights().filter(|(name, (_, cols))| inner(name) && *cols == last).map(|(_, (_, cols))| cols);
         let outputs: usize = outputs.sum();
         let decomposed = head.iter().any(|p| p.name.starts_with("specific"));
         let weight = |task: usize| config.loss.task_weights.get(task).copied().unwrap_or(1.0);
@@ -604,8 +592,7 @@ impl<'a> Shapes<'a> {
     }
 
     fn reads_projections(&self) -> bool {
-        self.has_projections
-            && (self.is_differentiated() || self.config.attention.message == Message::Projected)
+        self.has_projections && (self.is_differentiated() || self.config.attention.message == Message::Projected)
     }
 
     /// Floats of attention over a graph.
@@ -650,8 +637,7 @@ impl<'a> Shapes<'a> {
         let widest = layers.iter().copied().fold(n, usize::max);
         // A layer that only gathers is its messages.
         let light = self.config.model.aggregator == Aggregator::Light;
-        let of_attention =
-            g.groups * (self.config.relation_dim() + 3) + g.edges + g.heads * (n + 2) + g.streamed;
+        let of_attention = g.groups * (self.config.relation_dim() + 3) + g.edges + g.heads * (n + 2) + g.streamed;
         let sums = if g.streamed > 0 { STREAM_CHUNKS * self.c.courses * (n + 2) } else { 0 };
         let backward = g.heads * layers.iter().sum::<usize>()
             + sums
@@ -744,9 +730,8 @@ impl<'a> Shapes<'a> {
         use Place::*;
         let (config, c, n) = (self.config, &self.c, self.config.model.dim);
         let rounded = if self.is_gpu { 1.0 } else { ROUNDED };
-        let floats = |part, name: &str, floats: usize| {
-            piece(Tensor, part, name, (4.0 * rounded * floats as f64) as usize)
-        };
+        let floats =
+            |part, name: &str, floats: usize| piece(Tensor, part, name, (4.0 * rounded * floats as f64) as usize);
         let sampled = !config.model.fan_out.is_empty();
         let tables = if self.has_projections { 2 } else { 1 };
         let parameters = vec![
@@ -759,12 +744,7 @@ impl<'a> Shapes<'a> {
         held.push(piece(Index, Part::Graph, "graph", c.graph.lists()));
         let constant = !self.is_differentiated() && config.model.encoder == EncoderKind::Graph;
         held.push(floats(Part::Graph, "attention", if constant { c.graph.edges } else { 0 }));
-        held.push(piece(
-            List,
-            Part::Graph,
-            "attention",
-            if constant && sampled { 4 * c.graph.edges } else { 0 },
-        ));
+        held.push(piece(List, Part::Graph, "attention", if constant && sampled { 4 * c.graph.edges } else { 0 }));
         let mut build = held.clone();
         build.push(piece(List, Part::Graph, "edges being sorted", 40 * c.graph.edges));
         let mut phases = vec![Phase { name: "build", pieces: build, cached: 0 }];
@@ -772,34 +752,21 @@ impl<'a> Shapes<'a> {
         let taught = if config.kg.phase == KgPhase::Off { 0 } else { c.taught };
         held.push(piece(List, Batch, "positives", 16 * c.positives.max(c.known) + 12 * c.learners));
         let mut samplers = held.clone();
-        samplers.push(piece(
-            List,
-            Batch,
-            "triples",
-            if taught > 0 { 16 * c.graph.edges + 12 * taught } else { 0 },
-        ));
+        samplers.push(piece(List, Batch, "triples", if taught > 0 { 16 * c.graph.edges + 12 * taught } else { 0 }));
         phases.push(Phase { name: "samplers", pieces: samplers, cached: 0 });
-        held.push(piece(
-            List,
-            Batch,
-            "triples",
-            if taught > 0 { 24 * taught + 8 * c.graph.heads } else { 0 },
-        ));
+        held.push(piece(List, Batch, "triples", if taught > 0 { 24 * taught + 8 * c.graph.heads } else { 0 }));
 
         // Steps on interactions.
         let rows = config.train.batch_size.min(c.positives);
         let pairs = rows * (1 + if c.courses > 1 { config.train.negatives } else { 0 });
         let levels = if sampled { c.levels(config, data, rows, pairs) } else { vec![] };
         let courses = match config.loss.ranking {
-            crate::config::Ranking::Bce | crate::config::Ranking::Bpr if sampled => {
-                distinct(pairs, c.courses)
-            }
+            crate::config::Ranking::Bce | crate::config::Ranking::Bpr if sampled => distinct(pairs, c.courses),
             _ => c.courses,
         };
         let mut step = self.step(rows, pairs, courses, &levels);
         let on_tape = levels.last().map_or(c.graph.heads, |level| level[0]);
-        let mut gradient =
-            (1 + usize::from(self.reads_projections())) * on_tape * n + self.tables + self.others;
+        let mut gradient = (1 + usize::from(self.reads_projections())) * on_tape * n + self.tables + self.others;
         let mut gradients = self.walks * gradient;
         let joint = config.kg.is_joint(self.tasks) && taught > 0;
         let of_triples = config.kg.batch_size.min(taught);
@@ -877,9 +844,7 @@ impl<'a> Shapes<'a> {
         held.retain(|p| p.part != OptimizerStates && p.name != "captured step");
         if validates {
             let mut restore = held.clone();
-            restore.extend(
-                parameters.iter().map(|p| Piece { name: format!("{} as read", p.name), ..p.clone() }),
-            );
+            restore.extend(parameters.iter().map(|p| Piece { name: format!("{} as read", p.name), ..p.clone() }));
             restore.push(piece(List, Parameters, "a tensor as read", 4 * self.table.max(self.tables / 2)));
             phases.push(Phase { name: "restore", pieces: restore, cached: 0 });
         }
@@ -945,12 +910,7 @@ impl<'a> Shapes<'a> {
             floats(Part::Ranking, "layers of nodes", states + self.stack(c.courses)),
             floats(Part::Ranking, "encoding or a block", encode.max(block)),
             piece(Place::Index, Part::Ranking, "lists of a block", lists),
-            piece(
-                Place::List,
-                Part::Ranking,
-                "courses of learners",
-                4 * c.enrolments + 20 * c.learners + scores,
-            ),
+            piece(Place::List, Part::Ranking, "courses of learners", 4 * c.enrolments + 20 * c.learners + scores),
         ]);
         let cached = (4.0 * CACHED_OF_BATCH * block as f64) as u64;
         Phase { name, pieces, cached }

@@ -159,13 +159,7 @@ impl<'a> Run<'a> {
     }
 
     /// The run that was saved in `dir`, at one of its checkpoints.
-    pub fn load(
-        data: &'a Dataset,
-        config: &'a Config,
-        device: &'a Device,
-        dir: &Path,
-        name: &str,
-    ) -> Result<Run<'a>> {
+    pub fn load(data: &'a Dataset, config: &'a Config, device: &'a Device, dir: &Path, name: &str) -> Result<Run<'a>> {
         let mut run = Run::new(data, config, device, dir)?;
         run.restore(name)?;
         Ok(run)
@@ -252,9 +246,7 @@ impl<'a> Run<'a> {
             }
             let order = sampler.epoch(epoch);
             let triple_order = triples.as_ref().map(|t| t.epoch(epoch));
-            for (i, chosen) in
-                order.chunks(train.batch_size).enumerate().skip(self.progress.step_in_epoch as usize)
-            {
+            for (i, chosen) in order.chunks(train.batch_size).enumerate().skip(self.progress.step_in_epoch as usize) {
                 if self.out_of_steps() {
                     break;
                 }
@@ -311,8 +303,7 @@ impl<'a> Run<'a> {
         let (epoch, step) = (self.progress.epoch, self.stepper.step);
         let mut log = EpochLog { epoch, step, seconds: None, values, valid: None, best: false };
         if !valid.is_empty() {
-            let found =
-                self.evaluate(Split::Valid, Some(valid), &mut |done, of| observer.validating(done, of))?;
+            let found = self.evaluate(Split::Valid, Some(valid), &mut |done, of| observer.validating(done, of))?;
             memory::empty_cache();
             let metric = found.metric(&self.config.eval.metric)?;
             if self.progress.best_metric.is_none_or(|best| metric > best) {
@@ -334,9 +325,7 @@ impl<'a> Run<'a> {
     fn valid_learners(&self) -> Vec<u32> {
         match self.config.train.include_valid {
             true => vec![],
-            false => {
-                sample_learners(self.data, Split::Valid, self.config.train.valid_learners, self.config.seed)
-            }
+            false => sample_learners(self.data, Split::Valid, self.config.train.valid_learners, self.config.seed),
         }
     }
 
@@ -433,9 +422,8 @@ impl<'a> Run<'a> {
             .map(str::to_string)
             .collect();
         let log = EpochLog { seconds: log.seconds.filter(|_| self.timed), ..log.clone() };
-        let line = serde_json::to_string(&log).map_err(|e| {
-            Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this")
-        })?;
+        let line = serde_json::to_string(&log)
+            .map_err(|e| Error::corrupt(&path, format!("a log line cannot be written: {e}"), "report this"))?;
         let lines: String = kept.iter().chain([&line]).map(|line| format!("{line}\n")).collect();
         base::files::write(&path, lines.as_bytes())
     }

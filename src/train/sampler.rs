@@ -36,12 +36,7 @@ pub struct Sampler<'a> {
 
 impl<'a> Sampler<'a> {
     /// `splits`: what training may know and learn from.
-    pub fn new(
-        data: &'a Dataset,
-        config: &'a Config,
-        splits: &'a [Split],
-        tasks: &[String],
-    ) -> Result<Sampler<'a>> {
+    pub fn new(data: &'a Dataset, config: &'a Config, splits: &'a [Split], tasks: &[String]) -> Result<Sampler<'a>> {
         let mut positives = vec![];
         let mut first = Vec::with_capacity(data.learners() + 1);
         for u in 0..data.learners() {
@@ -203,12 +198,7 @@ pub struct TripleSampler {
 
 impl TripleSampler {
     /// `triples` in node ids of a graph of `nodes` nodes and `relations` relations.
-    pub fn new(
-        config: &Config,
-        triples: Vec<[u32; 3]>,
-        nodes: usize,
-        relations: usize,
-    ) -> Result<TripleSampler> {
+    pub fn new(config: &Config, triples: Vec<[u32; 3]>, nodes: usize, relations: usize) -> Result<TripleSampler> {
         let corruptor = Corruptor::new(nodes, relations, &triples)?;
         Ok(TripleSampler { triples, corruptor, kind: config.kg.corruption, seed: config.seed })
     }
@@ -230,8 +220,7 @@ impl TripleSampler {
 
     /// The batch of `order[first .. first + size]`, around the end of the order where it is shorter.
     pub fn batch(&self, epoch: u64, order: &[u32], first: usize, size: usize) -> Result<TripleBatch> {
-        let chosen =
-            (0..size.min(order.len())).map(|i| self.triples[order[(first + i) % order.len()] as usize]);
+        let chosen = (0..size.min(order.len())).map(|i| self.triples[order[(first + i) % order.len()] as usize]);
         let mut batch = TripleBatch::default();
         for [head, relation, tail] in chosen {
             batch.head.push(head);
@@ -241,8 +230,7 @@ impl TripleSampler {
         let random = Philox::new(self.seed, CORRUPT_STREAM);
         let columns = (&batch.head[..], &batch.relation[..], &batch.tail[..]);
         let at = (epoch, first as u64);
-        (batch.negative_head, batch.negative_tail) =
-            self.corruptor.corrupt(self.kind, random, at, columns)?;
+        (batch.negative_head, batch.negative_tail) = self.corruptor.corrupt(self.kind, random, at, columns)?;
         Ok(batch)
     }
 }

@@ -336,8 +336,7 @@ impl TrainStep {
     ) -> Result<()> {
         self.captured.forget();
         let part = |prefix: &str| -> BTreeMap<String, Tensor> {
-            let strip =
-                |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
+            let strip = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()));
             tensors.iter().filter_map(strip).collect()
         };
         let count = |name: &str| steps.get(name).copied().unwrap_or(0);

@@ -26,14 +26,8 @@ enum Values {
 }
 
 impl StepMetrics {
-    pub fn new(
-        tasks: &[String],
-        tape: &Tape,
-        losses: &Losses,
-        report: Option<Report>,
-    ) -> Result<StepMetrics> {
-        let mut vars: Vec<Var> =
-            losses.losses.iter().map(|l| l.var).chain(losses.gates.iter().copied()).collect();
+    pub fn new(tasks: &[String], tape: &Tape, losses: &Losses, report: Option<Report>) -> Result<StepMetrics> {
+        let mut vars: Vec<Var> = losses.losses.iter().map(|l| l.var).chain(losses.gates.iter().copied()).collect();
         vars.sort_by_key(|v| v.id());
         vars.dedup();
         let place = |var: Var| vars.partition_point(|v| v.id() < var.id());
@@ -50,10 +44,7 @@ impl StepMetrics {
     }
 
     /// Values by name, and the weighting's log; waits for the work.
-    pub fn read(
-        &self,
-        balancer: &mut GradientWeighting,
-    ) -> Result<(BTreeMap<String, f64>, Option<BalanceLog>)> {
+    pub fn read(&self, balancer: &mut GradientWeighting) -> Result<(BTreeMap<String, f64>, Option<BalanceLog>)> {
         let (found, values) = self.values.read(self.report.as_ref())?;
         let value = |(name, tensor, column): &(String, usize, Option<usize>)| {
             let all = &values[*tensor];
@@ -71,8 +62,7 @@ impl Values {
             return Ok(Values::Host(tensors.iter().map(|t| t.to_f64()).collect::<Result<_>>()?));
         };
         let report = report.and_then(Report::on_device);
-        let parts: Vec<&GpuBuffer> =
-            report.into_iter().chain(tensors.iter().filter_map(|t| t.buffer())).collect();
+        let parts: Vec<&GpuBuffer> = report.into_iter().chain(tensors.iter().filter_map(|t| t.buffer())).collect();
         let all = GpuBuffer::concatenated(gpu, &parts)?;
         Ok(Values::Device(all, tensors.iter().map(|t| t.len()).collect()))
     }
@@ -84,8 +74,7 @@ impl Values {
             Values::Device(buffer, lengths) => (buffer, lengths),
         };
         let bytes: Vec<u8> = buffer.read()?;
-        let (found, mut rest) =
-            bytes.split_at(report.and_then(Report::on_device).map_or(0, GpuBuffer::bytes));
+        let (found, mut rest) = bytes.split_at(report.and_then(Report::on_device).map_or(0, GpuBuffer::bytes));
         let mut tensors = vec![];
         for length in lengths {
             let (own, after) = rest.split_at(length * size_of::<f32>());

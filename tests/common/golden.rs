@@ -70,12 +70,7 @@ impl Target {
     }
 
     /// Outputs of an op, and the gradients of `<upstream, output 0>`.
-    pub fn run(
-        &self,
-        op: impl Op + 'static,
-        inputs: &[&Tensor],
-        upstream: &Tensor,
-    ) -> (Vec<Tensor>, Vec<Tensor>) {
+    pub fn run(&self, op: impl Op + 'static, inputs: &[&Tensor], upstream: &Tensor) -> (Vec<Tensor>, Vec<Tensor>) {
         let mut tape = Tape::new();
         let vars: Vec<_> = inputs.iter().map(|x| tape.parameter((*x).clone())).collect();
         let outputs = tape.apply_all(op, &vars).unwrap();

@@ -59,8 +59,7 @@ pub type Allocations = Arc<Mutex<Vec<(u64, usize)>>>;
 impl HostDriver {
     /// `order`: in which order the threads of a block run between barriers.
     pub fn new(order: Order) -> HostDriver {
-        let info =
-            DeviceInfo { name: "host executor".into(), capability: (0, 0), memory_bytes: 1 << 34, driver: 0 };
+        let info = DeviceInfo { name: "host executor".into(), capability: (0, 0), memory_bytes: 1 << 34, driver: 0 };
         HostDriver {
             info,
             order,

@@ -71,22 +71,13 @@ pub fn funnel() -> Dataset {
 /// Some dozens of learners and courses with planted preferences, split at random.
 pub fn synthetic() -> Dataset {
     let mut data = synth::generate(40, 24, 320, 5).unwrap();
-    split::assign(
-        &mut data,
-        SplitPolicy::Random { ratios: Default::default(), per_learner: false },
-        false,
-        1,
-    )
-    .unwrap();
+    split::assign(&mut data, SplitPolicy::Random { ratios: Default::default(), per_learner: false }, false, 1).unwrap();
     data
 }
 
 /// The defaults, changed as by `--set`.
 pub fn config(settings: &[&str]) -> Result<Config> {
-    Config::resolve(
-        waata::config::Base::Defaults,
-        &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
-    )
+    Config::resolve(waata::config::Base::Defaults, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
 }
 
 /// One batch of all training enrolments, with triples.

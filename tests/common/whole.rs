@@ -4,9 +4,7 @@ use waata::config::{Config, KgPhase, RankBy};
 use waata::data::{Dataset, Split};
 use waata::engine::{DType, Device, Gpu, Philox, Tape, Tensor};
 use waata::graph::IdSets;
-use waata::models::{
-    self, Batch, Learners, Model, Recommender, TrainGraph, learners_for, triples_for_training,
-};
+use waata::models::{self, Batch, Learners, Model, Recommender, TrainGraph, learners_for, triples_for_training};
 use waata::train::{TrainStep, TripleSampler};
 
 use super::{HostDriver, Order, tiny};
@@ -138,8 +136,7 @@ pub fn ranked(model: &dyn Recommender, learners: &Learners) -> Tensor {
 pub fn scores(model: &dyn Recommender, rank_by: RankBy, config: &Config, learners: &Learners) -> Tensor {
     let encoded = model.encode().unwrap();
     let (rows, courses) = (learners.rows(), encoded.z_courses.rows());
-    let pairs: Vec<(u32, u32)> =
-        (0..rows as u32).flat_map(|u| (0..courses as u32).map(move |i| (u, i))).collect();
+    let pairs: Vec<(u32, u32)> = (0..rows as u32).flat_map(|u| (0..courses as u32).map(move |i| (u, i))).collect();
     let logits = model.logits(&encoded, learners, &pairs).unwrap().to_f64().unwrap();
     let (z_u, z_i) = (model.represent_learners(&encoded, learners).unwrap(), &encoded.z_courses);
     let (d, z_u, z_i) = (z_i.cols(), z_u.to_f64().unwrap(), z_i.to_f64().unwrap());

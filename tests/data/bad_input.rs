@@ -8,8 +8,7 @@ use waata_data::formats::{ReadOptions, read};
 use waata_data::prepare::{PrepareOptions, prepare};
 use waata_data::split::{Ratios, SplitPolicy};
 
-const MAP: &str =
-    "[interactions]\nfiles = \"log.tsv\"\nids = \"text\"\nlearner = \"who\"\ncourse = \"what\"\n";
+const MAP: &str = "[interactions]\nfiles = \"log.tsv\"\nids = \"text\"\nlearner = \"who\"\ncourse = \"what\"\n";
 
 /// The files are refused, for `file` at `line`, with `words` in the reason.
 #[track_caller]
@@ -22,8 +21,7 @@ fn refuse(files: &[(&str, &[u8])], file: &str, line: impl Into<Option<u64>>, wor
 
 #[test]
 fn interactions() {
-    let one =
-        |text: &[u8], line, words| refuse(&[("interactions.csv", text)], "interactions.csv", line, words);
+    let one = |text: &[u8], line, words| refuse(&[("interactions.csv", text)], "interactions.csv", line, words);
     one(b"", None, "empty");
     one(b"learner,course\n", None, "no rows");
     one(b"learner\n1\n", Some(1), "'course' is missing");
@@ -149,10 +147,7 @@ fn maps() {
 fn folders() {
     let case = Case::new::<&str>(&[]);
     let (.., why, remedy) = case.refused(ReadOptions::default());
-    assert!(
-        why.contains("no format (interchange, kgat, ") && remedy.contains("--map FILE.toml"),
-        "{why} {remedy}"
-    );
+    assert!(why.contains("no format (interchange, kgat, ") && remedy.contains("--map FILE.toml"), "{why} {remedy}");
     case.write("file", b"x");
     for (source, words) in [("nowhere", "does not exist"), ("raw/file", "is not a folder")] {
         let options = PrepareOptions { source: case.dir().join(source), ..case.options() };
@@ -172,10 +167,7 @@ fn options_of_other_formats() {
     let read = ReadOptions { completed_share: Some(0.5), ..Default::default() };
     let map = Some("xuetangx-activity".into());
     for (options, words) in [
-        (
-            PrepareOptions { read, ..case.options() },
-            "--format mooccube, mooccubex, and the source is read as kgat",
-        ),
+        (PrepareOptions { read, ..case.options() }, "--format mooccube, mooccubex, and the source is read as kgat"),
         (PrepareOptions { map, format: format("kgat"), ..case.options() }, "belongs to --format table"),
     ] {
         let error = prepare(&options).unwrap_err();
@@ -195,10 +187,7 @@ fn shipped_maps_are_suggested() {
     let report = prepare(&PrepareOptions { map, ..case.options() }).unwrap();
     assert_eq!((report.counts.triples, report.counts.labels[0].positives), (3, 1));
     let missing = prepare(&PrepareOptions { map: Some("xuetangx".into()), ..case.options() }).unwrap_err();
-    assert!(
-        missing.exit_code() == 2 && missing.to_string().contains("oulad-derived, xuetangx-activity"),
-        "{missing}"
-    );
+    assert!(missing.exit_code() == 2 && missing.to_string().contains("oulad-derived, xuetangx-activity"), "{missing}");
     case.write("val.csv", b"a,b\n1,2\n");
     fs::remove_dir_all(case.out()).unwrap();
     assert!(!case.refused(ReadOptions::default()).3.contains("xuetangx"));
@@ -235,10 +224,7 @@ fn splits_that_the_source_cannot_give() {
 
 #[test]
 fn what_is_tolerated_is_reported() {
-    let case = Case::new(&[(
-        "interactions.csv",
-        b"\xEF\xBB\xBFlearner,course,done\r\n5,0,0\r\n\r\n5,0,1\r\n900,1,0",
-    )]);
+    let case = Case::new(&[("interactions.csv", b"\xEF\xBB\xBFlearner,course,done\r\n5,0,0\r\n\r\n5,0,1\r\n900,1,0")]);
     let report = case.prepare(ReadOptions::default()).unwrap();
     assert_eq!((report.counts.learners, report.counts.enrolments, report.source.duplicates), (2, 2, 1));
     assert_eq!(report.counts.labels[0].positives, 1);

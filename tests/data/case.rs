@@ -72,14 +72,10 @@ impl Case {
     pub fn keeps_none_of(&self, secrets: &[&str]) {
         let report = self.prepare(ReadOptions::default()).unwrap();
         let mut written = vec![serde_json::to_vec(&report).unwrap()];
-        written
-            .extend(fs::read_dir(self.out()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()));
+        written.extend(fs::read_dir(self.out()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()));
         assert_eq!(written.len(), 4);
         for secret in secrets {
-            assert!(
-                !written.iter().any(|b| b.windows(secret.len()).any(|w| w == secret.as_bytes())),
-                "{secret}"
-            );
+            assert!(!written.iter().any(|b| b.windows(secret.len()).any(|w| w == secret.as_bytes())), "{secret}");
         }
     }
 }

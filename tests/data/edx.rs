@@ -20,8 +20,7 @@ fn version(flag: &str, second: &str) -> String {
 
 #[test]
 fn person_course_of_both_universities() {
-    let case =
-        Case::new(&[("HMXPC13_DI_v2_5-14-14.csv", &version("inconsistent_flag", "MITx/6.002x/2012_Fall"))]);
+    let case = Case::new(&[("HMXPC13_DI_v2_5-14-14.csv", &version("inconsistent_flag", "MITx/6.002x/2012_Fall"))]);
     let (data, report) = case.read(ReadOptions::default());
     assert_eq!((report.format.as_str(), report.malformed), ("person-course", 0));
     assert_eq!(data.name, "HMXPC13_DI_v2_5-14-14");
@@ -38,11 +37,9 @@ fn person_course_of_both_universities() {
     assert_eq!(data.triples.len(), 9);
     assert_eq!(names[3..6], ["institution:HarvardX", "code:CB22x", "term:2013_Spring"]);
     let notes = report.notes.join("\n");
-    for words in [
-        "1 of 4 rows are flagged",
-        "1 of 4 rows have no start_time_DI and come first",
-        "1 of 4 rows leave out a step",
-    ] {
+    for words in
+        ["1 of 4 rows are flagged", "1 of 4 rows have no start_time_DI and come first", "1 of 4 rows leave out a step"]
+    {
         assert!(notes.contains(words), "{notes}");
     }
     let counts: Vec<_> = report.counts.iter().map(|c| (c.found, c.published)).collect();
@@ -52,10 +49,8 @@ fn person_course_of_both_universities() {
 #[test]
 fn person_course_of_harvard_as_a_single_file() {
     let file = "HXPC13_DI_v3_11-13-2019.csv";
-    let case = Case::new(&[
-        (file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")[..]),
-        ("other.csv", "a,b\n"),
-    ]);
+    let case =
+        Case::new(&[(file, &version("incomplete_flag", "HarvardX/PH207x/2012_Fall")[..]), ("other.csv", "a,b\n")]);
     for source in [case.raw(), case.raw().join(file)] {
         assert_eq!(detect(&source).unwrap().name, "person-course");
         let report = prepare(&PrepareOptions { source, ..case.options() }).unwrap();
@@ -74,16 +69,14 @@ fn nothing_personal_is_kept() {
 #[test]
 fn two_versions_in_one_folder_are_refused() {
     let text = version("incomplete_flag", "HarvardX/PH207x/2012_Fall");
-    let (.., why, remedy) =
-        Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(ReadOptions::default());
+    let (.., why, remedy) = Case::new(&[("v2.csv", &text), ("v3.csv", &text)]).refused(ReadOptions::default());
     assert!(why.contains("several versions") && why.contains("v2.csv, v3.csv"), "{why}");
     assert!(remedy.contains("name the file"));
 }
 
 #[test]
 fn malformed_rows() {
-    let header =
-        "course_id,userid_DI,viewed,explored,certified,start_time_DI\nHarvardX/A/1,u,1,0,0,2013-01-01\n";
+    let header = "course_id,userid_DI,viewed,explored,certified,start_time_DI\nHarvardX/A/1,u,1,0,0,2013-01-01\n";
     for (row, words) in [
         ("HarvardX/A/1,v,1,0,0", "5 fields, the header 6"),
         ("HarvardX/A/1,v,1,0,2,2013-01-01", "certified is '2'"),
@@ -101,8 +94,7 @@ fn malformed_rows() {
         assert_eq!((report.counts.enrolments, report.source.malformed), (1, 1));
         assert!(report.source.malformed_first[0].starts_with("p.csv:3: "));
     }
-    let (.., why, _) =
-        Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(ReadOptions::default());
+    let (.., why, _) = Case::new(&[("p.csv", header.lines().next().unwrap())]).refused(ReadOptions::default());
     assert_eq!(why, "the file has no rows");
 }
 

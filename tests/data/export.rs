@@ -120,10 +120,8 @@ fn tables_as_npy() {
 fn a_part_of_an_empty_data_set_and_folders_that_exist() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let empty = Dataset {
-        interactions: Interactions { offsets: vec![0].into(), ..Default::default() },
-        ..Default::default()
-    };
+    let empty =
+        Dataset { interactions: Interactions { offsets: vec![0].into(), ..Default::default() }, ..Default::default() };
     let again = |force| write(&empty, &[Part::Graph], Format::Npy, &out, force);
     assert_eq!(again(false).unwrap().files.len(), 1);
     let (header, values) = npy(&out.join("graph.npy"));
@@ -217,10 +215,7 @@ mod parquet_files {
                 let labels = [0, 1].map(|k| Field::UByte(i.label_values[k][row]));
                 let split = Field::UByte(i.split[row].index() as u8);
                 let [done, so] = labels;
-                assert_eq!(
-                    values(&found[row]),
-                    [Field::UInt(u as u32), Field::UInt(i.course[row]), split, done, so]
-                );
+                assert_eq!(values(&found[row]), [Field::UInt(u as u32), Field::UInt(i.course[row]), split, done, so]);
             }
         }
         for (what, names) in [("learners", &data.learner_names), ("relations", &data.relation_names)] {
@@ -241,9 +236,7 @@ mod parquet_files {
         let names: Names = ["a", "ü", ""].iter().collect();
         export::folder(&large(), Format::Parquet, &out, false, |folder| {
             let number = |at: usize| at as f32 + 1.0;
-            folder.vectors("v", (&names, 3), 3, |rows| {
-                Ok((3 * rows.start..3 * rows.end).map(number).collect())
-            })?;
+            folder.vectors("v", (&names, 3), 3, |rows| Ok((3 * rows.start..3 * rows.end).map(number).collect()))?;
             folder.table("bias", 2, vec![Column::f32("bias", &[0.5, -1.0])])
         })
         .unwrap();

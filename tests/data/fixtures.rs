@@ -7,10 +7,7 @@ pub const FIXTURES: &[Fixture] = &[
     (
         "interchange",
         &[
-            (
-                "interactions.csv",
-                "learner,course,time,split,done\n0,0,2020-01-01,train,1\n1,1,2020-01-02,test,0\n",
-            ),
+            ("interactions.csv", "learner,course,time,split,done\n0,0,2020-01-01,train,1\n1,1,2020-01-02,test,0\n"),
             ("triples.csv", "head,relation,tail\n0,0,2\n1,0,2\n"),
             ("entities.csv", "entity,name\n2,\"x \"\"y\"\"\"\n"),
         ],
@@ -20,19 +17,13 @@ pub const FIXTURES: &[Fixture] = &[
         "table",
         &[
             ("log.tsv", "who\twhat\na\tb\nc\td\n"),
-            (
-                "map.toml",
-                "[interactions]\nfiles = \"log.tsv\"\nids = \"text\"\nlearner = \"who\"\ncourse = \"what\"\n",
-            ),
+            ("map.toml", "[interactions]\nfiles = \"log.tsv\"\nids = \"text\"\nlearner = \"who\"\ncourse = \"what\"\n"),
         ],
     ),
     (
         "mooccubex",
         &[
-            (
-                "user.json",
-                r#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#,
-            ),
+            ("user.json", r#"{"id":"U_1","name":"","course_order":[5],"enroll_time":["2020-01-01 00:00:00"]}"#),
             (
                 "course.json",
                 r#"{"id":"C_5","name":"a","field":["f"],"resource":[{"resource_id":"V_1"},{"resource_id":"Ex_1"}]}"#,
@@ -64,13 +55,7 @@ pub const FIXTURES: &[Fixture] = &[
     ("oulad", crate::oulad::FILES),
     (
         "person-course",
-        &[(
-            "person.csv",
-            "course_id,userid_DI,viewed,explored,certified,start_time_DI\nX/a/1,\"u\",1,0,0,12/19/12\n",
-        )],
+        &[("person.csv", "course_id,userid_DI,viewed,explored,certified,start_time_DI\nX/a/1,\"u\",1,0,0,12/19/12\n")],
     ),
-    (
-        "edx-report",
-        &[("appendix.csv", "Institution,Course Number,Course Subject\nMITx,6.002x,\"Science\"\n")],
-    ),
+    ("edx-report", &[("appendix.csv", "Institution,Course Number,Course Subject\nMITx,6.002x,\"Science\"\n")]),
 ];

@@ -19,10 +19,7 @@ fn every_format_has_a_file_a_line_and_a_section() {
         let name = format.name;
         let file = text(&format!("src/data/formats/{}.rs", name.replace('-', "_")));
         assert!(file.contains(&format!("name: \"{name}\"")), "{name}: FORMAT is in a file of another name");
-        assert!(
-            !format.about.is_empty() && !format.about.ends_with('.'),
-            "{name}: `about` is a line of --help"
-        );
+        assert!(!format.about.is_empty() && !format.about.ends_with('.'), "{name}: `about` is a line of --help");
         assert!(docs.contains(&format!("\n| `{name}` | ")), "{name}: no line in the table of docs/data.md");
         // The course report shares the section of the person-course data.
         let section = docs.contains(&format!("\n### {name}\n")) || name == "edx-report";
@@ -68,8 +65,7 @@ fn the_guide_quotes_the_code() {
     let code = text("src/data/formats/mod.rs")
         + &text("src/data/formats/oulad.rs")
         + &text("src/data/formats/shared/source.rs");
-    let blocks: Vec<&str> =
-        guide.split("```").skip(1).step_by(2).filter_map(|b| b.strip_prefix("rust\n")).collect();
+    let blocks: Vec<&str> = guide.split("```").skip(1).step_by(2).filter_map(|b| b.strip_prefix("rust\n")).collect();
     assert!(blocks.len() >= 2);
     for block in blocks {
         for line in block.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -82,10 +78,8 @@ fn the_guide_quotes_the_code() {
 #[test]
 fn every_map_ships() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/maps");
-    let mut files: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut files: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     assert_eq!(files, maps().map(|map| format!("{}.toml", map.name)).collect::<Vec<_>>());
     let empty = Case::new::<&str>(&[]);

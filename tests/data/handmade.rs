@@ -36,9 +36,7 @@ fn interchange_with_everything() {
         ("relations.csv", "relation,name\n0,taught by\n"),
         ("learners.csv", "learner,name\n30,u-30\n7,u-7\n50,u-50\n"),
     ]);
-    assert!(
-        loaded.report.format == "interchange" && loaded.report.has_split && loaded.report.missing.is_empty()
-    );
+    assert!(loaded.report.format == "interchange" && loaded.report.has_split && loaded.report.missing.is_empty());
     let data = loaded.dataset;
     assert_eq!(data.learner_names, ["u-7", "u-30", "u-50"]);
     assert_eq!(data.entity_names, ["Sets, and more", "Logic", "A", "B"]);

@@ -29,10 +29,7 @@ const FILES: [(&str, &str); 11] = [
     ("relations/course-concept.json", "C_course-v1:Y+2\tK_考古_历史学\n"),
     ("entities/school.json", "{\"id\":\"S_X\",\"name\":\"X大学\",\"about\":\"\"}\n"),
     ("entities/teacher.json", "{\"id\":\"T_1\",\"name\":\"Wang\",\"about\":\"\"}\n"),
-    (
-        "entities/concept.json",
-        "{\"id\":\"K_考古_历史学\",\"name\":\"考古\",\"en\":\"\",\"explanation\":\"\"}\n",
-    ),
+    ("entities/concept.json", "{\"id\":\"K_考古_历史学\",\"name\":\"考古\",\"en\":\"\",\"explanation\":\"\"}\n"),
 ];
 
 fn share(completed_share: Option<f64>) -> ReadOptions {
@@ -82,11 +79,7 @@ fn the_least_and_what_is_malformed() {
             "{\"id\":\"U_1\",\"course_order\":[597214],\"enroll_time\":[\"x\"]}",
             "expected a string",
         ),
-        (
-            "entities/user.json",
-            "{\"id\":\"U_1\",\"course_order\":[\"C_a\"],\"enroll_time\":[]}",
-            "enroll_time 0",
-        ),
+        ("entities/user.json", "{\"id\":\"U_1\",\"course_order\":[\"C_a\"],\"enroll_time\":[]}", "enroll_time 0"),
         (
             "entities/user.json",
             "{\"id\":\"U_1\",\"course_order\":[\"a\"],\"enroll_time\":[\"2018-06-30\"]}",

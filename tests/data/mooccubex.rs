@@ -30,8 +30,7 @@ const WATCHED: &str = r#"{"user_id":"U_24","seq":[{"video_id":"V_849","segment":
 "#;
 
 /// Exercise 1 of 584313 has problems 10 and 11, exercise 2 of 597214 has 20 to 22; no course has exercise 3.
-const PROBLEMS: &str =
-    "Ex_1\tPm_10\r\nEx_1\tPm_11\r\nEx_2\tPm_20\r\nEx_2\tPm_21\r\nEx_2\tPm_22\r\nEx_3\tPm_30\r\n";
+const PROBLEMS: &str = "Ex_1\tPm_10\r\nEx_1\tPm_11\r\nEx_2\tPm_20\r\nEx_2\tPm_21\r\nEx_2\tPm_22\r\nEx_3\tPm_30\r\n";
 
 /// 24 answered two of three problems of 597214, one of them twice; 7 one of two of 584313.
 const ANSWERED: &str = r#"{"log_id":"24_20","problem_id":"Pm_20","user_id":"U_24","is_correct":0,"attempts":1,"score":null,"submit_time":"2020-05-04 01:04:01"}
@@ -50,18 +49,9 @@ const RELATIONS: [(&str, &str); 10] = [
     ("relations/course-field.json", FIELDS),
     ("relations/course-school.txt", "C_584313\tS_1\r\nC_597214\tS_1\r\nC_888\tS_2\r\n"),
     ("relations/course-teacher.txt", "C_584313\tT_1\nC_584313\tT_2\nC_584313\tT_1\n"),
-    (
-        "relations/concept-course.txt",
-        "concept\tcourse\nK_三朝_历史学\tC_584313\nK_linear map_数学\tC_597214\n",
-    ),
-    (
-        "entities/school.json",
-        "{\"id\":\"S_1\",\"name\":\"清华大学\",\"name_en\":\"Tsinghua\",\"sign\":\"x\"}\n",
-    ),
-    (
-        "entities/teacher.json",
-        "{\"id\":\"T_2\",\"name\":\" Zhang \",\"about\":\"\"}\n{\"id\":\"T_1\",\"name\":null}\n",
-    ),
+    ("relations/concept-course.txt", "concept\tcourse\nK_三朝_历史学\tC_584313\nK_linear map_数学\tC_597214\n"),
+    ("entities/school.json", "{\"id\":\"S_1\",\"name\":\"清华大学\",\"name_en\":\"Tsinghua\",\"sign\":\"x\"}\n"),
+    ("entities/teacher.json", "{\"id\":\"T_2\",\"name\":\" Zhang \",\"about\":\"\"}\n{\"id\":\"T_1\",\"name\":null}\n"),
     ("entities/concept.json", "{\"id\":\"K_三朝_历史学\",\"name\":\"三朝\",\"context\":[]}\n"),
     ("prerequisites/psy.json", ""),
     ("prerequisites/math.json", "{\"c1\":\"三朝\",\"c2\":\"linear map\",\"ground_truth\":1}\n"),
@@ -122,16 +112,10 @@ fn completed_is_a_share_of_videos_or_of_problems() {
         says(&report, "3 of 11 segments end before they start or after 50000 s");
         says(&report, "user-video.json: of 7 videos watched, 0 belong to courses");
         says(&report, "2 to no course, and 1 to learners without an enrolment");
-        says(
-            &report,
-            "user-problem.json: of 5 answers, 1 belong to courses that the learner is not enrolled in",
-        );
+        says(&report, "user-problem.json: of 5 answers, 1 belong to courses that the learner is not enrolled in");
     }
     assert_eq!(case.read(ReadOptions::default()).0, case.read(share(0.5)).0);
-    says(
-        &case.read(share(0.5)).1,
-        "2 of 5 enrolments reach 50 % of the course's problems (2 courses have any)",
-    );
+    says(&case.read(share(0.5)).1, "2 of 5 enrolments reach 50 % of the course's problems (2 courses have any)");
 }
 
 #[test]
@@ -157,9 +141,8 @@ fn the_knowledge_graph() {
     let (data, report) = whole().read(ReadOptions::default());
     assert_eq!(data.relation_names, ["field", "school", "teacher", "concept"]);
     let name = |entity: u32| &data.entity_names[entity as usize];
-    let triples: Vec<_> = (data.triples.iter())
-        .map(|&[h, r, t]| (name(h), &data.relation_names[r as usize], name(t)))
-        .collect();
+    let triples: Vec<_> =
+        (data.triples.iter()).map(|&[h, r, t]| (name(h), &data.relation_names[r as usize], name(t))).collect();
     assert_eq!(
         triples,
         [
@@ -264,10 +247,7 @@ const MALFORMED: [(&str, &str); 9] = [
     (r#"{"id":"U_1","course_order":[1,2],"enroll_time":["2020-01-01 00:00:00"]}"#, "2 values, enroll_time 1"),
     (r#"{"id":"U_1","course_order":[1],"enroll_time":["yesterday"]}"#, "'yesterday' is no date"),
     (r#"{"id":"U_1","course_order":[1],"enroll_time":["17"]}"#, "'17' is no date"),
-    (
-        r#"{"id":"U_x","course_order":[1],"enroll_time":["2020-01-01 00:00:00"]}"#,
-        "'U_x' is not U_ and a number",
-    ),
+    (r#"{"id":"U_x","course_order":[1],"enroll_time":["2020-01-01 00:00:00"]}"#, "'U_x' is not U_ and a number"),
     (r#"{"id":"U_1","enroll_time":[]}"#, "missing field `course_order`"),
     (r#"{"id":"U_1","course_order":["C_1"],"enroll_time":["2020-01-01 00:00:00"]}"#, "expected u64"),
     (r#"{"id":"U_1","course_order":[-1],"enroll_time":["2020-01-01 00:00:00"]}"#, "expected u64"),
@@ -290,11 +270,7 @@ fn malformed_lines_are_counted_shown_and_refused_above_a_share() {
         assert!(remedy.contains("--strict"));
         let (data, report) = case.read(ReadOptions { malformed_share: 0.2, ..Default::default() });
         assert_eq!((data.learners(), report.malformed), (3, 1));
-        assert!(
-            report.malformed_first[0].starts_with("entities/user.json:6: "),
-            "{:?}",
-            report.malformed_first
-        );
+        assert!(report.malformed_first[0].starts_with("entities/user.json:6: "), "{:?}", report.malformed_first);
     }
 }
 
@@ -309,9 +285,7 @@ fn no_more_than_ten_malformed_lines_are_shown() {
     assert!(warnings.iter().any(|w| w == "13 malformed lines were passed over; the first:"), "{warnings:?}");
     // A thousand good lines make one bad line bearable.
     let many: String = (0..1000)
-        .map(|u| {
-            format!("{{\"id\":\"U_{u}\",\"course_order\":[1],\"enroll_time\":[\"2020-01-01 00:00:00\"]}}\n")
-        })
+        .map(|u| format!("{{\"id\":\"U_{u}\",\"course_order\":[1],\"enroll_time\":[\"2020-01-01 00:00:00\"]}}\n"))
         .collect();
     let case = Case::new(&[("entities/user.json", &(many + "{}\n"))]);
     assert_eq!(case.read(ReadOptions::default()).0.learners(), 1000);
@@ -328,11 +302,7 @@ fn malformed_lines_of_every_other_file() {
         ("relations/course-teacher.txt", "T_1\tC_1", "is not an id C_..., a tab and T_..."),
         // No header: one of the columns is an id.
         ("relations/concept-course.txt", "K_a\tcourse", "is not an id K_..., a tab and C_..."),
-        (
-            "relations/exercise-problem.txt",
-            "Ex_1\tproblem",
-            "is not Ex_ and a number, a tab, Pm_ and a number",
-        ),
+        ("relations/exercise-problem.txt", "Ex_1\tproblem", "is not Ex_ and a number, a tab, Pm_ and a number"),
         ("relations/user-video.json", "{\"user_id\":\"24\",\"seq\":[]}", "'24' is not U_ and a number"),
         ("relations/user-video.json", "{\"user_id\":\"U_24\"}", "missing field `seq`"),
         (
@@ -340,11 +310,7 @@ fn malformed_lines_of_every_other_file() {
             "{\"user_id\":\"U_24\",\"seq\":[{\"video_id\":\"V_1\"}]}",
             "missing field `segment`",
         ),
-        (
-            "relations/user-problem.json",
-            "{\"user_id\":\"U_24\",\"problem_id\":null}",
-            "expected a borrowed string",
-        ),
+        ("relations/user-problem.json", "{\"user_id\":\"U_24\",\"problem_id\":null}", "expected a borrowed string"),
         ("entities/school.json", "{\"id\":\"T_1\",\"name\":\"x\"}", "'T_1' does not begin with S_"),
         ("prerequisites/cs.json", "{\"c1\":\"x\",\"ground_truth\":1}", "missing field `c2`"),
         ("prerequisites/psy.json", "{\"c1\":\"x\",\"c2\":\"y\",\"ground_truth\":\"1\"}", "expected f64"),
@@ -360,9 +326,8 @@ fn malformed_lines_of_every_other_file() {
 
 #[test]
 fn learners_without_any_enrolment_are_refused() {
-    let (.., why, _) =
-        Case::new(&[("user.json", "{\"id\":\"U_1\",\"course_order\":[],\"enroll_time\":[]}\n")])
-            .refused(ReadOptions::default());
+    let (.., why, _) = Case::new(&[("user.json", "{\"id\":\"U_1\",\"course_order\":[],\"enroll_time\":[]}\n")])
+        .refused(ReadOptions::default());
     assert_eq!(why, "no learner has an enrolment");
 }
 

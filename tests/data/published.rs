@@ -10,12 +10,7 @@ use crate::case::format;
 /// `../shared/data/NAME`, seen from the project or from a working tree below it.
 fn sample(name: &str) -> Option<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found = project
-        .ancestors()
-        .skip(3)
-        .take(2)
-        .map(|dir| dir.join("shared/data").join(name))
-        .find(|d| d.is_dir());
+    let found = project.ancestors().skip(3).take(2).map(|dir| dir.join("shared/data").join(name)).find(|d| d.is_dir());
     if found.is_none() {
         println!("skipped: ../shared/data/{name} is not there");
     }
@@ -116,8 +111,7 @@ fn edx_course_report() {
     let Some(source) = sample("edx-course-report") else { return };
     // It has three copies of the report, whose columns are named in two ways.
     for file in ["", "appendix.csv", "appendix_ishant952.csv", "harvardMIT.csv"] {
-        let options =
-            PrepareOptions { source: source.join(file), out: dir.path().join("out"), ..Default::default() };
+        let options = PrepareOptions { source: source.join(file), out: dir.path().join("out"), ..Default::default() };
         let error = prepare(&options).unwrap_err();
         assert!(error.exit_code() == 3 && error.to_string().contains("no learners"), "{file}: {error}");
     }

@@ -74,9 +74,8 @@ fn parts_are_disjoint_and_complete() {
     ] {
         let a = split(policy, 3);
         assert_eq!(a.split_counts().iter().sum::<u64>(), 4_003, "{policy}");
-        let pairs = |part| -> HashSet<(u32, u32)> {
-            a.rows_in(part).map(|(u, row)| (u, a.interactions.course[row])).collect()
-        };
+        let pairs =
+            |part| -> HashSet<(u32, u32)> { a.rows_in(part).map(|(u, row)| (u, a.interactions.course[row])).collect() };
         let [train, valid, test] = Split::ALL.map(pairs);
         assert_eq!(train.len() + valid.len() + test.len(), 4_003);
         assert!(train.is_disjoint(&valid) && train.is_disjoint(&test) && valid.is_disjoint(&test));

@@ -280,9 +280,7 @@ fn sizes_of_the_manifest_are_held_to_the_file() {
     let out = dir.path().join("store");
     write(&small(), &out);
     let good = fs::read_to_string(out.join(store::MANIFEST)).unwrap();
-    for (count, right) in
-        [("learners", 3), ("courses", 2), ("enrolments", 3), ("entities", 4), ("triples", 2)]
-    {
+    for (count, right) in [("learners", 3), ("courses", 2), ("enrolments", 3), ("entities", 4), ("triples", 2)] {
         for wrong in [0, right - 1, right + 1, 1 << 40, u64::MAX] {
             let (from, to) = (format!("\"{count}\": {right},"), format!("\"{count}\": {wrong},"));
             assert_eq!(good.matches(&from).count(), 1);
@@ -416,9 +414,7 @@ fn opening_a_data_set_of_full_size() {
         interactions: Interactions {
             offsets: (0..=learners).map(|u| first(u) as u64).collect(),
             course: (0..learners)
-                .flat_map(|u| {
-                    (0..first(u + 1) - first(u)).map(move |k| ((u * 31 + k * 577) % courses as usize) as u32)
-                })
+                .flat_map(|u| (0..first(u + 1) - first(u)).map(move |k| ((u * 31 + k * 577) % courses as usize) as u32))
                 .collect(),
             label_values: vec![
                 (0..enrolments).map(|row| (row % 3 == 0) as u8).collect(),

@@ -19,10 +19,7 @@ fn exact_sizes_down_to_the_smallest_and_the_fullest() {
     {
         let data = generate(learners, courses, enrolments, 9).unwrap();
         data.validate().unwrap();
-        assert_eq!(
-            (data.learners(), data.courses, data.enrolments() as u64),
-            (learners, courses, enrolments)
-        );
+        assert_eq!((data.learners(), data.courses, data.enrolments() as u64), (learners, courses, enrolments));
         assert!((0..learners).all(|u| !data.rows(u).is_empty()));
         assert!(data.triples.len() >= 4 * courses);
     }
@@ -30,17 +27,14 @@ fn exact_sizes_down_to_the_smallest_and_the_fullest() {
 
 #[test]
 fn impossible_sizes_are_refused() {
-    for (learners, courses, enrolments) in
-        [(0, 1, 0), (1, 0, 1), (10, 5, 9), (10, 5, 51), (usize::MAX, 5, 51)]
-    {
+    for (learners, courses, enrolments) in [(0, 1, 0), (1, 0, 1), (10, 5, 9), (10, 5, 51), (usize::MAX, 5, 51)] {
         assert_eq!(generate(learners, courses, enrolments, 1).unwrap_err().exit_code(), 2);
     }
 }
 
 #[test]
 fn presets_are_scaled_and_keep_their_sizes() {
-    let small =
-        Recipe { learners: 2_000, courses: 300, enrolments: 9_000, ..Recipe::preset(Preset::MoocCubeX, 2) };
+    let small = Recipe { learners: 2_000, courses: 300, enrolments: 9_000, ..Recipe::preset(Preset::MoocCubeX, 2) };
     for recipe in [small.clone(), Recipe { preset: Some(Preset::Edx), courses: 7, ..small.clone() }] {
         let data = recipe.generate().unwrap();
         data.validate().unwrap();
@@ -72,8 +66,7 @@ fn the_seed_alone_decides() {
 fn prerequisites_mostly_come_first() {
     let data = generate(2000, 200, 24_000, 7).unwrap();
     let relation = data.relation_names.find("prerequisite").unwrap();
-    let before: HashMap<u32, u32> =
-        data.triples.iter().filter(|t| t[1] == relation).map(|t| (t[0], t[2])).collect();
+    let before: HashMap<u32, u32> = data.triples.iter().filter(|t| t[1] == relation).map(|t| (t[0], t[2])).collect();
     let (mut first, mut all) = (0, 0);
     for u in 0..data.learners() {
         let courses = data.courses_of(u);
@@ -121,8 +114,7 @@ fn a_similarity_ranker_beats_popularity_clearly() {
             }
         }
     }
-    let cosine =
-        |a: usize, b: usize| together[a * n + b] / ((degree[a] as f64 * degree[b] as f64).sqrt() + 1e-9);
+    let cosine = |a: usize, b: usize| together[a * n + b] / ((degree[a] as f64 * degree[b] as f64).sqrt() + 1e-9);
     let popularity = hit_rate(&data, |_, c| degree[c] as f64);
     let similarity = hit_rate(&data, |train, c| train.iter().map(|&t| cosine(t as usize, c)).sum());
     println!("HR@10: popularity {popularity:.3}, item-item cosine {similarity:.3}");
@@ -184,8 +176,7 @@ fn interchange_round_trip() {
     assert_eq!(report.missing, ["learners.csv"]);
     assign(&mut data, SplitPolicy::Last, false, 0).unwrap();
     let quoted = "learner, the \"seventh\"\nof all";
-    data.learner_names =
-        data.learner_names.iter().enumerate().map(|(u, n)| if u == 7 { quoted } else { n }).collect();
+    data.learner_names = data.learner_names.iter().enumerate().map(|(u, n)| if u == 7 { quoted } else { n }).collect();
     data.labels[0] = "completed, \"really\"".into();
     let report = back(&data, "quoted");
     assert!(report.has_split && report.missing.is_empty());
@@ -233,8 +224,7 @@ fn raw(recipe: &Recipe) -> (Expected, formats::Loaded) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("raw");
     let expected = forger::write(recipe, &out, false).unwrap();
-    let bytes: u64 =
-        files(&out).iter().filter(|(f, _)| f != "expected.json").map(|(_, b)| b.len() as u64).sum();
+    let bytes: u64 = files(&out).iter().filter(|(f, _)| f != "expected.json").map(|(_, b)| b.len() as u64).sum();
     assert_eq!(bytes, expected.bytes());
     let loaded = formats::read(&out, None, None, &Default::default()).unwrap();
     assert_eq!(forger::write(recipe, &out, false).unwrap_err().exit_code(), 3);
@@ -330,10 +320,7 @@ fn raw_files_read_back_as_they_were_meant() {
     // Long enough for malformed lines in user.json, and for learners with two lines.
     let larger = Recipe { learners: 3_100, courses: 40, enrolments: 9_000, log_share: 0.05, ..small };
     check_raw(&larger, &["learners_repeated", "learners_out_of_order", "nan_years_of_birth"]);
-    check_raw(
-        &Recipe { preset: None, learners: 200, enrolments: 900, log_share: 0.5, ..larger.clone() },
-        &[],
-    );
+    check_raw(&Recipe { preset: None, learners: 200, enrolments: 900, log_share: 0.5, ..larger.clone() }, &[]);
     check_raw(&Recipe { preset: Some(Preset::Edx), enrolments: 5_000, log_share: 0.1, ..larger }, &[]);
 }
 
@@ -369,12 +356,7 @@ fn raw_files_of_full_size() {
     let out = std::env::var_os("WAATA_RAW").map(PathBuf::from).expect("WAATA_RAW names the folder to write");
     let recipe = Recipe { log_share: 0.04, ..Recipe::preset(Preset::MoocCubeX, 1) };
     let expected = forger::write(&recipe, &out, false).unwrap();
-    println!(
-        "{}: {:.2} GB, {} malformed lines",
-        out.display(),
-        expected.bytes() as f64 / 1e9,
-        expected.malformed
-    );
+    println!("{}: {:.2} GB, {} malformed lines", out.display(), expected.bytes() as f64 / 1e9, expected.malformed);
 }
 
 #[test]

@@ -74,8 +74,7 @@ fn build() -> Result<(), String> {
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("cargo did not set {name}"));
     let (root, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
     let kernel_folder = root.join("../../kernels");
-    let kernel_folder =
-        kernel_folder.canonicalize().map_err(|e| format!("{}: {e}", kernel_folder.display()))?;
+    let kernel_folder = kernel_folder.canonicalize().map_err(|e| format!("{}: {e}", kernel_folder.display()))?;
     for path in [&kernel_folder, &root.join("faults"), &root.join("cpp"), &root.join("build.rs")] {
         println!("cargo::rerun-if-changed={}", path.display());
     }
@@ -86,8 +85,7 @@ fn build() -> Result<(), String> {
     let internal = scan::files(&root.join("faults"), "cu")?;
     let mut sources = scan::files(&kernel_folder, "cu")?;
     let mutant_list = root.join("faults/mutants.txt");
-    let mutant_list =
-        fs::read_to_string(&mutant_list).map_err(|e| format!("{}: {e}", mutant_list.display()))?;
+    let mutant_list = fs::read_to_string(&mutant_list).map_err(|e| format!("{}: {e}", mutant_list.display()))?;
     let mutants = Mutants::parse(&mutant_list)?;
     let mutant_folder = out.join("mutants");
     mutants.write(&[&sources[..], &scan::files(&kernel_folder, "cuh")?].concat(), &mutant_folder)?;
@@ -95,16 +93,12 @@ fn build() -> Result<(), String> {
     let kernels = scan::kernels(&sources)?;
 
     // One wrapper per kernel file, and one file that calls their registrations.
-    let mut jobs: Vec<(PathBuf, Option<String>)> = ["executor", "fiber", "memory", "checks"]
-        .map(|name| (root.join(format!("cpp/{name}.cpp")), None))
-        .into();
+    let mut jobs: Vec<(PathBuf, Option<String>)> =
+        ["executor", "fiber", "memory", "checks"].map(|name| (root.join(format!("cpp/{name}.cpp")), None)).into();
     let (mut declarations, mut calls) = (String::new(), String::new());
     for source in &sources {
-        let stem = source
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .replace(|c: char| !c.is_alphanumeric(), "_");
+        let stem =
+            source.file_stem().unwrap_or_default().to_string_lossy().replace(|c: char| !c.is_alphanumeric(), "_");
         let stem = if internal.contains(source) { format!("internal_{stem}") } else { stem };
         let own: Vec<_> = kernels.iter().filter(|kernel| kernel.file == *source).collect();
         let path = out.join(format!("{stem}.cpp"));
@@ -126,10 +120,7 @@ fn build() -> Result<(), String> {
         let _ = writeln!(calls, "    waata_host_register_{stem}();");
     }
     let registry = out.join("registry.cpp");
-    write(
-        &registry,
-        &format!("{declarations}\nextern \"C\" void waata_host_register_all() {{\n{calls}}}\n"),
-    )?;
+    write(&registry, &format!("{declarations}\nextern \"C\" void waata_host_register_all() {{\n{calls}}}\n"))?;
     jobs.push((registry, None));
 
     let objects = compile_all(&compiler, &jobs, flags, &out)?;

@@ -45,8 +45,6 @@ impl<'a> Mutants<'a> {
                 *source = source.replace(text, other);
             }
         }
-        texts.iter().try_for_each(|(path, text)| {
-            fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-        })
+        texts.iter().try_for_each(|(path, text)| fs::write(path, text).map_err(|e| format!("{}: {e}", path.display())))
     }
 }

@@ -14,8 +14,7 @@ pub fn cases() -> Vec<Case> {
         for weighted in [false, true] {
             let weights: Vec<f32> = (0..k).filter(|_| weighted).map(|i| 2.0 + i as f32).collect();
             let case = move |masked: bool| {
-                let (name, weights) =
-                    (format!("{b}x{k} weights {weights:?} masked {masked}"), weights.clone());
+                let (name, weights) = (format!("{b}x{k} weights {weights:?} masked {masked}"), weights.clone());
                 let case = Case::new(name, move |_| BceLoss::with_pos_weight(weights.clone()));
                 case.input(b, k).constant(b, k, bits(1, b * k))
             };
@@ -51,8 +50,7 @@ crate::op_tests!(cases);
 #[test]
 fn small_losses_keep_their_digits() {
     let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
-    let sides =
-        [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
+    let sides = [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
     for (device, dtype, tolerance) in sides {
         for z in [-60.0, -30.0, -20.0, -10.0, -1.0, 0.0, 1.0, 10.0, 20.0, 30.0, 60.0f64] {
             let right = if z > 0.0 { 1.0 } else { 0.0 };

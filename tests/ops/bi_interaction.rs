@@ -9,11 +9,10 @@ pub fn cases() -> Vec<Case> {
         for aggregator in [Aggregator::Bi, Aggregator::Gcn, Aggregator::GraphSage] {
             for (slope, rate) in [(0.01, 0.0), (0.2, 0.3)] {
                 let name = format!("{aggregator:?} {n}x{d_in}x{d_out} slope {slope} dropout {rate}");
-                let mut case = Case::new(name, move |_| {
-                    BiInteraction::new(aggregator, slope, rate, Some(Philox::new(11, 5)))
-                })
-                .input(n, d_in)
-                .input(n, d_in);
+                let mut case =
+                    Case::new(name, move |_| BiInteraction::new(aggregator, slope, rate, Some(Philox::new(11, 5))))
+                        .input(n, d_in)
+                        .input(n, d_in);
                 for (rows, cols) in aggregator.weights(d_in, d_out) {
                     case = case.input(rows, cols);
                 }
@@ -83,8 +82,7 @@ fn rows_without_a_gradient_change_nothing() {
             assert!(pairs.into_iter().all(|(g, w)| (g - begin - w).abs() < 1e-5), "input {i} from {begin}");
         }
         for t in &all[..2] {
-            let others =
-                t.to_vec().unwrap().into_iter().enumerate().filter(|(i, _)| !kept.contains(&(i / 20)));
+            let others = t.to_vec().unwrap().into_iter().enumerate().filter(|(i, _)| !kept.contains(&(i / 20)));
             assert!(others.into_iter().all(|(_, v)| v == begin));
         }
     }

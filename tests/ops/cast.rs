@@ -16,16 +16,8 @@ struct Half {
 }
 
 const HALVES: [Half; 2] = [
-    Half {
-        dtype: DType::Bf16,
-        widen: |bits| bf16::from_bits(bits).to_f64(),
-        round: |x| bf16::from_f32(x).to_bits(),
-    },
-    Half {
-        dtype: DType::F16,
-        widen: |bits| f16::from_bits(bits).to_f64(),
-        round: |x| f16::from_f32(x).to_bits(),
-    },
+    Half { dtype: DType::Bf16, widen: |bits| bf16::from_bits(bits).to_f64(), round: |x| bf16::from_f32(x).to_bits() },
+    Half { dtype: DType::F16, widen: |bits| f16::from_bits(bits).to_f64(), round: |x| f16::from_f32(x).to_bits() },
 ];
 
 fn cast(t: &Tensor, to: DType) -> Tensor {
@@ -136,8 +128,7 @@ fn gathered_rows_keep_their_type() {
                 let rows = Rows::new(&device, ids.clone(), 3).unwrap();
                 let y = tape.apply(Gather::new(rows), &[table]).unwrap();
                 assert_eq!(tape.value(y).dtype(), half.dtype);
-                let want: Vec<f64> =
-                    ids.iter().flat_map(|&i| values[i as usize * d..][..d].to_vec()).collect();
+                let want: Vec<f64> = ids.iter().flat_map(|&i| values[i as usize * d..][..d].to_vec()).collect();
                 assert_eq!(tape.value(y).to_f64().unwrap(), want);
                 let seed = Tensor::new(&device, 4, d, &vec![1.0; 4 * d]).unwrap();
                 let grad = tape.backward(&[(y, seed)]).unwrap().take(table).unwrap();

@@ -16,8 +16,7 @@ pub fn cases() -> Vec<Case> {
             let weights: Vec<f64> = (0..inputs).map(|i| 0.5 * i as f64 - 1.0).collect();
             let variants = [Combine::sum(inputs), Combine::mean(inputs), Combine { weights }];
             for op in variants {
-                let case =
-                    Case::new(format!("combine {inputs} of {n}x{d} {:?}", op.weights), move |_| op.clone());
+                let case = Case::new(format!("combine {inputs} of {n}x{d} {:?}", op.weights), move |_| op.clone());
                 cases.push((0..inputs).fold(case, |case, _| case.input(n, d)));
             }
         }

@@ -10,8 +10,7 @@ use waata::engine::{
 use waata::eval::Scorer;
 use waata::graph::IdSets;
 use waata::ops::{
-    Activation, Concat, Gather, GroupedMlp, L2Normalize, Linear, PairFeatures, PairHead, RowDot, Rows,
-    ScaleRows,
+    Activation, Concat, Gather, GroupedMlp, L2Normalize, Linear, PairFeatures, PairHead, RowDot, Rows, ScaleRows,
 };
 
 use crate::common::{Allocations, HostDriver, Order};
@@ -69,8 +68,7 @@ impl Far {
         let address = self.newest(spread.rows, cols);
         for (row, values) in spread.seen.iter().zip(rows.chunks_exact(cols)) {
             // SAFETY: inside the table.
-            unsafe { waata_host::upload(address + 4 * (row * cols) as u64, bytemuck::cast_slice(values)) }
-                .unwrap();
+            unsafe { waata_host::upload(address + 4 * (row * cols) as u64, bytemuck::cast_slice(values)) }.unwrap();
         }
         (tensor, address)
     }
@@ -147,12 +145,7 @@ fn row_by_row(mut far_op: impl Op, mut near_op: impl Op, widths: &[usize], small
         dx_far.push(table.map(|(tensor, _)| tensor));
     }
     far_op
-        .backward(Backward {
-            x: &x_far,
-            y: &y_far.iter().collect::<Vec<_>>(),
-            dy: &[Some(&dy_far)],
-            dx: &mut dx_far,
-        })
+        .backward(Backward { x: &x_far, y: &y_far.iter().collect::<Vec<_>>(), dy: &[Some(&dy_far)], dx: &mut dx_far })
         .unwrap();
     for (i, (&cols, address)) in widths.iter().zip(addresses).enumerate() {
         let want = dx_near[i].as_ref().unwrap();
@@ -238,8 +231,7 @@ fn ranking_beyond_32_bits() {
     let address = far.newest(rows, dim);
     for (row, column) in [(0, 4097), (rows - 1, 3)] {
         // SAFETY: inside the learners.
-        unsafe { waata_host::upload(address + 4 * (row * dim + column) as u64, &1f32.to_ne_bytes()) }
-            .unwrap();
+        unsafe { waata_host::upload(address + 4 * (row * dim + column) as u64, &1f32.to_ne_bytes()) }.unwrap();
     }
     let mut values = vec![0f32; courses * dim];
     for c in 0..courses {

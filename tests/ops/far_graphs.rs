@@ -34,9 +34,7 @@ impl Per {
         let nodes = Spread::ends(NODES);
         match self {
             Per::Node => nodes,
-            Per::Edge => {
-                Spread { rows: 2 * NODES, seen: nodes.seen.iter().flat_map(|i| [2 * i, 2 * i + 1]).collect() }
-            }
+            Per::Edge => Spread { rows: 2 * NODES, seen: nodes.seen.iter().flat_map(|i| [2 * i, 2 * i + 1]).collect() },
             Per::Whole(rows) => Spread { rows, seen: (0..rows).collect() },
         }
     }
@@ -100,11 +98,7 @@ fn over<O: Op>(make: impl Fn(Arc<Graph>) -> O, inputs: &[(Per, usize)], (per, co
         .unwrap();
     for (i, &(per, cols)) in inputs.iter().enumerate() {
         let (Some(address), Some(want)) = (addresses[i], &dx_near[i]) else { continue };
-        relatively_close(
-            &format!("{name}: gradient {i}"),
-            &far.seen(&per.spread(), address, cols),
-            want.host(),
-        );
+        relatively_close(&format!("{name}: gradient {i}"), &far.seen(&per.spread(), address, cols), want.host());
     }
 }
 
@@ -151,20 +145,13 @@ fn transd_beyond_32_bits() {
     let one = |device: &Device| Tensor::new(device, 1, 1, &[1.0]).unwrap();
     let mut dx_near: Vec<_> = near.iter().map(|x| Some(x.zeros_like().unwrap())).collect();
     near_op
-        .backward(Backward {
-            x: &x_near,
-            y: &[&y_near[0]],
-            dy: &[Some(&one(&Device::Cpu))],
-            dx: &mut dx_near,
-        })
+        .backward(Backward { x: &x_near, y: &[&y_near[0]], dy: &[Some(&one(&Device::Cpu))], dx: &mut dx_near })
         .unwrap();
     let tables: Vec<_> = (0..2).map(|_| far.spread(&spread, COLS, &vec![0.0; 6 * COLS])).collect();
     let addresses: Vec<u64> = tables.iter().map(|(_, address)| *address).collect();
     let mut dx_far: Vec<_> = tables.into_iter().map(|(tensor, _)| Some(tensor)).collect();
     dx_far.extend(far_x[2..].iter().map(|x| Some(x.zeros_like().unwrap())));
-    far_op
-        .backward(Backward { x: &x_far, y: &[&y_far[0]], dy: &[Some(&one(&far.device))], dx: &mut dx_far })
-        .unwrap();
+    far_op.backward(Backward { x: &x_far, y: &[&y_far[0]], dy: &[Some(&one(&far.device))], dx: &mut dx_far }).unwrap();
     for (i, &address) in addresses.iter().enumerate() {
         let want = dx_near[i].as_ref().unwrap();
         relatively_close(&format!("transd: gradient {i}"), &far.seen(&spread, address, COLS), want.host());

@@ -45,14 +45,7 @@ impl Example {
     }
 }
 
-fn random(
-    name: &'static str,
-    heads: usize,
-    tails: usize,
-    relations: usize,
-    count: usize,
-    hubs: bool,
-) -> Example {
+fn random(name: &'static str, heads: usize, tails: usize, relations: usize, count: usize, hubs: bool) -> Example {
     let draw = Philox::new(3, count as u64);
     let edges = (0..count as u64).map(|i| {
         let below = |j: u64, n: usize| draw.below_at(4 * i + j, n as u32);

@@ -34,18 +34,16 @@ mod relation_attention {
                 let (graph, tails, groups) = (example.clone(), example.tails, example.groups());
                 let name = format!("{} {n} {m} {storage:?}", example.name);
                 cases.push(
-                    Case::new(name, move |device| {
-                        RelationAttention::new(graph.on(device), logit, temperature)
-                    })
-                    .input(groups, m)
-                    .stored(storage)
-                    .input(groups, 1)
-                    .input(tails, n)
-                    .stored(storage)
-                    .input(tails, n)
-                    .stored(storage)
-                    .input(example.relations, m)
-                    .input(BUCKETS, 1),
+                    Case::new(name, move |device| RelationAttention::new(graph.on(device), logit, temperature))
+                        .input(groups, m)
+                        .stored(storage)
+                        .input(groups, 1)
+                        .input(tails, n)
+                        .stored(storage)
+                        .input(tails, n)
+                        .stored(storage)
+                        .input(example.relations, m)
+                        .input(BUCKETS, 1),
                 );
             }
             // Nothing projected, on a graph with split rows.

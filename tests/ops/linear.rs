@@ -6,9 +6,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
     // Nothing, one, odd, a tile's edge and beyond it; the long batch takes the split-k product of dW.
     for (b, n, d) in [(0, 3, 2), (1, 1, 1), (5, 7, 3), (64, 16, 64), (65, 33, 70), (700, 9, 5)] {
-        for activation in
-            [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Elu]
-        {
+        for activation in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Elu] {
             cases.push(
                 Case::new(format!("{b}x{n}x{d} {activation:?}"), move |_| Linear { activation })
                     .input(b, n)

@@ -9,9 +9,7 @@ pub fn cases() -> Vec<Case> {
     // The high floor has rows on both sides of it.
     for floor in [1e-12, 0.7] {
         for (n, d) in [(0, 3), (4, 1), (7, 2), (33, 31), (5, 200)] {
-            cases.push(
-                Case::new(format!("{n}x{d} floor {floor}"), move |_| L2Normalize::new(floor)).input(n, d),
-            );
+            cases.push(Case::new(format!("{n}x{d} floor {floor}"), move |_| L2Normalize::new(floor)).input(n, d));
         }
     }
     cases

@@ -3,17 +3,14 @@ use waata::ops::{OrthForm, Orthogonality};
 
 use crate::harness::Case;
 
-const FORMS: [OrthForm; 6] =
-    [OrthForm::A, OrthForm::A0, OrthForm::B, OrthForm::C, OrthForm::D, OrthForm::FdnCode];
+const FORMS: [OrthForm; 6] = [OrthForm::A, OrthForm::A0, OrthForm::B, OrthForm::C, OrthForm::D, OrthForm::FdnCode];
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
     for form in FORMS {
         for (n, d) in [(0, 3), (1, 1), (5, 7), (300, 12), (9, 40)] {
             cases.push(
-                Case::new(format!("{form:?} {n}x{d}"), move |_| Orthogonality::new(form))
-                    .input(n, d)
-                    .input(n, d),
+                Case::new(format!("{form:?} {n}x{d}"), move |_| Orthogonality::new(form)).input(n, d).input(n, d),
             );
         }
     }

@@ -19,15 +19,13 @@ pub fn cases() -> Vec<Case> {
                 let (heads, tails, groups) = (example.heads, example.tails, example.groups());
                 let name = format!("{} ({heads}) {n} {m} {logit:?}", example.name);
                 cases.push(
-                    Case::new(name, move |device| {
-                        RelationAttention::new(graph.on(device), logit, temperature)
-                    })
-                    .input(groups, m)
-                    .input(groups, 1)
-                    .input(tails, n)
-                    .input(tails, n)
-                    .input(example.relations, m)
-                    .input(BUCKETS, 1),
+                    Case::new(name, move |device| RelationAttention::new(graph.on(device), logit, temperature))
+                        .input(groups, m)
+                        .input(groups, 1)
+                        .input(tails, n)
+                        .input(tails, n)
+                        .input(example.relations, m)
+                        .input(BUCKETS, 1),
                 );
             }
         }
@@ -95,12 +93,7 @@ fn either_output_may_be_unused() {
             for i in 3..both.len() {
                 let scale = both[i].iter().fold(1.0f64, |max, x| max.max(x.abs()));
                 for ((both, agg), alpha) in both[i].iter().zip(&agg[i]).zip(&alpha[i]) {
-                    assert!(
-                        (both - agg - alpha).abs() <= tolerance * scale,
-                        "{}: input {}",
-                        device.name(),
-                        i - 3
-                    );
+                    assert!((both - agg - alpha).abs() <= tolerance * scale, "{}: input {}", device.name(), i - 3);
                 }
             }
         }

@@ -8,8 +8,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
     // The last two in blocks of 32 rows, with 6 and 1 left over.
     let all = usize::MAX;
-    let sizes =
-        [(0usize, 5usize, 3usize, all), (1, 1, 1, all), (3, 7, 5, all), (33, 300, 9, all), (140, 17, 4, all)];
+    let sizes = [(0usize, 5usize, 3usize, all), (1, 1, 1, all), (3, 7, 5, all), (33, 300, 9, all), (140, 17, 4, all)];
     for (rows, courses, d, most) in sizes.into_iter().chain([(70, 7, 5, 32 * 7), (33, 6, 2, 0)]) {
         for (scale, label_smoothing, masked) in
             [(1.0, 0.0, false), (2.5, 0.1, false), (1.5, 0.0, true), (0.7, 0.2, true)]
@@ -43,8 +42,7 @@ crate::op_tests!(cases);
 
 #[test]
 fn by_hand_and_refusals() {
-    let new =
-        |targets: Vec<u32>, excluded, options| SoftmaxLoss::new(&Device::Cpu, targets, 3, excluded, options);
+    let new = |targets: Vec<u32>, excluded, options| SoftmaxLoss::new(&Device::Cpu, targets, 3, excluded, options);
     let t = |rows, cols, v: &[f32]| Tensor::new(&Device::Cpu, rows, cols, v).unwrap();
     let (u, items, bias) = (t(1, 1, &[1.0]), t(3, 1, &[0.0, 0.0, 7.0]), t(1, 3, &[0.0, 3f32.ln(), 0.0]));
     // Course 2 is excluded: logits 0 and ln 3, so the first has probability 1/4.
@@ -62,8 +60,7 @@ fn by_hand_and_refusals() {
 #[test]
 fn small_losses_keep_their_digits() {
     let executor = Device::Gpu(Gpu::new(HostDriver::new(Order::Forward)));
-    let sides =
-        [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
+    let sides = [(&Device::Cpu, DType::F64, 1e-14), (&Device::Cpu, DType::F32, 1e-5), (&executor, DType::F32, 1e-5)];
     for (device, dtype, tolerance) in sides {
         for lead in [-20.0, -1.0, 0.0, 1.0, 10.0, 20.0, 30.0, 60.0f64] {
             // The target has `lead`, two others 0 and -1, and one that is excluded more than all.

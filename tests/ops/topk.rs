@@ -125,14 +125,9 @@ fn a_long_row_is_selected_as_by_a_full_sort() {
     ] {
         for row in 0..4 {
             let scores = whole(1, courses, 10 + row as u64, values);
-            let seen: Vec<u32> =
-                (0..courses as u32).filter(|c| (c * 7 + row as u32).is_multiple_of(5)).collect();
+            let seen: Vec<u32> = (0..courses as u32).filter(|c| (c * 7 + row as u32).is_multiple_of(5)).collect();
             let want = sorted(&scores, std::slice::from_ref(&seen), courses, k);
-            assert_eq!(
-                rank_scores(&scores, &seen, k).unwrap(),
-                want,
-                "{courses} courses, k {k}, {values} values"
-            );
+            assert_eq!(rank_scores(&scores, &seen, k).unwrap(), want, "{courses} courses, k {k}, {values} values");
         }
     }
 }
@@ -197,11 +192,7 @@ fn head(device: &Device, bottom: PairFeatures, dim: usize, (w, n): (usize, usize
 }
 
 /// The same, pair by pair in f64.
-fn logit(
-    weights: &dyn Fn(usize, usize, u64) -> (Vec<f64>, Vec<f64>),
-    x: &[f64],
-    (w, n): (usize, usize),
-) -> f64 {
+fn logit(weights: &dyn Fn(usize, usize, u64) -> (Vec<f64>, Vec<f64>), x: &[f64], (w, n): (usize, usize)) -> f64 {
     let layer = |x: &[f64], outputs: usize, stream| -> Vec<f64> {
         let (weights, b) = weights(x.len(), outputs, stream);
         (0..outputs)
@@ -209,8 +200,7 @@ fn logit(
             .collect()
     };
     let relu = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(|x| x.max(0.0)).collect() };
-    let elu =
-        |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(|x| if x > 0.0 { x } else { x.exp_m1() }).collect() };
+    let elu = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(|x| if x > 0.0 { x } else { x.exp_m1() }).collect() };
     let s = elu(layer(&relu(layer(x, w, 1)), n, 3));
     let t = elu(layer(&relu(layer(x, w, 2)), n, 4));
     let gates = layer(&[&s[..], &t[..]].concat(), n, 5);

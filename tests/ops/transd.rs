@@ -14,8 +14,7 @@ struct Batch {
 
 /// `count` triples of which every third has its head corrupted, one is its own negative, and entity 1 is hot.
 fn batch(count: u32, entities: u32, relations: u32) -> Batch {
-    let entity =
-        |i: u32, of: u32| if (i + of).is_multiple_of(3) { 1 % entities } else { (i * 7 + of * 5) % entities };
+    let entity = |i: u32, of: u32| if (i + of).is_multiple_of(3) { 1 % entities } else { (i * 7 + of * 5) % entities };
     let column = |f: &dyn Fn(u32) -> u32| (0..count).map(f).collect::<Vec<u32>>();
     let (head, tail) = (|i| entity(i, 0), |i| entity(i, 1));
     let corrupt = |i: u32| if i == 4 { tail(i) } else { (i * 11 + 3) % entities };
@@ -33,16 +32,9 @@ fn triples(device: &Device, b: &Batch, sizes: (usize, usize)) -> Triples {
     Triples::new(device, sizes, (&b.heads, &b.relations, &b.tails), negatives).unwrap()
 }
 
-fn case(
-    name: String,
-    count: u32,
-    (entities, q): (usize, usize),
-    (n, m): (usize, usize),
-    o: TransDOptions,
-) -> Case {
-    let make = move |device: &Device| {
-        TransD::new(o, triples(device, &batch(count, entities as u32, q as u32), (entities, q)))
-    };
+fn case(name: String, count: u32, (entities, q): (usize, usize), (n, m): (usize, usize), o: TransDOptions) -> Case {
+    let make =
+        move |device: &Device| TransD::new(o, triples(device, &batch(count, entities as u32, q as u32), (entities, q)));
     Case::new(name, make).input(entities, n).input(entities, n).input(q, m).input(q, m)
 }
 
@@ -92,8 +84,7 @@ fn scores_agree_with_the_loss() {
             for proj_norm in [ProjNorm::None, ProjNorm::Clamp, ProjNorm::L2] {
                 let index = |v: Vec<u32>| Index::new(&device, v).unwrap();
                 let [h, r, tail] = [index(vec![4, 4]), index(vec![1, 1]), index(vec![2, 5])];
-                let scores =
-                    transd_score(tables, &h, &r, &tail, distance, proj_norm).unwrap().to_vec().unwrap();
+                let scores = transd_score(tables, &h, &r, &tail, distance, proj_norm).unwrap().to_vec().unwrap();
                 let b = Batch {
                     heads: vec![4],
                     relations: vec![1],

@@ -20,9 +20,7 @@ pub fn find() -> Option<PathBuf> {
     let named = env::var_os("WAATA_BROWSER").map(PathBuf::from);
     let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    named.or_else(|| {
-        names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name))).find(|f| f.is_file())
-    })
+    named.or_else(|| names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name))).find(|f| f.is_file()))
 }
 
 pub struct Browser {

@@ -85,11 +85,7 @@ impl Fixture<'_> {
             let single = ["bpr-mf", "lightgcn", "ctcvr", "single-task", "waa-ta1"].contains(&model);
             let some = |names: &[&str], none: bool| -> Vec<String> {
                 let taken = if all { names.len() } else { 1 };
-                if none {
-                    vec!["none".into()]
-                } else {
-                    names.iter().take(taken).map(|n| n.to_string()).collect()
-                }
+                if none { vec!["none".into()] } else { names.iter().take(taken).map(|n| n.to_string()).collect() }
             };
             for optimizer in some(self.optimizers, is_counted(model)) {
                 for weighting in some(self.weightings, is_counted(model) || single) {
@@ -102,12 +98,7 @@ impl Fixture<'_> {
             }
         }
         runs.sort_by(|a, b| {
-            (&a.model, &a.optimizer, &a.weighting, a.seed).cmp(&(
-                &b.model,
-                &b.optimizer,
-                &b.weighting,
-                b.seed,
-            ))
+            (&a.model, &a.optimizer, &a.weighting, a.seed).cmp(&(&b.model, &b.optimizer, &b.weighting, b.seed))
         });
         runs
     }
@@ -129,40 +120,28 @@ impl Fixture<'_> {
         };
         // The optimizer and weighting that were asked for first are the best ones.
         let place = |names: &[&str], name: &str| names.iter().position(|n| *n == name).unwrap_or(0) as f64;
-        let loss =
-            0.02 * place(self.optimizers, &run.optimizer) + 0.005 * place(self.weightings, &run.weighting);
-        let value =
-            (quality(&run.model) - loss) * scale + 0.004 * (noise(&format!("{}{metric}", run.name)) - 0.5);
+        let loss = 0.02 * place(self.optimizers, &run.optimizer) + 0.005 * place(self.weightings, &run.weighting);
+        let value = (quality(&run.model) - loss) * scale + 0.004 * (noise(&format!("{}{metric}", run.name)) - 0.5);
         Some(if metric == "ndcg@50" && run.model == "waa-ta" { value + 0.02 } else { value })
     }
 
     /// Writes every file of the folder.
     pub fn write(&self, dir: &Path) {
         let runs = self.runs();
-        let mut metrics =
-            vec!["auc/completed".to_string(), "auc/enrolled".into(), "logloss/completed".into()];
+        let mut metrics = vec!["auc/completed".to_string(), "auc/enrolled".into(), "logloss/completed".into()];
         for k in [10, 20, 50] {
-            metrics.extend(
-                ["arp", "coverage", "hr", "mrr", "ndcg", "popularity", "recall"].map(|m| format!("{m}@{k}")),
-            );
+            metrics
+                .extend(["arp", "coverage", "hr", "mrr", "ndcg", "popularity", "recall"].map(|m| format!("{m}@{k}")));
         }
         metrics.sort();
         let facts = "run,data,data_fingerprint,split_fingerprint,model,optimizer,weighting,seed,\
                      settings_fingerprint,best_epoch,steps,parameters";
         let mut results = vec![facts.split(',').map(str::to_string).chain(metrics.iter().cloned()).collect()];
-        let mut slices =
-            vec![["run", "kind", "slice", "learners", "metric", "value"].map(String::from).to_vec()];
+        let mut slices = vec![["run", "kind", "slice", "learners", "metric", "value"].map(String::from).to_vec()];
         for run in &runs {
-            let mut row: Vec<String> =
-                vec![run.name.clone(), self.data.into(), "d1".repeat(32), "5b".repeat(32)];
+            let mut row: Vec<String> = vec![run.name.clone(), self.data.into(), "d1".repeat(32), "5b".repeat(32)];
             row.extend([&run.model, &run.optimizer, &run.weighting].map(String::clone));
-            row.extend([
-                run.seed.to_string(),
-                "0123456789abcdef".into(),
-                "7".into(),
-                "840".into(),
-                "123456".into(),
-            ]);
+            row.extend([run.seed.to_string(), "0123456789abcdef".into(), "7".into(), "840".into(), "123456".into()]);
             row.extend(metrics.iter().map(|m| self.metric(run, m).map_or(String::new(), |v| v.to_string())));
             results.push(row);
             for (kind, slice, learners) in [
@@ -201,17 +180,16 @@ impl Fixture<'_> {
         let head = "model,optimizer,weighting,seeds,metric,mean,sd,baseline,difference,low,high,p,p_holm";
         let mut rows = vec![head.split(',').map(str::to_string).collect::<Vec<String>>()];
         let mean = |run: &Run, metric: &str| {
-            let same = |r: &&Run| {
-                (&r.model, &r.optimizer, &r.weighting) == (&run.model, &run.optimizer, &run.weighting)
-            };
+            let same =
+                |r: &&Run| (&r.model, &r.optimizer, &r.weighting) == (&run.model, &run.optimizer, &run.weighting);
             let values: Vec<f64> = runs.iter().filter(same).filter_map(|r| self.metric(r, metric)).collect();
             values.iter().sum::<f64>() / values.len() as f64
         };
         for run in runs.iter().filter(|run| run.seed == 1) {
             for metric in metrics {
                 let baselines = runs.iter().filter(|r| !r.model.starts_with("waa-ta"));
-                let best = baselines
-                    .max_by(|a, b| mean(a, metric).total_cmp(&mean(b, metric)).then(b.name.cmp(&a.name)));
+                let best =
+                    baselines.max_by(|a, b| mean(a, metric).total_cmp(&mean(b, metric)).then(b.name.cmp(&a.name)));
                 let tested = ["recall", "ndcg"].iter().any(|m| metric.starts_with(m));
                 let id = |r: &Run| format!("{}-{}-{}", r.model, r.optimizer, r.weighting);
                 let mut row = vec![run.model.clone(), run.optimizer.clone(), run.weighting.clone()];
@@ -224,9 +202,7 @@ impl Fixture<'_> {
                     Some(best) => {
                         let difference = own - mean(best, metric);
                         row.push(id(best));
-                        row.extend(
-                            [difference, difference - 0.003, difference + 0.003].map(|v| v.to_string()),
-                        );
+                        row.extend([difference, difference - 0.003, difference + 0.003].map(|v| v.to_string()));
                         row.extend(["0.0002".into(), "0.0032".into()]);
                     }
                     None => row.extend(vec![String::new(); 6]),
@@ -265,8 +241,7 @@ impl Fixture<'_> {
                 values.push(("gate/enrolled", 0.5 + 0.2 * done + 0.02 * wave("g")));
                 values.push(("gate/completed", 0.5 - 0.1 * done));
             }
-            let values: Vec<String> =
-                values.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let values: Vec<String> = values.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let _ = writeln!(
                 log,
                 "{{\"epoch\":{epoch},\"step\":{},\"values\":{{{}}},\"valid\":{{\"ndcg@20\":{valid}}},\"best\":false}}",

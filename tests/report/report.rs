@@ -55,9 +55,7 @@ impl Made {
                 assert!(ids.iter().any(|id| *id == key), "{key}");
             }
         }
-        assert!(
-            !self.html.contains("http://") && !self.html.contains("https://") && !self.html.contains("url(")
-        );
+        assert!(!self.html.contains("http://") && !self.html.contains("https://") && !self.html.contains("url("));
         for figure in &self.figures {
             let text = fs::read_to_string(figure).unwrap();
             let image = xml::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", figure.display()));
@@ -118,17 +116,9 @@ fn a_whole_comparison() {
     assert!(baselines[1][2].ends_with("EASE") && baselines[1][5..7] == ["0.0002", "0.0032"], "{baselines:?}");
     assert!(baselines[1][3].starts_with('−') && baselines[1][3].ends_with("% **"), "{baselines:?}");
     assert!(baselines[6][3].starts_with('+') && baselines[1].len() == 9, "{baselines:?}");
-    assert_eq!(
-        made.summary[0],
-        "WAA-TA loses to the best baseline on 5 of 6 main metrics and beats it on 1."
-    );
-    assert!(
-        made.summary[1].starts_with("Behind: Recall@10 −") && made.summary[1].contains("EASE, p = 0.0032")
-    );
-    assert!(
-        made.html.find(&made.summary[0]).unwrap() < made.html.find("<h2").unwrap(),
-        "bad news comes first"
-    );
+    assert_eq!(made.summary[0], "WAA-TA loses to the best baseline on 5 of 6 main metrics and beats it on 1.");
+    assert!(made.summary[1].starts_with("Behind: Recall@10 −") && made.summary[1].contains("EASE, p = 0.0032"));
+    assert!(made.html.find(&made.summary[0]).unwrap() < made.html.find("<h2").unwrap(), "bad news comes first");
     assert!(made.markdown.starts_with("# Comparison of 17 models on invented\n\n> **WAA-TA loses"));
     assert!(made.summary.iter().any(|line| line.contains("ranks 2 of 17 models")), "{:?}", made.summary);
     let expected = [
@@ -168,8 +158,7 @@ fn a_whole_comparison() {
         assert!(made.html.contains(said), "{said}");
     }
     // Values are on the bars; of 17 curves two stand out.
-    let figure =
-        |name: &str| fs::read_to_string(made.folder.path().join(format!("report/{name}.svg"))).unwrap();
+    let figure = |name: &str| fs::read_to_string(made.folder.path().join(format!("report/{name}.svg"))).unwrap();
     assert_eq!(figure("figure-3-ndcg").matches("class=\"value\"").count(), 17 * 3);
     let curves = figure("convergence-models");
     assert_eq!((curves.matches("curve own").count(), curves.matches("curve best").count()), (2, 2));
@@ -178,29 +167,21 @@ fn a_whole_comparison() {
 #[test]
 fn a_single_run() {
     let folder = tempfile::tempdir().unwrap();
-    Fixture { models: &["waa-ta"], optimizers: &["adam"], seeds: 1, ..Default::default() }
-        .write(folder.path());
+    Fixture { models: &["waa-ta"], optimizers: &["adam"], seeds: 1, ..Default::default() }.write(folder.path());
     let run = folder.path().join("runs/waa-ta-adam-metabalance-1");
     let bare = run.join("bare");
     waata_report::write(&run, &bare).unwrap();
     let text = fs::read_to_string(bare.join("report.md")).unwrap();
-    assert!(
-        text.contains("metrics.json: the run has no test result") && text.contains("12 epochs trained"),
-        "{text}"
-    );
+    assert!(text.contains("metrics.json: the run has no test result") && text.contains("12 epochs trained"), "{text}");
     let metrics = r#"{"schema_version": 1, "split": "test", "learners": 9, "metrics": {"ndcg@20": 0.25, "recall@20": 0.5,
         "auc/completed": 0.75}, "slices": [{"kind": "activity", "slice": "1", "learners": 4, "metrics": {"ndcg@20": 0.125}}]}"#;
     fs::write(run.join("metrics.json"), metrics).unwrap();
     let out = run.join("report");
     let written = waata_report::write(&run, &out).unwrap();
-    let (html, markdown) =
-        [written.html, written.markdown].map(|path| fs::read_to_string(path).unwrap()).into();
+    let (html, markdown) = [written.html, written.markdown].map(|path| fs::read_to_string(path).unwrap()).into();
     let made = Made { folder, html, markdown, figures: written.figures, summary: written.summary };
     made.check();
-    assert_eq!(
-        made.summary,
-        ["WAA-TA adam metabalance, seed 1: NDCG@20 0.2500 on the test split, 12 epochs trained."]
-    );
+    assert_eq!(made.summary, ["WAA-TA adam metabalance, seed 1: NDCG@20 0.2500 on the test split, 12 epochs trained."]);
     assert_eq!(made.table("main")[1], ["WAA-TA", "0.5000", "0.2500"]);
     assert_eq!(made.table("slices-activity-ndcg-20"), [["Model", "1 (4)"], ["WAA-TA", "0.1250"]]);
     assert_eq!(
@@ -220,10 +201,7 @@ fn numbers_are_those_of_the_folder() {
     fs::write(folder.path().join("results.csv"), text).unwrap();
     let made = made(folder);
     made.check();
-    assert_eq!(
-        made.table("main"),
-        [["Model", "Recall@10"], ["WAA-TA", "0.3000 ±0.0707"], ["EASE", "0.2000"]]
-    );
+    assert_eq!(made.table("main"), [["Model", "Recall@10"], ["WAA-TA", "0.3000 ±0.0707"], ["EASE", "0.2000"]]);
     let row = ["Recall@10", "0.3000", "0.2000 EASE", "+50.00\u{a0}%", "–", "–", "–"];
     assert_eq!(made.table("baselines-table")[1], row);
     assert_eq!(made.summary[0], "WAA-TA beats the best baseline on all 1 main metric.");
@@ -264,11 +242,7 @@ fn odd_comparisons() {
     assert!(one.summary[0].contains("no baseline"), "{:?}", one.summary);
     let equal = make(&Fixture { constant: Some(0.25), ..Default::default() });
     equal.check();
-    assert!(
-        equal.summary[0].contains("ties with the best baseline on all 6 main metrics."),
-        "{:?}",
-        equal.summary
-    );
+    assert!(equal.summary[0].contains("ties with the best baseline on all 6 main metrics."), "{:?}", equal.summary);
     let zero = make(&Fixture { constant: Some(0.0), ..Default::default() });
     zero.check();
     let silent = make(&Fixture { epochs: 0, ..Default::default() });
@@ -299,17 +273,12 @@ fn names_that_would_break_a_page() {
         text += &format!("r{i},{model},adam,sum,1,0.{i}\n");
         let run = folder.path().join(format!("runs/r{i}"));
         fs::create_dir_all(&run).unwrap();
-        fs::write(run.join("log.jsonl"), "{\"epoch\":1,\"values\":{\"gate/a&b\":0.5,\"gate/c\":null}}\n")
-            .unwrap();
+        fs::write(run.join("log.jsonl"), "{\"epoch\":1,\"values\":{\"gate/a&b\":0.5,\"gate/c\":null}}\n").unwrap();
     }
     fs::write(folder.path().join("results.csv"), text).unwrap();
     let made = self::made(folder);
     made.check();
-    assert!(
-        made.names().contains("gates-x-y-2") && made.names().contains("gates-x-y-3"),
-        "{:?}",
-        made.names()
-    );
+    assert!(made.names().contains("gates-x-y-2") && made.names().contains("gates-x-y-3"), "{:?}", made.names());
     assert!(made.html.contains("values that are not finite"));
 }
 
@@ -319,10 +288,8 @@ fn what_is_missing_is_said() {
     Fixture::default().write(folder.path());
     let results = folder.path().join("results.csv");
     let text = fs::read_to_string(&results).unwrap();
-    let kept: Vec<&str> = text
-        .lines()
-        .filter(|l| !l.starts_with("ple-") && !l.starts_with("mmoe-adam-metabalance-2"))
-        .collect();
+    let kept: Vec<&str> =
+        text.lines().filter(|l| !l.starts_with("ple-") && !l.starts_with("mmoe-adam-metabalance-2")).collect();
     fs::write(&results, kept.join("\n")).unwrap();
     let failed = folder.path().join("runs/ple-adam-metabalance-1/failed.json");
     fs::write(failed, "{\"reason\": \"training diverged: loss kg is not finite at step 3\"}").unwrap();
@@ -365,8 +332,7 @@ fn broken_folders() {
     fs::write(&results, b"run,model,seed\na,\xff,1\n").unwrap();
     refused(dir, 3, &["results.csv", "UTF-8"]);
 
-    let small =
-        Fixture { models: &["waa-ta", "ease"], optimizers: &["adam"], seeds: 2, ..Default::default() };
+    let small = Fixture { models: &["waa-ta", "ease"], optimizers: &["adam"], seeds: 2, ..Default::default() };
     let change = |file: &str, from: &str, to: &str, words: &[&str]| {
         small.write(dir);
         let path = dir.join(file);
@@ -382,22 +348,12 @@ fn broken_folders() {
             fs::read_to_string(&results).unwrap()
         });
         let field = old.lines().nth(2).unwrap().rsplit(',').next().unwrap().to_string();
-        change(
-            "results.csv",
-            &field,
-            value,
-            &["results.csv:3", "recall@50", value, "not a finite number", "delete"],
-        );
+        change("results.csv", &field, value, &["results.csv:3", "recall@50", value, "not a finite number", "delete"]);
         small.write(dir);
     }
     change("results.csv", ",1,0123", ",one,0123", &["results.csv:2", "seed"]);
     change("results.csv", "waa-ta-adam-metabalance-2", "../x", &["results.csv:4", "not the name of a run"]);
-    change(
-        "results.csv",
-        "waa-ta-adam-metabalance-2",
-        "waa-ta-adam-metabalance-1",
-        &["results.csv:4", "twice"],
-    );
+    change("results.csv", "waa-ta-adam-metabalance-2", "waa-ta-adam-metabalance-1", &["results.csv:4", "twice"]);
     change(
         "results.csv",
         "\nwaa-ta-adam-metabalance-1,invented",
@@ -447,10 +403,7 @@ fn in_a_browser() {
     assert_eq!(browser.eval("document.querySelectorAll('#main tbody tr').length"), ALL.len());
     assert_eq!(browser.eval("document.querySelectorAll('#main thead th').length"), 1 + 6);
     assert_eq!(browser.eval("document.querySelectorAll('figure svg').length"), made.figures.len());
-    assert_eq!(
-        browser.eval("document.querySelector('h1').textContent"),
-        format!("Comparison of 17 models on {data}")
-    );
+    assert_eq!(browser.eval("document.querySelector('h1').textContent"), format!("Comparison of 17 models on {data}"));
     // Every figure has size, and its bars and curves have colours of their own.
     let shown = "[...document.querySelectorAll('main>.figures svg')].every(s => s.getBoundingClientRect().width > 300 && \
                  s.getBoundingClientRect().height > 100)";

@@ -224,8 +224,7 @@ impl Folder<'_> {
         let file = format!("{name}.{}", self.format.extension());
         let path = self.path.join(&file);
         let kinds: Vec<(String, Kind)> = columns.iter().map(|c| (c.name.clone(), c.kind)).collect();
-        let at_once =
-            |kind: Kind| if let Kind::Vector(dim) = kind { (NUMBERS / dim.max(1)).max(1) } else { ROWS };
+        let at_once = |kind: Kind| if let Kind::Vector(dim) = kind { (NUMBERS / dim.max(1)).max(1) } else { ROWS };
         let at_once = kinds.iter().map(|&(_, kind)| at_once(kind)).min().unwrap_or(ROWS);
         files::write_with(&path, |to| {
             let mut writer = self.writer(&path, to, &kinds, rows)?;
@@ -272,11 +271,7 @@ impl Folder<'_> {
         if self.format == Format::Npy {
             let (bytes, offsets) = (names.bytes(), names.offsets());
             self.table(&format!("{what}-bytes"), bytes.len(), vec![Column::u8("bytes", bytes)])?;
-            return self.table(
-                &format!("{what}-offsets"),
-                offsets.len(),
-                vec![Column::u64("offset", offsets)],
-            );
+            return self.table(&format!("{what}-offsets"), offsets.len(), vec![Column::u64("offset", offsets)]);
         }
         self.table(what, names.len(), id_and_name(names).into())
     }
@@ -290,8 +285,7 @@ impl Folder<'_> {
         dim: usize,
         mut vectors: impl FnMut(Range<usize>) -> Result<Vec<f32>> + 'a,
     ) -> Result<()> {
-        let vector =
-            Column::new("vector", Kind::Vector(dim), move |rows| Ok(Values::F32(vectors(rows)?.into())));
+        let vector = Column::new("vector", Kind::Vector(dim), move |rows| Ok(Values::F32(vectors(rows)?.into())));
         let mut columns = if self.format == Format::Npy { vec![] } else { Vec::from(id_and_name(names)) };
         columns.push(vector);
         self.table(name, rows, columns)

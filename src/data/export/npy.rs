@@ -21,12 +21,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(
-        path: &'a Path,
-        file: &'a mut File,
-        columns: &[(String, Kind)],
-        rows: usize,
-    ) -> Result<Writer<'a>> {
+    pub fn new(path: &'a Path, file: &'a mut File, columns: &[(String, Kind)], rows: usize) -> Result<Writer<'a>> {
         let sizes = columns.iter().map(|(_, kind)| Ok(value(*kind)?.1)).collect::<Result<_>>()?;
         let mut writer = Writer { path, file: BufWriter::with_capacity(1 << 20, file), sizes };
         writer.put(&header(columns, rows)?)?;
@@ -88,13 +83,11 @@ fn value(kind: Kind) -> Result<(&'static str, usize)> {
 fn header(columns: &[(String, Kind)], rows: usize) -> Result<Vec<u8>> {
     let (descr, shape) = match columns {
         [(_, kind)] => {
-            let shape =
-                if let Kind::Vector(dim) = kind { format!("({rows}, {dim})") } else { format!("({rows},)") };
+            let shape = if let Kind::Vector(dim) = kind { format!("({rows}, {dim})") } else { format!("({rows},)") };
             (format!("'{}'", value(*kind)?.0), shape)
         }
         _ => {
-            let field =
-                |(name, kind): &(String, Kind)| Ok(format!("('{}', '{}')", quoted(name), value(*kind)?.0));
+            let field = |(name, kind): &(String, Kind)| Ok(format!("('{}', '{}')", quoted(name), value(*kind)?.0));
             let fields: Vec<String> = columns.iter().map(field).collect::<Result<_>>()?;
             (format!("[{}]", fields.join(", ")), format!("({rows},)"))
         }

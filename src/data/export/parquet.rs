@@ -25,8 +25,7 @@ impl<'a> Writer<'a> {
     pub fn new(path: &'a Path, file: &'a mut File, columns: &[(String, Kind)]) -> Result<Writer<'a>> {
         let fail = |e: ParquetError| failed(path, e);
         let fields = columns.iter().map(|(name, kind)| field(name, *kind)).collect::<Result<_, _>>();
-        let schema =
-            Type::group_type_builder("table").with_fields(fields.map_err(fail)?).build().map_err(fail)?;
+        let schema = Type::group_type_builder("table").with_fields(fields.map_err(fail)?).build().map_err(fail)?;
         // Floats have hardly any values in common that a dictionary could save.
         let floats = columns.iter().filter(|(_, kind)| matches!(kind, Kind::F32 | Kind::Vector(_)));
         let properties = floats.fold(WriterProperties::builder(), |properties, (name, kind)| {
@@ -45,8 +44,7 @@ impl<'a> Writer<'a> {
         let mut group = self.writer.next_row_group()?;
         for (values, kind) in columns.iter().zip(&self.kinds) {
             let column = group.next_column()?;
-            let mut column =
-                column.ok_or_else(|| ParquetError::General("a column more than the table has".into()))?;
+            let mut column = column.ok_or_else(|| ParquetError::General("a column more than the table has".into()))?;
             write(column.untyped(), values, *kind)?;
             column.close()?;
         }

@@ -36,15 +36,12 @@ fn read(request: &Request) -> Result<Loaded> {
     let [valid, test, triples] = [VALID, TEST, TRIPLES].map(|file| source.find(file));
     let mut list = |file: &str| source.find(file).map(|path| read_list(&path)).transpose();
     let [users, items, entities, relations] = [list(USERS)?, list(ITEMS)?, list(ENTITIES)?, list(RELATIONS)?];
-    let ids =
-        |what, file, list: &Option<Vec<String>>| IntegerIds::new(what, file, list.as_ref().map(Vec::len));
+    let ids = |what, file, list: &Option<Vec<String>>| IntegerIds::new(what, file, list.as_ref().map(Vec::len));
 
     let (mut known_users, mut known_items) = (ids("user", USERS, &users), ids("item", ITEMS, &items));
     source.report.has_split = valid.is_some() || test.is_some();
     let mut rows = Rows { in_time_order: true, ..Default::default() };
-    for (path, split) in
-        [(Some(&train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)]
-    {
+    for (path, split) in [(Some(&train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)] {
         if let Some(path) = path {
             read_items(path, split, &mut known_users, &mut known_items, &mut rows)?;
         }

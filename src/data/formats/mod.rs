@@ -213,15 +213,9 @@ pub fn detect(source: &Path) -> Result<&'static Format> {
     let why = format!("has the files of no format ({})", names(|_| true));
     let remedy = match maps().find(|map| map.fits(source)) {
         Some(map) => {
-            format!(
-                "a shipped map describes these files: waata prepare {} --map {} -o OUT",
-                source.display(),
-                map.name
-            )
+            format!("a shipped map describes these files: waata prepare {} --map {} -o OUT", source.display(), map.name)
         }
-        None => {
-            "name the folder that has them (docs/data.md), or describe its tables: --map FILE.toml".into()
-        }
+        None => "name the folder that has them (docs/data.md), or describe its tables: --map FILE.toml".into(),
     };
     Err(Error::data(source, None, why, remedy))
 }

@@ -25,27 +25,9 @@ pub(super) const FORMAT: Format = Format {
 };
 
 const TABLES: [Table; 3] = [
-    Table {
-        relation: "school",
-        file: "relations/school-course.json",
-        course: 1,
-        prefix: "S_",
-        published: None,
-    },
-    Table {
-        relation: "teacher",
-        file: "relations/teacher-course.json",
-        course: 1,
-        prefix: "T_",
-        published: None,
-    },
-    Table {
-        relation: "concept",
-        file: "relations/course-concept.json",
-        course: 0,
-        prefix: "K_",
-        published: None,
-    },
+    Table { relation: "school", file: "relations/school-course.json", course: 1, prefix: "S_", published: None },
+    Table { relation: "teacher", file: "relations/teacher-course.json", course: 1, prefix: "T_", published: None },
+    Table { relation: "concept", file: "relations/course-concept.json", course: 0, prefix: "K_", published: None },
 ];
 
 #[derive(Deserialize)]

@@ -13,8 +13,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 
 const FIELDS: &str = "relations/course-field.json";
-const PREREQUISITES: [&str; 3] =
-    ["prerequisites/psy.json", "prerequisites/math.json", "prerequisites/cs.json"];
+const PREREQUISITES: [&str; 3] = ["prerequisites/psy.json", "prerequisites/math.json", "prerequisites/cs.json"];
 const WATCHED: &str = "relations/user-video.json";
 const ANSWERED: &str = "relations/user-problem.json";
 const PROBLEMS: &str = "relations/exercise-problem.txt";
@@ -193,10 +192,7 @@ fn read_prerequisites(source: &mut Source, graph: &mut Graph, concepts: &HashMap
 }
 
 /// The pairs (after, before) of concepts in one field, of two lists in the order of fields.
-fn of_one_field<'a>(
-    before: &'a [(&str, u32)],
-    after: &'a [(&str, u32)],
-) -> impl Iterator<Item = (u32, u32)> + 'a {
+fn of_one_field<'a>(before: &'a [(&str, u32)], after: &'a [(&str, u32)]) -> impl Iterator<Item = (u32, u32)> + 'a {
     after.iter().filter_map(|&(field, after)| {
         let place = before.binary_search_by_key(&field, |(field, _)| field).ok()?;
         (before[place].1 != after).then_some((after, before[place].1))

@@ -96,8 +96,7 @@ fn read(request: &Request) -> Result<Loaded> {
 impl Tables {
     /// The course of a module's presentation, such as AAA and 2013J. Err: why it is none.
     fn course(&mut self, module: &str, presentation: &str) -> Result<u32, String> {
-        let (module, presentation) =
-            (require_text(module, MODULE)?, require_text(presentation, PRESENTATION)?);
+        let (module, presentation) = (require_text(module, MODULE)?, require_text(presentation, PRESENTATION)?);
         let name = format!("{module}_{presentation}");
         if let Some(course) = self.courses.get(&name) {
             return Ok(course);
@@ -111,9 +110,7 @@ impl Tables {
         };
         let Some(start) = date(&format!("{year}-{month}-01")) else {
             let shown = lossy(presentation);
-            return Err(format!(
-                "{PRESENTATION} '{shown}' is not a year and B or J, for February or October"
-            ));
+            return Err(format!("{PRESENTATION} '{shown}' is not a year and B or J, for February or October"));
         };
         let course = self.courses.of(&name);
         self.starts.push(start);
@@ -176,10 +173,9 @@ impl Tables {
             require_number(student, "")?;
             let days = match date {
                 "" => None,
-                text => Some(
-                    text.parse::<i32>()
-                        .map_err(|_| format!("date_registration '{}' is no number", lossy(text)))?,
-                ),
+                text => {
+                    Some(text.parse::<i32>().map_err(|_| format!("date_registration '{}' is no number", lossy(text)))?)
+                }
             };
             let course = self.courses.get(&format!("{module}_{presentation}"));
             match (self.row(student, course), course, days) {
@@ -254,11 +250,7 @@ fn note_unknown(source: &mut Source, file: &str, rows: u64) {
 }
 
 /// Courses and their attributes, and the presentation of the same module before each.
-fn graph(
-    course_names: Vec<String>,
-    starts: &[f64],
-    attributes: &HashMap<&'static str, Vec<(u32, String)>>,
-) -> Graph {
+fn graph(course_names: Vec<String>, starts: &[f64], attributes: &HashMap<&'static str, Vec<(u32, String)>>) -> Graph {
     let mut graph = Graph::new(course_names);
     for (relation, prefix) in RELATIONS {
         let mut known = HashMap::new();

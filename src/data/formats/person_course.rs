@@ -33,8 +33,7 @@ fn find(source: &Path) -> Result<Option<PathBuf>> {
     let mut found = find_by_header(source, &REQUIRED)?;
     if let [first, second, ..] = found.as_slice() {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let why =
-            format!("has several versions of the person-course data: {}, {}", name(first), name(second));
+        let why = format!("has several versions of the person-course data: {}, {}", name(first), name(second));
         return Err(Error::data(source, None, why, "name the file to read instead of the folder"));
     }
     Ok(found.pop())
@@ -65,10 +64,7 @@ fn read(request: &Request) -> Result<Loaded> {
         let parts: Vec<String> = name.split('/').map(String::from).collect();
         (parts.len() == 3 && !parts.contains(&String::new())).then_some(parts)
     });
-    source.note_if(
-        unmatched,
-        format!("{unmatched} courses are not named institution/code/term, and have no triples"),
-    );
+    source.note_if(unmatched, format!("{unmatched} courses are not named institution/code/term, and have no triples"));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut dataset = graph.dataset(name, learners.names);
     dataset.labels = LABELS.map(String::from).into();

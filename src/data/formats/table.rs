@@ -9,8 +9,7 @@ pub use map::{ShippedMap, maps};
 use super::shared::csv_table::CsvTable;
 use super::shared::graph::Graph;
 use super::shared::ids::{
-    Ids, IntegerIds, NameList, TextIds, check_dense, decimal, dense, number_learners, read_names,
-    read_triples,
+    Ids, IntegerIds, NameList, TextIds, check_dense, decimal, dense, number_learners, read_names, read_triples,
 };
 use super::shared::source::Source;
 use super::{Format, Loaded, Request};
@@ -96,12 +95,10 @@ fn integer_ids(source: &mut Source, map: &Map) -> Result<Parts> {
         }
         listed = Some(entity_names.len());
     }
-    let relation_names = list(source, &map.relations, "relation")?
-        .map(|(path, list)| dense(&path, list, 0, "relation"))
-        .transpose()?;
+    let relation_names =
+        list(source, &map.relations, "relation")?.map(|(path, list)| dense(&path, list, 0, "relation")).transpose()?;
     let mut entities = IntegerIds::new("entity", file(&map.entities), listed);
-    let mut relations =
-        IntegerIds::new("relation", file(&map.relations), relation_names.as_ref().map(Vec::len));
+    let mut relations = IntegerIds::new("relation", file(&map.relations), relation_names.as_ref().map(Vec::len));
     let (path, triples) = triples(source, &map.triples, &mut entities, &mut relations)?;
     let named = entity_names.len();
     entity_names.extend(decimal(named..entities.count(&path)?.max(named)));

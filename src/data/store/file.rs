@@ -128,8 +128,8 @@ pub(super) fn open<'a>(path: &'a Path, stated: &DataFile) -> Result<OpenFile<'a>
         return Err(corrupt(path, format!("has {} bytes instead of {}", file.len(), stated.bytes)));
     }
     // It allocates no more than there are bytes, and checks that the arrays lie within the file.
-    let (length, arrays) = SafeTensors::read_metadata(&file)
-        .map_err(|e| corrupt(path, format!("is not a safetensors file: {e}")))?;
+    let (length, arrays) =
+        SafeTensors::read_metadata(&file).map_err(|e| corrupt(path, format!("is not a safetensors file: {e}")))?;
     let start = length + 8;
     if checksum(&file[..start]) != stated.header.0 {
         return Err(corrupt(path, "the header does not have the checksum that the manifest states"));

@@ -119,12 +119,7 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
     if !dir.is_dir() {
         let why = if dir.exists() { "is not a folder" } else { "does not exist" };
-        return Err(Error::data(
-            dir,
-            None,
-            why,
-            "name a prepared data set: waata prepare SOURCE -o DIR makes one",
-        ));
+        return Err(Error::data(dir, None, why, "name a prepared data set: waata prepare SOURCE -o DIR makes one"));
     }
     if !path.exists() {
         return Err(match dir.join(ARRAYS).exists() || dir.join(MANIFEST_SUM).exists() {

@@ -7,16 +7,9 @@ use base::random::Philox;
 const DITHER: u64 = 6;
 
 /// Enrolments per learner: 1 plus a share of the rest by heavy-tailed weights, no more than there are courses.
-pub(super) fn of_learners(
-    learners: usize,
-    courses: usize,
-    enrolments: u64,
-    tail: &Tail,
-    seed: u64,
-) -> Vec<u32> {
+pub(super) fn of_learners(learners: usize, courses: usize, enrolments: u64, tail: &Tail, seed: u64) -> Vec<u32> {
     let random = Philox::new(seed, STREAM + DEGREE);
-    let weights: Vec<f64> =
-        (0..learners).map(|u| pareto(random.uniform_at(u as u64) as f64, tail.offset)).collect();
+    let weights: Vec<f64> = (0..learners).map(|u| pareto(random.uniform_at(u as u64) as f64, tail.offset)).collect();
     let extra = enrolments - learners as u64;
     let mut most = tail.most.min(courses) - 1;
     if most as u64 * (learners as u64) < 2 * extra {

@@ -185,8 +185,7 @@ impl Recipe {
         }
         let most = learners as u64 * courses as u64;
         if enrolments < learners as u64 {
-            let why =
-                format!("{enrolments} enrolments are too few for {learners} learners with at least one each");
+            let why = format!("{enrolments} enrolments are too few for {learners} learners with at least one each");
             return bad("--enrolments", why, format!("choose {learners} or more"));
         }
         if enrolments > most {

@@ -68,8 +68,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let mut course = wanted;
-            while let Some(before) = self.world.prerequisite[course].map(|c| c as usize).filter(|&c| free(c))
-            {
+            while let Some(before) = self.world.prerequisite[course].map(|c| c as usize).filter(|&c| free(c)) {
                 if draws.uniform() < 0.25 {
                     break;
                 }

@@ -148,8 +148,7 @@ impl World {
     /// Hides fields and schools, and adds teachers and concepts, until the graph has as much of each as `links` says.
     fn link(&mut self, links: &Links, mut draws: Draws) {
         let (courses, fields) = (self.courses(), self.field_courses.len());
-        for (shown, count) in [(&mut self.shows_field, links.fields), (&mut self.shows_school, links.schools)]
-        {
+        for (shown, count) in [(&mut self.shows_field, links.fields), (&mut self.shows_school, links.schools)] {
             *shown = (0..courses).map(|k| k < count).collect();
             draws.shuffle(shown);
         }
@@ -244,9 +243,7 @@ impl World {
         }
         Graph {
             entity_names,
-            relation_names: ["field", "teacher", "school", "concept", "prerequisite"]
-                .map(String::from)
-                .into(),
+            relation_names: ["field", "teacher", "school", "concept", "prerequisite"].map(String::from).into(),
             triples,
         }
     }

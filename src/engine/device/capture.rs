@@ -126,10 +126,8 @@ impl Gpu {
     /// thread, with nobody else, and may not wait for results. `Error::Device` where it does, where the driver cannot
     /// record, or within another recording; nothing is recorded then.
     pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, CapturedGraph)> {
-        let pool = Arc::new(Pool {
-            gpu: self.clone(),
-            blocks: Mutex::new(Blocks { recording: true, ..Default::default() }),
-        });
+        let pool =
+            Arc::new(Pool { gpu: self.clone(), blocks: Mutex::new(Blocks { recording: true, ..Default::default() }) });
         let began = self.0.serial.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.captures();
@@ -149,9 +147,7 @@ impl Gpu {
             error
         };
         match (outcome, graph) {
-            (Ok(value), Ok(graph)) => {
-                Ok((value, CapturedGraph { graph, gpu: self.clone(), _pool: pool, began }))
-            }
+            (Ok(value), Ok(graph)) => Ok((value, CapturedGraph { graph, gpu: self.clone(), _pool: pool, began })),
             (Err(error), _) | (_, Err(error)) => Err(discard(error)),
         }
     }

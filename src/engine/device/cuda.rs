@@ -21,7 +21,8 @@ pub struct Probe {
 }
 
 const NO_DRIVER: &str = "install the NVIDIA driver (580 or newer for this build), or use --device cpu";
-const NO_KERNELS: &str = "run scripts/install-nvcc.sh and build again (or set CUDA_HOME to a CUDA 13 toolkit), or use --device cpu";
+const NO_KERNELS: &str =
+    "run scripts/install-nvcc.sh and build again (or set CUDA_HOME to a CUDA 13 toolkit), or use --device cpu";
 
 /// Looks for a driver, devices, and kernels in this build.
 pub fn probe() -> Probe {
@@ -101,10 +102,7 @@ impl Cuda {
     pub fn open(ordinal: usize) -> Result<Cuda> {
         let found = probe();
         if !found.usable {
-            return Err(Error::device(
-                found.why,
-                "or use --device cpu; `waata doctor` has the whole picture",
-            ));
+            return Err(Error::device(found.why, "or use --device cpu; `waata doctor` has the whole picture"));
         }
         let info = found.devices.get(ordinal).cloned().ok_or_else(|| {
             Error::device(format!("there is no device {ordinal}"), format!("use 0..{}", found.devices.len()))
@@ -156,8 +154,8 @@ impl Cuda {
         if let Some((_, function)) = functions.iter().find(|(name, _)| *name == kernel.name) {
             return Ok(*function);
         }
-        let name = CString::new(kernel.name)
-            .map_err(|_| Error::device("a kernel name with a zero byte", "report this"))?;
+        let name =
+            CString::new(kernel.name).map_err(|_| Error::device("a kernel name with a zero byte", "report this"))?;
         // SAFETY: the module is loaded and stays so as long as `self`.
         let function = unsafe { result::module::get_function(self.modules[kernel.module].0, name) }
             .map_err(|e| failed(kernel.name, e))?;

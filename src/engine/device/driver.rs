@@ -124,10 +124,7 @@ pub unsafe trait Driver: Send + Sync {
 
     /// From here on work is recorded instead of run. Memory may be allocated, not freed; waiting is an error.
     fn begin_capture(&self) -> Result<()> {
-        Err(Error::device(
-            "this driver does not record work",
-            "use WAATA_DRIVER=cudarc, or run without recordings",
-        ))
+        Err(Error::device("this driver does not record work", "use WAATA_DRIVER=cudarc, or run without recordings"))
     }
 
     /// Ends the recording, also one in which something failed.

@@ -46,11 +46,7 @@ impl Device {
             "cuda" => open(0),
             _ => {
                 let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
-                    Error::config(
-                        "--device",
-                        format!("unknown device `{text}`"),
-                        "use auto, cpu, cuda or cuda:N",
-                    )
+                    Error::config("--device", format!("unknown device `{text}`"), "use auto, cpu, cuda or cuda:N")
                 })?;
                 open(ordinal)
             }

@@ -94,11 +94,7 @@ impl Gpu {
         Ok(Some(value))
     }
 
-    fn gather<T>(
-        &self,
-        into: Option<Vec<Arc<GpuBuffer>>>,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<(T, Packing)> {
+    fn gather<T>(&self, into: Option<Vec<Arc<GpuBuffer>>>, work: impl FnOnce() -> Result<T>) -> Result<(T, Packing)> {
         {
             let mut packing = self.packing();
             if packing.is_some() {

@@ -73,19 +73,14 @@ impl Gram {
     fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<Gram> {
         let (tensors, losses) = (grads.len(), grads.first().map_or(0, Vec::len));
         let from = |i: usize| -> Vec<Vec<Option<Tensor>>> { grads.iter().map(|g| g[i..].to_vec()).collect() };
-        let measured =
-            (0..losses).map(|i| moments::measure_gpu(gpu, &from(i))).collect::<Result<Vec<_>>>()?;
+        let measured = (0..losses).map(|i| moments::measure_gpu(gpu, &from(i))).collect::<Result<Vec<_>>>()?;
         let sums: Vec<&GpuBuffer> = measured.iter().map(|m| &m.sums).collect();
         let found: Vec<f64> = GpuBuffer::concatenated(gpu, &sums)?.read()?;
         let (mut gram, mut rest) = (Gram::zeros(losses), &found[..]);
         for i in 0..losses {
             let shape = (tensors, losses - i);
             let Some((own, after)) = rest.split_at_checked(moments::slots(shape.0, shape.1)) else {
-                return Err(Error::shape(
-                    "gradient weighting",
-                    "moments of each loss",
-                    format!("{}", rest.len()),
-                ));
+                return Err(Error::shape("gradient weighting", "moments of each loss", format!("{}", rest.len())));
             };
             for by_loss in moments::from_sums(own, shape) {
                 gram.add(i, i, by_loss[0].square);

@@ -43,10 +43,8 @@ impl LossWeights {
             Combine::GradNorm => Rule::GradNorm { alpha: options.alpha },
             _ => return None,
         };
-        let learned = Learned {
-            params: Params::default(),
-            optimizer: Optimizer::with_rule(options.learner.clone(), 0.0, 0.0),
-        };
+        let learned =
+            Learned { params: Params::default(), optimizer: Optimizer::with_rule(options.learner.clone(), 0.0, 0.0) };
         Some(LossWeights { rule, losses: 0, learned, epochs: Epochs::default(), first: vec![] })
     }
 
@@ -82,8 +80,7 @@ impl LossWeights {
             Rule::Uncertainty => {
                 // Of exp(-s_i) L_i + s_i / 2.
                 let gradient = |(s, loss): (f64, &f64)| 0.5 - (-s).exp() * loss;
-                let gradients: Vec<f64> =
-                    self.learned.values()?.into_iter().zip(losses).map(gradient).collect();
+                let gradients: Vec<f64> = self.learned.values()?.into_iter().zip(losses).map(gradient).collect();
                 self.learned.step(&gradients, lr)
             }
             Rule::DynamicAverage { .. } => {
@@ -156,8 +153,7 @@ impl LossWeights {
         let lists = [&self.first, &self.epochs.now, &self.epochs.last, &self.epochs.before];
         let learns = matches!(self.rule, Rule::Uncertainty | Rule::GradNorm { .. });
         let learned = if learns { self.learned.values()?.len() } else { self.losses };
-        if let Some(odd) =
-            lists.iter().map(|l| l.len()).filter(|&n| n > 0).chain([learned]).find(|&n| n != self.losses)
+        if let Some(odd) = lists.iter().map(|l| l.len()).filter(|&n| n > 0).chain([learned]).find(|&n| n != self.losses)
         {
             return Err(Error::shape("loss weighting", format!("{} losses", self.losses), format!("{odd}")));
         }

@@ -96,10 +96,7 @@ pub(super) fn apply<U: Elements<K>, const K: usize>(scalars: Scalars, update: &m
     dispatch_float!(update.value.dtype(), T => apply_in::<T, U, K>(scalars.map(T::of), update))
 }
 
-fn apply_in<T: Real, U: Elements<K>, const K: usize>(
-    scalars: [T; SCALARS],
-    update: &mut Update,
-) -> Result<()> {
+fn apply_in<T: Real, U: Elements<K>, const K: usize>(scalars: [T; SCALARS], update: &mut Update) -> Result<()> {
     let Ok(state) = <&mut [Tensor; K]>::try_from(&mut *update.state) else {
         unreachable!("a rule has as many state tensors as it names");
     };

@@ -169,8 +169,7 @@ impl Optimizer {
         let table = self.table.take();
         self.states.resize_with(params.len(), State::default);
         for (param, terms) in params.iter().zip(sums) {
-            let odd =
-                |g: &Gradient| g.shape() != param.value.shape() || !g.whole() || !g.matches(&terms[0].1);
+            let odd = |g: &Gradient| g.shape() != param.value.shape() || !g.whole() || !g.matches(&terms[0].1);
             if let Some((_, odd)) = terms.iter().find(|(_, g)| odd(g)) {
                 let expected = format!("gradient of {} as {:?}", param.name, param.value.shape());
                 return Err(Error::shape("optimizer", expected, odd.describe()));
@@ -190,23 +189,16 @@ impl Optimizer {
             if !first.tensor().is_empty() {
                 let (rows, value) = (first.rows().map(|rows| &**rows), &mut param.value);
                 let terms = terms.iter().map(|(factor, g)| (factor.clone().into(), g.tensor())).collect();
-                updates.push(Update {
-                    step: state.steps,
-                    row,
-                    value,
-                    rows,
-                    terms,
-                    state: &mut state.tensors,
-                });
+                updates.push(Update { step: state.steps, row, value, rows, terms, state: &mut state.tensors });
             }
         }
         self.steps += 1;
         if let Some(table) = table {
             return gpu::run(self.rule.kernel(), &table, updates);
         }
-        updates.iter_mut().try_for_each(|update| {
-            self.rule.update(self.rule.scalars(self.lr, self.weight_decay, update.step), update)
-        })
+        updates
+            .iter_mut()
+            .try_for_each(|update| self.rule.update(self.rule.scalars(self.lr, self.weight_decay, update.step), update))
     }
 
     /// State tensors for a checkpoint: `m.<param>`, `v.<param>` and the like, and `steps`, the count of each parameter.
@@ -230,13 +222,8 @@ impl Optimizer {
             for name in self.rule.states() {
                 let Some(tensor) = tensors.get(&format!("{name}.{}", param.name)) else { continue };
                 if tensor.shape() != param.value.shape() {
-                    let (expected, got) =
-                        (format!("{:?}", param.value.shape()), format!("{:?}", tensor.shape()));
-                    return Err(Error::shape(
-                        "optimizer",
-                        format!("{name}.{} as {expected}", param.name),
-                        got,
-                    ));
+                    let (expected, got) = (format!("{:?}", param.value.shape()), format!("{:?}", tensor.shape()));
+                    return Err(Error::shape("optimizer", format!("{name}.{} as {expected}", param.name), got));
                 }
                 state.tensors.push(tensor.to_device(&param.value.device())?);
             }

@@ -67,9 +67,7 @@ impl Encoder {
         let x0 = match self.model.learner {
             LearnerInit::Free | LearnerInit::Latest => x,
             LearnerInit::History => first,
-            LearnerInit::FreeHistory | LearnerInit::LatestHistory => {
-                ctx.tape.apply(Combine::sum(2), &[x, first])?
-            }
+            LearnerInit::FreeHistory | LearnerInit::LatestHistory => ctx.tape.apply(Combine::sum(2), &[x, first])?,
         };
         let mut states = vec![x0];
         for l in 0..self.layers.len() {

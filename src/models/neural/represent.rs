@@ -108,8 +108,7 @@ impl Neural {
 
     fn softmax(&self, batch: &Batch) -> Result<SoftmaxLoss> {
         let loss = &self.config.loss;
-        let options =
-            SoftmaxOptions { scale: loss.softmax_scale as f32, label_smoothing: loss.label_smoothing as f32 };
+        let options = SoftmaxOptions { scale: loss.softmax_scale as f32, label_smoothing: loss.label_smoothing as f32 };
         let seen = &batch.learners.histories;
         let seen = loss.softmax_mask_seen.then_some((&seen.offsets[..], &seen.course[..]));
         SoftmaxLoss::new(&self.device, batch.positive.clone(), self.courses, seen, options)
@@ -147,13 +146,11 @@ impl Neural {
     /// Sampled neighbourhoods of a batch, and the rows of the tables that they read.
     pub(super) fn sample(&self, batch: &Batch, random: Option<Philox>) -> Result<StepInputs> {
         let courses = self.candidates(batch);
-        let nodes =
-            courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
+        let nodes = courses.iter().map(|&c| self.encoder.course_node(c)).chain(batch.learners.id.iter().copied());
         let triples = batch.triples.as_ref().map(TripleBatch::nodes).unwrap_or_default();
         let random = random.unwrap_or(Philox::new(self.config.seed, SAMPLE_STREAM));
         let blocks = self.encoder.sample(&self.device, &nodes.collect::<Vec<_>>(), &triples, random)?;
-        let mut inputs =
-            self.inputs_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
+        let mut inputs = self.inputs_of(blocks, self.encoder.reads_projections() || batch.triples.is_some())?;
         if let Some(output) = self.encoder.course_output() {
             inputs.rows[output.0] = Some(Arc::new(RowSet::new(&self.device, courses, self.courses)?));
         }

@@ -78,9 +78,7 @@ impl Op for Aggregate {
 /// relation), so a destination's weights sum to the number of relations it has. One value per edge.
 pub fn laplacian_weights(graph: &Graph) -> Vec<f32> {
     let offsets = graph.groups.offsets.host();
-    (graph.group.host().iter())
-        .map(|&g| 1.0 / (offsets[g as usize + 1] - offsets[g as usize]) as f32)
-        .collect()
+    (graph.group.host().iter()).map(|&g| 1.0 / (offsets[g as usize + 1] - offsets[g as usize]) as f32).collect()
 }
 
 /// 1 / sqrt(edges of the destination times edges to the source): LightGCN's constant weights.

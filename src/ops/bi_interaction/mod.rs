@@ -119,13 +119,7 @@ impl BiInteraction {
         }
     }
 
-    fn backward_by_blocks<T: Real>(
-        &self,
-        x: &[&Tensor],
-        dy: &Tensor,
-        signs: &Tensor,
-        dx: &mut [Option<Tensor>],
-    ) {
+    fn backward_by_blocks<T: Real>(&self, x: &[&Tensor], dy: &Tensor, signs: &Tensor, dx: &mut [Option<Tensor>]) {
         let (nodes, weights) = dx.split_at_mut(2);
         let (first, second) = nodes.split_at_mut(1);
         let layer = self.layer::<T>(x);

@@ -85,9 +85,7 @@ pub(crate) fn scatter<T: Real, const K: usize>(
     }
     if layout == Layout::Write {
         // Behind the last row with a use.
-        outs.iter_mut()
-            .flatten()
-            .for_each(|out| out.par_chunks_mut(16 * 1024).for_each(|o| o.fill(T::zero())));
+        outs.iter_mut().flatten().for_each(|out| out.par_chunks_mut(16 * 1024).for_each(|o| o.fill(T::zero())));
     }
     tasks.into_par_iter().for_each(|(range, base, outs)| {
         let sum = &mut vec![T::zero(); width][..];

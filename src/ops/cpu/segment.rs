@@ -103,9 +103,7 @@ fn run_passes<T: Real>(
             let place = Place {
                 row: rows.split_off_mut(..n * width).unwrap_or_default(),
                 scalars: scalars.split_off_mut(..n * count).unwrap_or_default(),
-                entries: entries
-                    .split_off_mut(..if with_entries { stop - done } else { 0 })
-                    .unwrap_or_default(),
+                entries: entries.split_off_mut(..if with_entries { stop - done } else { 0 }).unwrap_or_default(),
             };
             tasks.push((first..first + n, done, place));
             done = stop;
@@ -197,12 +195,7 @@ impl<T: Real, S: Segment<T>> SimdWork for SoleRows<'_, T, S> {
                     let p = of_row[v] as usize;
                     let range = begin[p] as usize..end[p] as usize;
                     let own = if with_entries { range.start - base..range.end - base } else { 0..0 };
-                    work.piece::<ISA>(
-                        v,
-                        range,
-                        true,
-                        Place { row, scalars, entries: &mut place.entries[own] },
-                    );
+                    work.piece::<ISA>(v, range, true, Place { row, scalars, entries: &mut place.entries[own] });
                 }
                 _ => {}
             }

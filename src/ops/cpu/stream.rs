@@ -59,10 +59,7 @@ pub(crate) fn put<const ISA: u8, T: Real>((out, fresh): (&mut [T], bool), values
 }
 
 /// The first `len` elements of an optional gradient.
-pub(crate) fn take<'a, T>(
-    gradient: &mut Option<(&'a mut [T], bool)>,
-    len: usize,
-) -> Option<(&'a mut [T], bool)> {
+pub(crate) fn take<'a, T>(gradient: &mut Option<(&'a mut [T], bool)>, len: usize) -> Option<(&'a mut [T], bool)> {
     let (values, fresh) = gradient.as_mut()?;
     Some((split(values, len), *fresh))
 }

@@ -39,13 +39,7 @@ pub(super) fn forward<T: Real>(s: &Shape, x: &[&Tensor], hidden: &mut [Tensor], 
     let y = row_chunks::<T>(y.iter_mut().map(Some), TILE, tiles);
     hidden.into_par_iter().zip(y).enumerate().for_each(|(i, (hidden, y))| {
         let rows = i * TILE..s.rows.min((i + 1) * TILE);
-        forward_tile(
-            s,
-            (x, &w, &b),
-            rows,
-            hidden.into_iter().flatten().collect(),
-            y.into_iter().flatten().collect(),
-        );
+        forward_tile(s, (x, &w, &b), rows, hidden.into_iter().flatten().collect(), y.into_iter().flatten().collect());
     });
 }
 
@@ -146,12 +140,7 @@ pub(super) fn backward<T: Real>(
 }
 
 /// Adds the gradients of x over some rows, and returns their sums of the parameters' gradients.
-fn backward_chunk<T: Real>(
-    s: &Shape,
-    active: &Active<T>,
-    rows: Range<usize>,
-    mut dx: RowChunk<T>,
-) -> Buffer<T> {
+fn backward_chunk<T: Real>(s: &Shape, active: &Active<T>, rows: Range<usize>, mut dx: RowChunk<T>) -> Buffer<T> {
     let (count, layers) = (active.members.len(), s.layers());
     let mut buffer = Buffer::stale(if active.requires_grad.contains(&true) { active.sums } else { 0 });
     let sums = buffer.as_mut_slice();
@@ -204,9 +193,7 @@ fn backward_chunk<T: Real>(
                 let (dz, w) = (dz.cols(a * d, d), weights.rows(a * d, d));
                 let input = match layer {
                     0 => View::new(&active.x[a][row * k..], n, k, k),
-                    _ => {
-                        View::new(&active.hidden[layer - 1][row * stride..], n, stride, stride).cols(e * k, k)
-                    }
+                    _ => View::new(&active.hidden[layer - 1][row * stride..], n, stride, stride).cols(e * k, k),
                 };
                 if requires_grad {
                     gemm(input.t(), dz, beta, &mut sums[w_at + a * k * d..][..k * d], d);

@@ -8,18 +8,11 @@ use base::Result;
 use engine::device::{Grid, Kernel, kernels};
 use engine::{Gpu, Tensor};
 
-const FWD: [Kernel; 3] =
-    [kernels::GROUPED_MLP_FWD, kernels::GROUPED_MLP_FWD_TF32, kernels::GROUPED_MLP_FWD_BF16];
-const BWD_WEIGHTS: [Kernel; 3] = [
-    kernels::GROUPED_MLP_BWD_WEIGHTS,
-    kernels::GROUPED_MLP_BWD_WEIGHTS_TF32,
-    kernels::GROUPED_MLP_BWD_WEIGHTS_BF16,
-];
-const BWD_INPUTS: [Kernel; 3] = [
-    kernels::GROUPED_MLP_BWD_INPUTS,
-    kernels::GROUPED_MLP_BWD_INPUTS_TF32,
-    kernels::GROUPED_MLP_BWD_INPUTS_BF16,
-];
+const FWD: [Kernel; 3] = [kernels::GROUPED_MLP_FWD, kernels::GROUPED_MLP_FWD_TF32, kernels::GROUPED_MLP_FWD_BF16];
+const BWD_WEIGHTS: [Kernel; 3] =
+    [kernels::GROUPED_MLP_BWD_WEIGHTS, kernels::GROUPED_MLP_BWD_WEIGHTS_TF32, kernels::GROUPED_MLP_BWD_WEIGHTS_BF16];
+const BWD_INPUTS: [Kernel; 3] =
+    [kernels::GROUPED_MLP_BWD_INPUTS, kernels::GROUPED_MLP_BWD_INPUTS_TF32, kernels::GROUPED_MLP_BWD_INPUTS_BF16];
 
 /// One address for each of `members`.
 fn of_each(members: &[usize], of: impl FnMut(usize) -> u64) -> [u64; POINTERS] {
@@ -46,13 +39,7 @@ fn layer_inputs(
     }
 }
 
-pub(super) fn forward(
-    gpu: &Gpu,
-    s: &Shape,
-    x: &[&Tensor],
-    hidden: &mut [Tensor],
-    y: &mut [Tensor],
-) -> Result<()> {
+pub(super) fn forward(gpu: &Gpu, s: &Shape, x: &[&Tensor], hidden: &mut [Tensor], y: &mut [Tensor]) -> Result<()> {
     let members: Vec<usize> = (0..s.members).collect();
     for layer in (0..s.layers()).filter(|layer| s.widths[layer + 1] > 0) {
         let (k, n) = (s.widths[layer], s.widths[layer + 1]);
@@ -142,8 +129,7 @@ impl Layer<'_> {
         let (code, slope) = self.act.code();
         launch!(gpu, for_unit(gpu, BWD_WEIGHTS), tiles(k.max(1), n, members.len() * splits);
             &mut partial, from, ld_from, upstream, outputs, ld, s.rows, k, n, splits, code, slope)?;
-        let mut to =
-            |part: usize| of_each(members, |e| dx[place(e) + part].as_mut().map_or(0, Tensor::address_mut));
+        let mut to = |part: usize| of_each(members, |e| dx[place(e) + part].as_mut().map_or(0, Tensor::address_mut));
         let (dw, db) = (to(0), to(1));
         let grid = Grid::cover(members.len() * (k + 1) * n, 256);
         launch!(gpu, kernels::GROUPED_MLP_MERGE, grid; dw, db, &partial, splits, members.len(), k, n)

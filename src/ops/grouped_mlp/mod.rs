@@ -88,8 +88,7 @@ impl GroupedMlp {
         let shape = Shape { members: self.members, rows, shared: sources == 1, widths, hidden, last };
         for member in 0..self.members {
             for layer in 0..self.layers {
-                let (at, from, to) =
-                    (shape.weight(member, layer), shape.widths[layer], shape.widths[layer + 1]);
+                let (at, from, to) = (shape.weight(member, layer), shape.widths[layer], shape.widths[layer + 1]);
                 check_shape("grouped_mlp", "W", x[at], from, to)?;
                 check_shape("grouped_mlp", "b", x[at + 1], 1, to)?;
             }
@@ -109,8 +108,7 @@ impl Op for GroupedMlp {
         let mut hidden: Vec<Tensor> =
             inner.iter().map(|d| x[0].empty_like(rows, shape.members * d)).collect::<Result<_>>()?;
         let out = shape.widths[shape.layers()];
-        let mut y: Vec<Tensor> =
-            (0..shape.members).map(|_| x[0].empty_like(rows, out)).collect::<Result<_>>()?;
+        let mut y: Vec<Tensor> = (0..shape.members).map(|_| x[0].empty_like(rows, out)).collect::<Result<_>>()?;
         if rows > 0 {
             match x[0].gpu() {
                 Some(gpu) => gpu::forward(gpu, &shape, x, &mut hidden, &mut y)?,

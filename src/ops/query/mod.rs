@@ -58,9 +58,7 @@ impl Query {
 
     /// Whether the CPU's code by destinations applies.
     fn by_heads(&self, x: &[&Tensor]) -> bool {
-        !matches!(self.logit, LogitKind::Gat { .. })
-            && x[0].gpu().is_none()
-            && cpu::takes((x[0].cols(), x[2].cols()))
+        !matches!(self.logit, LogitKind::Gat { .. }) && x[0].gpu().is_none() && cpu::takes((x[0].cols(), x[2].cols()))
     }
 
     fn inputs<'a, T: Real>(&'a self, x: &[&'a Tensor]) -> HeadRows<'a, T> {

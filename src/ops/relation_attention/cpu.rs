@@ -282,13 +282,7 @@ impl<T: Real, S: Element<Acc = T>, const D: usize> Segment<T> for GroupBackward<
     }
 
     #[inline(always)]
-    fn merge<const ISA: u8>(
-        &self,
-        group: usize,
-        partial: &[T],
-        partial_scalars: &[T],
-        mut place: Place<'_, T>,
-    ) {
+    fn merge<const ISA: u8>(&self, group: usize, partial: &[T], partial_scalars: &[T], mut place: Place<'_, T>) {
         add_rows::<ISA, T>(partial, place.row);
         place.scalars.fill(T::zero());
         add_rows::<ISA, T>(partial_scalars, place.scalars);
@@ -513,11 +507,7 @@ pub(super) fn add_bucket_sums(a: &Attention, d: &Tensor, d_bias: &mut Tensor) {
 }
 
 /// Sums of the values of 0..n by bucket, one list for each chunk.
-pub(super) fn bucket_sums<T: Real>(
-    n: usize,
-    buckets: usize,
-    of: impl Fn(usize) -> (u32, T) + Sync,
-) -> Vec<Vec<T>> {
+pub(super) fn bucket_sums<T: Real>(n: usize, buckets: usize, of: impl Fn(usize) -> (u32, T) + Sync) -> Vec<Vec<T>> {
     const CHUNK: usize = 32 * 1024;
     parallel::map_chunks(n, CHUNK, |range| {
         let mut sums = vec![T::zero(); buckets];

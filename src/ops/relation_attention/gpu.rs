@@ -11,13 +11,7 @@ const THREADS: u32 = 128;
 
 impl Attention<'_> {
     /// A launch of the kernel for the type and the width of the rows: for 64 columns where that fits, else for any.
-    fn launch<'g>(
-        &self,
-        gpu: &'g Gpu,
-        splits: &RowSplits,
-        of_64: [Kernel; 3],
-        any: [Kernel; 3],
-    ) -> Launch<'g> {
+    fn launch<'g>(&self, gpu: &'g Gpu, splits: &RowSplits, of_64: [Kernel; 3], any: [Kernel; 3]) -> Launch<'g> {
         let kernel = for_rows_of(&self.x, if self.widths() == (64, 64) { of_64 } else { any });
         gpu.launch(kernel, Grid::warps(splits.count(), THREADS))
     }

@@ -49,12 +49,7 @@ pub(super) struct LogitGradients {
 
 impl<'a> Attention<'a> {
     /// `Error::Shape` unless the inputs fit the graph.
-    pub fn new(
-        graph: &'a Graph,
-        slope: Option<f32>,
-        temperature: f32,
-        x: &[&Tensor],
-    ) -> Result<Attention<'a>> {
+    pub fn new(graph: &'a Graph, slope: Option<f32>, temperature: f32, x: &[&Tensor]) -> Result<Attention<'a>> {
         const OP: &str = "relation attention";
         let [u, o, x, p, r_p, bias] = inputs(OP, "U, o, x, p, r_p, bias", x)?;
         let projected = p.rows() > 0 || r_p.rows() > 0;

@@ -110,8 +110,7 @@ impl DeviceHead {
         let mut steps = vec![];
         for step in &head.steps {
             let (code, slope) = step.act.code();
-            let sizes =
-                [step.from, step.inputs, step.to, step.outputs, step.parts, step.logits, step.weights];
+            let sizes = [step.from, step.inputs, step.to, step.outputs, step.parts, step.logits, step.weights];
             steps.push(step.kind as i32);
             steps.extend(sizes.map(|n| n as i32));
             steps.extend([code, slope.to_bits() as i32]);

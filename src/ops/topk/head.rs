@@ -95,19 +95,7 @@ impl PairHead {
             PairFeatures::ConcatHadamard => (block(0), block(1), block(2)),
         };
         let (steps, weights, rows) = (vec![], vec![0.0; 4], hidden);
-        Ok(PairHead {
-            dim,
-            hidden,
-            of_learner,
-            of_course,
-            of_product,
-            bias,
-            activation,
-            active,
-            steps,
-            weights,
-            rows,
-        })
+        Ok(PairHead { dim, hidden, of_learner, of_course, of_product, bias, activation, active, steps, weights, rows })
     }
 
     /// The first of `n` new rows.
@@ -117,13 +105,7 @@ impl PairHead {
     }
 
     /// Rows `to ..` = act(rows `from ..` W + b).
-    pub fn dense(
-        &mut self,
-        from: usize,
-        (w, b): (&Tensor, &Tensor),
-        act: Activation,
-        to: usize,
-    ) -> Result<()> {
+    pub fn dense(&mut self, from: usize, (w, b): (&Tensor, &Tensor), act: Activation, to: usize) -> Result<()> {
         let ((inputs, outputs), weights) = (w.shape(), self.weights.len());
         if b.len() != outputs {
             return Err(Error::shape("topk", format!("{outputs} biases"), format!("{b:?}")));
@@ -145,20 +127,12 @@ impl PairHead {
     /// Rows `to ..` = g s + (1 - g) t, with s and t of `width` rows each from `from`, and g the sigmoid of `gates` rows
     /// from `logits`: one, or `width`.
     pub fn gate(&mut self, from: usize, width: usize, logits: usize, gates: usize, to: usize) -> Result<()> {
-        let step =
-            Step { kind: Kind::Gate, from, inputs: gates, outputs: width, logits, to, ..Step::default() };
+        let step = Step { kind: Kind::Gate, from, inputs: gates, outputs: width, logits, to, ..Step::default() };
         self.push((from + 2 * width).max(logits + gates), step)
     }
 
     /// Rows `to ..` = `parts` blocks of `width` rows from `from`, weighted by the softmax of `parts` rows from `logits`.
-    pub fn softmax(
-        &mut self,
-        from: usize,
-        parts: usize,
-        width: usize,
-        logits: usize,
-        to: usize,
-    ) -> Result<()> {
+    pub fn softmax(&mut self, from: usize, parts: usize, width: usize, logits: usize, to: usize) -> Result<()> {
         let step = Step { kind: Kind::Softmax, from, parts, outputs: width, logits, to, ..Step::default() };
         self.push((from + parts * width).max(logits + parts), step)
     }

@@ -81,12 +81,7 @@ impl Scorer {
             check_shape("topk", "bias", bias, 1, count)?;
         }
         if let Some(head) = &head {
-            check(
-                head.dim == dim,
-                "topk",
-                || format!("a head on {} columns", head.dim),
-                || format!("{dim}"),
-            )?;
+            check(head.dim == dim, "topk", || format!("a head on {} columns", head.dim), || format!("{dim}"))?;
         }
         let side = match courses.device() {
             Device::Cpu => Side::Cpu(cpu::Courses::new(&courses, dot.as_ref(), head.as_ref())?),
@@ -154,10 +149,9 @@ impl Scorer {
             Some(row) => Err(Error::Diverged {
                 what: format!("a score in row {row} of the ranking"),
                 step: 0,
-                remedy:
-                    "the model that scores has parameters that are not finite: train it again with a lower \
+                remedy: "the model that scores has parameters that are not finite: train it again with a lower \
                          learning rate, or rank with an earlier checkpoint"
-                        .into(),
+                    .into(),
             }),
         }
     }

@@ -65,12 +65,7 @@ pub struct TransDOptions {
 
 impl Default for TransDOptions {
     fn default() -> Self {
-        TransDOptions {
-            loss: TransDLoss::Bpr,
-            distance: Distance::L2Squared,
-            proj_norm: ProjNorm::None,
-            l2: 1e-5,
-        }
+        TransDOptions { loss: TransDLoss::Bpr, distance: Distance::L2Squared, proj_norm: ProjNorm::None, l2: 1e-5 }
     }
 }
 
@@ -138,8 +133,7 @@ impl Op for TransD {
 
     fn backward(&self, Backward { x, dy, dx, .. }: Backward) -> Result<()> {
         let rows = |i: usize| dx[i].as_ref().map(Tensor::rows);
-        let fits =
-            |rows: Option<usize>| rows.is_none_or(|n| [x[0].rows(), self.triples.rows().len()].contains(&n));
+        let fits = |rows: Option<usize>| rows.is_none_or(|n| [x[0].rows(), self.triples.rows().len()].contains(&n));
         let alike = rows(0).is_none() || rows(1).is_none() || rows(0) == rows(1);
         check(
             fits(rows(0)) && fits(rows(1)) && alike,

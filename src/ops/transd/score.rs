@@ -23,10 +23,7 @@ pub fn transd_score(
         return Err(Error::shape("transd_score", format!("{count} of each column"), got));
     }
     let below = |ids: &Index<u32>, n: usize| ids.host().iter().all(|&id| (id as usize) < n);
-    if !below(heads, tables[0].rows())
-        || !below(tails, tables[0].rows())
-        || !below(relations, tables[2].rows())
-    {
+    if !below(heads, tables[0].rows()) || !below(tails, tables[0].rows()) || !below(relations, tables[2].rows()) {
         let expected = format!("ids below {} entities, {} relations", tables[0].rows(), tables[2].rows());
         return Err(Error::shape("transd_score", expected, "an id out of range"));
     }

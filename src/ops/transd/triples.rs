@@ -94,8 +94,7 @@ impl Columns<'_> {
 
     fn check(&self) -> Result<()> {
         let count = self.count();
-        let lengths =
-            [self.relation_ids.len(), self.tails.len(), self.negative_heads.len(), self.negative_tails.len()];
+        let lengths = [self.relation_ids.len(), self.tails.len(), self.negative_heads.len(), self.negative_tails.len()];
         if lengths.iter().any(|&length| length != count) || count > i32::MAX as usize {
             let expected = format!("five columns of {count} ids, fewer than 2^31");
             return Err(Error::shape("transd", expected, format!("{lengths:?}")));
@@ -105,11 +104,7 @@ impl Columns<'_> {
         }
         let most = self.relation_ids.iter().copied().reduce(u32::max);
         if let Some(r) = most.filter(|&r| r as usize >= self.relations) {
-            return Err(Error::shape(
-                "transd",
-                format!("relations below {}", self.relations),
-                format!("{r}"),
-            ));
+            return Err(Error::shape("transd", format!("relations below {}", self.relations), format!("{r}")));
         }
         // Without a way out of the loop, which vector units cannot take.
         let both = |i: usize| self.head_changes(i) && self.negative_tails[i] != self.tails[i];
@@ -137,8 +132,7 @@ impl Triples {
         (heads, relation_ids, tails): (&[u32], &[u32], &[u32]),
         (negative_heads, negative_tails): (&[u32], &[u32]),
     ) -> Result<Triples> {
-        let batch =
-            Columns { entities, relations, heads, relation_ids, tails, negative_heads, negative_tails };
+        let batch = Columns { entities, relations, heads, relation_ids, tails, negative_heads, negative_tails };
         batch.check()?;
         let (order, row) = match device {
             Device::Cpu => {

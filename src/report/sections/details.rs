@@ -33,13 +33,7 @@ pub fn runs(field: &Field) -> Vec<Block> {
         let rows: Vec<(&Variant, String)> = field.variants.iter().map(|v| (v, v.full_name())).collect();
         let metrics = field.metrics_of(&["recall", "ndcg", "auc", "logloss"]);
         let caption = "Test results of every variant: mean over seeds ± standard deviation.";
-        folded.push(Block::Table(metric_table(
-            "variant-metrics".into(),
-            caption,
-            "Variant",
-            &rows,
-            &metrics,
-        )));
+        folded.push(Block::Table(metric_table("variant-metrics".into(), caption, "Variant", &rows, &metrics)));
     }
     folded.extend(differing_settings(field).map(Block::Table));
     if !folded.is_empty() {
@@ -83,21 +77,12 @@ fn variants(field: &Field) -> Table {
             list(v.runs.iter().map(|run| run.row.settings_fingerprint.chars().take(8).collect()).collect()),
         ]
     };
-    let head = [
-        "Model",
-        "Optimizer",
-        "Weighting",
-        "Seeds",
-        "Parameters",
-        "Steps",
-        "Best epoch",
-        "Settings fingerprint",
-    ];
+    let head =
+        ["Model", "Optimizer", "Weighting", "Seeds", "Parameters", "Steps", "Best epoch", "Settings fingerprint"];
     Table {
         id: "variants".into(),
-        caption:
-            "Every model with its optimizers and task weightings; steps and best epoch are means over seeds."
-                .into(),
+        caption: "Every model with its optimizers and task weightings; steps and best epoch are means over seeds."
+            .into(),
         head: head.map(String::from).into(),
         rows: field.variants.iter().map(row).collect(),
         own: None,
@@ -134,8 +119,7 @@ fn differing_settings(field: &Field) -> Option<Table> {
         let each = values.iter().map(|(value, models)| format!("{value} ({})", models.join(", ")));
         vec![Cell::new(key), Cell::new(each.collect::<Vec<_>>().join("; "))]
     };
-    let rows: Vec<Vec<Cell>> =
-        values.into_iter().filter(|(key, values)| differs(key, values)).map(row).collect();
+    let rows: Vec<Vec<Cell>> = values.into_iter().filter(|(key, values)| differs(key, values)).map(row).collect();
     (!rows.is_empty()).then(|| Table {
         id: "settings".into(),
         caption: "Settings in which the models differ, from the first run of each.".into(),
@@ -171,8 +155,7 @@ pub fn missing(field: &Field) -> Vec<Block> {
     }
     let main = field.main_metrics();
     for v in &models {
-        let lacks: Vec<String> =
-            main.iter().filter(|m| v.mean(m).is_none()).map(|m| names::metric(m)).collect();
+        let lacks: Vec<String> = main.iter().filter(|m| v.mean(m).is_none()).map(|m| names::metric(m)).collect();
         if !lacks.is_empty() {
             items.push(format!("{} has no {}", v.shown(), lacks.join(", ")));
         }
@@ -180,15 +163,12 @@ pub fn missing(field: &Field) -> Vec<Block> {
     for run in &results.runs {
         let has_null = |values: &BTreeMap<String, Option<f64>>| values.values().any(Option::is_none);
         if run.log.iter().any(|epoch| has_null(&epoch.values) || epoch.valid.as_ref().is_some_and(has_null)) {
-            items
-                .push(format!("the log of {} has values that are not finite; curves skip them", run.row.run));
+            items.push(format!("the log of {} has values that are not finite; curves skip them", run.row.run));
         }
     }
     let baselines = models.iter().any(|v| v.kind().is_baseline());
     if baselines && field.own().is_some() && models.iter().all(|v| v.kind() != Kind::Ranker) {
-        items.push(
-            "there is no simple ranker (popularity, ItemKNN, EASE, ...); they are often the strongest".into(),
-        );
+        items.push("there is no simple ranker (popularity, ItemKNN, EASE, ...); they are often the strongest".into());
     }
     if items.is_empty() { vec![] } else { vec![Block::List(items)] }
 }

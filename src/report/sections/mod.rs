@@ -47,8 +47,7 @@ struct Column<'a> {
 /// A table of variants as rows, with the best and second best of each column marked. The first column names them.
 fn table(id: String, caption: &str, first: &str, rows: &[(&Variant, String)], columns: Vec<Column>) -> Table {
     let names = rows.iter().map(|(_, name)| vec![Cell::new(name)]);
-    let mut table =
-        Table { id, caption: caption.into(), head: vec![first.into()], rows: names.collect(), own: None };
+    let mut table = Table { id, caption: caption.into(), head: vec![first.into()], rows: names.collect(), own: None };
     for Column { head, metric, stats } in columns {
         table.head.push(head);
         let means: Vec<Option<f64>> = stats.iter().map(|stat| stat.map(|stat| stat.mean)).collect();
@@ -64,13 +63,7 @@ fn table(id: String, caption: &str, first: &str, rows: &[(&Variant, String)], co
     table
 }
 
-fn metric_table(
-    id: String,
-    caption: &str,
-    first: &str,
-    rows: &[(&Variant, String)],
-    metrics: &[&str],
-) -> Table {
+fn metric_table(id: String, caption: &str, first: &str, rows: &[(&Variant, String)], metrics: &[&str]) -> Table {
     let columns = metrics.iter().map(|metric| Column {
         head: names::metric(metric),
         metric,

@@ -35,13 +35,7 @@ pub fn main(field: &Field) -> Vec<Block> {
     }
     let caption = "Recall and NDCG (the paper's Table 3). Bold: best; underlined: second best.";
     let mut blocks = vec![Block::Paragraph(reading)];
-    blocks.push(Block::Table(metric_table(
-        "main".into(),
-        caption,
-        "Model",
-        &by_model(models.clone()),
-        &metrics,
-    )));
+    blocks.push(Block::Table(metric_table("main".into(), caption, "Model", &by_model(models.clone()), &metrics)));
     blocks.extend(bars(field, "Figure 3", &models));
     blocks
 }
@@ -58,9 +52,8 @@ fn bars(field: &Field, figure: &str, models: &[&Variant]) -> Vec<Block> {
         let groups: Vec<Group> = models.iter().map(group).collect();
         let series: Vec<String> = metrics.iter().map(|m| names::metric(m)).collect();
         let title = format!("{figure}: {shown} by model");
-        (models.len() > 1 && !metrics.is_empty()).then(|| {
-            Block::Figure(chart::bars(slug(&[&figure.replace(' ', "-"), family]), title, &series, &groups))
-        })
+        (models.len() > 1 && !metrics.is_empty())
+            .then(|| Block::Figure(chart::bars(slug(&[&figure.replace(' ', "-"), family]), title, &series, &groups)))
     };
     [("recall", "Recall"), ("ndcg", "NDCG")].into_iter().filter_map(draw).collect()
 }
@@ -78,11 +71,7 @@ pub fn baselines(field: &Field) -> Vec<Block> {
             .into(),
         ..Table::default()
     };
-    let named = |s: &Standing| Cell {
-        text: names::number(s.value),
-        aside: field.name(s.baseline),
-        ..Cell::default()
-    };
+    let named = |s: &Standing| Cell { text: names::number(s.value), aside: field.name(s.baseline), ..Cell::default() };
     if !neural.is_empty() {
         table.head.extend(["Best neural".into(), "Gain".into()]);
     }
@@ -111,14 +100,10 @@ pub fn baselines(field: &Field) -> Vec<Block> {
 
 /// Difference with its interval, p and the corrected p.
 fn test_cells(test: Option<&SummaryRow>) -> [Cell; 3] {
-    let interval =
-        test.and_then(|t| Some(format!("{} to {}", names::number(t.low?), names::number(t.high?))));
-    let difference = Cell {
-        aside: interval.unwrap_or_default(),
-        ..Cell::maybe(test.and_then(|t| t.difference).map(names::number))
-    };
-    let [p, holm] =
-        [test.and_then(|t| t.p), test.and_then(|t| t.p_holm)].map(|p| Cell::maybe(p.map(names::p_value)));
+    let interval = test.and_then(|t| Some(format!("{} to {}", names::number(t.low?), names::number(t.high?))));
+    let difference =
+        Cell { aside: interval.unwrap_or_default(), ..Cell::maybe(test.and_then(|t| t.difference).map(names::number)) };
+    let [p, holm] = [test.and_then(|t| t.p), test.and_then(|t| t.p_holm)].map(|p| Cell::maybe(p.map(names::p_value)));
     [difference, p, holm]
 }
 
@@ -141,8 +126,7 @@ pub fn other_metrics(field: &Field) -> Vec<Block> {
     ];
     let known = |metric: &&&str| {
         let family = names::split(metric).0;
-        !["recall", "ndcg"].contains(&family)
-            && tables.iter().all(|(_, families, _)| !families.contains(&family))
+        !["recall", "ndcg"].contains(&family) && tables.iter().all(|(_, families, _)| !families.contains(&family))
     };
     let others: Vec<&str> = field.metrics.iter().filter(known).copied().collect();
     let tables = tables.map(|(id, families, caption)| (id, field.metrics_of(families), caption));
@@ -150,9 +134,7 @@ pub fn other_metrics(field: &Field) -> Vec<Block> {
     let rows = by_model(field.models());
     let tables = tables.filter(|(_, metrics, _)| !metrics.is_empty());
     tables
-        .map(|(id, metrics, caption)| {
-            Block::Table(metric_table(id.into(), caption, "Model", &rows, &metrics))
-        })
+        .map(|(id, metrics, caption)| Block::Table(metric_table(id.into(), caption, "Model", &rows, &metrics)))
         .collect()
 }
 
@@ -162,8 +144,7 @@ pub fn ablation(field: &Field) -> Vec<Block> {
         field.models().into_iter().filter(|v| matches!(v.kind(), Kind::Own | Kind::Ablation)).collect();
     let Some(own) = field.own().filter(|_| shown.len() > 1 && !metrics.is_empty()) else { return vec![] };
     let caption = "Mean over seeds, and the change relative to WAA-TA.";
-    let mut table =
-        metric_table("ablation-table".into(), caption, "Model", &by_model(shown.clone()), &metrics);
+    let mut table = metric_table("ablation-table".into(), caption, "Model", &by_model(shown.clone()), &metrics);
     for (row, variant) in table.rows.iter_mut().zip(&shown).filter(|(_, v)| !v.is_own()) {
         for (cell, metric) in row.iter_mut().skip(1).zip(&metrics) {
             let change = variant.mean(metric).zip(own.mean(metric)).filter(|(_, own)| *own != 0.0);
@@ -192,8 +173,7 @@ pub fn slices(field: &Field) -> Vec<Block> {
     metrics.sort_by(|a, b| names::compare_metrics(a, b));
     metrics.dedup();
     // The ranking metric is shown, the others are folded.
-    let Some(first) = metrics.iter().copied().find(|m| *m == field.ranking).or(metrics.first().copied())
-    else {
+    let Some(first) = metrics.iter().copied().find(|m| *m == field.ranking).or(metrics.first().copied()) else {
         return vec![];
     };
     let said = "Means over seeds, with the number of learners. Activity: learners by their known enrolments. \
@@ -223,15 +203,10 @@ fn slice_table(field: &Field, kind: &str, metric: &str) -> Table {
     }
     let column = |((_, slice), (learners, values)): ((u64, &str), Found)| {
         let mean = |v: &Variant| {
-            let seeds: Vec<f64> =
-                v.runs.iter().filter_map(|run| values.get(&*run.row.run).copied()).collect();
+            let seeds: Vec<f64> = v.runs.iter().filter_map(|run| values.get(&*run.row.run).copied()).collect();
             Stat::of(&seeds).map(|stat| Stat { sd: None, ..stat })
         };
-        Column {
-            head: format!("{slice} ({learners})"),
-            metric,
-            stats: rows.iter().map(|(v, _)| mean(v)).collect(),
-        }
+        Column { head: format!("{slice} ({learners})"), metric, stats: rows.iter().map(|(v, _)| mean(v)).collect() }
     };
     let columns = slices.into_iter().map(column).collect();
     let by = match kind {
@@ -254,8 +229,7 @@ pub fn other_tests(field: &Field) -> Vec<Block> {
         for test in tests {
             let id = test.baseline.as_deref().unwrap_or_default();
             let baseline = field.variants.iter().find(|v| v.id() == id).map_or(id.into(), |v| field.name(v));
-            let mut row =
-                Vec::from([variant.full_name(), names::metric(&test.metric), baseline].map(Cell::new));
+            let mut row = Vec::from([variant.full_name(), names::metric(&test.metric), baseline].map(Cell::new));
             row.extend(test_cells(Some(test)));
             row[3].text += test.corrected_p().map_or("", names::stars);
             rows.push(row);

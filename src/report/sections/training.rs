@@ -49,10 +49,7 @@ fn compare(id: String, title: String, y: &str, key: &str, rows: &[(&Variant, Str
 
 /// The variants of each model that differ from the one that represents it in one choice alone, that one included:
 /// models with several, WAA-TA before all.
-fn ways<'f, 'a>(
-    field: &'f Field<'a>,
-    same: impl Fn(&Variant, &Variant) -> bool,
-) -> Vec<Vec<&'f Variant<'a>>> {
+fn ways<'f, 'a>(field: &'f Field<'a>, same: impl Fn(&Variant, &Variant) -> bool) -> Vec<Vec<&'f Variant<'a>>> {
     let of = |main: &&Variant| -> Vec<&'f Variant<'a>> {
         field.variants.iter().filter(|v| v.model == main.model && same(v, main)).collect()
     };
@@ -82,8 +79,7 @@ pub fn convergence(field: &Field) -> Vec<Block> {
         let model = way[0].shown();
         let into = if i == 0 { &mut blocks } else { &mut folded };
         let rows: Vec<(&Variant, String)> = way.iter().map(|v| (*v, v.optimizer.to_string())).collect();
-        let caption =
-            format!("{model} by optimizer, on the test split: mean over seeds ± standard deviation.");
+        let caption = format!("{model} by optimizer, on the test split: mean over seeds ± standard deviation.");
         let id = slug(&["optimizers", way[0].model]);
         into.push(Block::Table(metric_table(id, &caption, "Optimizer", &rows, &field.main_metrics())));
         let id = if i == 0 { "figure-5".to_string() } else { slug(&["figure-5", way[0].model]) };
@@ -108,16 +104,9 @@ pub fn weightings(field: &Field) -> Vec<Block> {
     let table = |way: Vec<&Variant>| {
         let rows: Vec<(&Variant, String)> = way.iter().map(|v| (*v, v.weighting.to_string())).collect();
         let caption = format!("{} by task weighting: mean over seeds ± standard deviation.", way[0].shown());
-        Block::Table(metric_table(
-            slug(&["weightings", way[0].model]),
-            &caption,
-            "Weighting",
-            &rows,
-            &metrics,
-        ))
+        Block::Table(metric_table(slug(&["weightings", way[0].model]), &caption, "Weighting", &rows, &metrics))
     };
-    let mut tables: Vec<Block> =
-        ways(field, |v, main| v.optimizer == main.optimizer).into_iter().map(table).collect();
+    let mut tables: Vec<Block> = ways(field, |v, main| v.optimizer == main.optimizer).into_iter().map(table).collect();
     if tables.len() > 1 {
         let others = tables.split_off(1);
         tables.push(Block::Folded("Task weightings of the other models".into(), others));
@@ -151,12 +140,10 @@ pub fn signals(field: &Field) -> Vec<Block> {
     blocks.extend(cosines(field));
     // The other models, and the variants of WAA-TA that differ from it in optimizer or weighting alone.
     let near = |v: &&Variant| {
-        let varied =
-            v.model == focus.model && (v.optimizer == focus.optimizer || v.weighting == focus.weighting);
+        let varied = v.model == focus.model && (v.optimizer == focus.optimizer || v.weighting == focus.weighting);
         v.id() != focus.id() && (field.represents(v) || varied)
     };
-    let folded: Vec<Block> =
-        field.variants.iter().filter(near).flat_map(|v| figures(v, &field.name(v))).collect();
+    let folded: Vec<Block> = field.variants.iter().filter(near).flat_map(|v| figures(v, &field.name(v))).collect();
     if !folded.is_empty() {
         blocks.push(Block::Folded("The same for the other models and settings".into(), folded));
     }
@@ -177,8 +164,7 @@ fn cosines(field: &Field) -> Option<Block> {
             rows.push(row.chain([format!("{against} of {}", points.len())]).map(Cell::new).collect());
         }
     }
-    let head =
-        ["Model", "Loss", "First epoch", "Last epoch", "Mean", "Epochs below 0"].map(String::from).into();
+    let head = ["Model", "Loss", "First epoch", "Last epoch", "Mean", "Epochs below 0"].map(String::from).into();
     let caption = "Cosine between the gradients of each loss and of the target task over the shared parameters; below 0 \
                    the two conflict.";
     let table = Table { id: "cosine-table".into(), caption: caption.into(), head, rows, own: None };

@@ -65,10 +65,7 @@ pub fn of(field: &Field) -> (Tone, Vec<String>) {
         return (Tone::Plain, vec![format!("{line}{best}.")]);
     }
     let Some(own) = field.own() else {
-        return (
-            Tone::Plain,
-            vec!["WAA-TA is not part of this comparison, or none of its runs has finished.".into()],
-        );
+        return (Tone::Plain, vec!["WAA-TA is not part of this comparison, or none of its runs has finished.".into()]);
     };
     let all = standings(field, Kind::is_baseline);
     if all.is_empty() {
@@ -85,10 +82,7 @@ pub fn of(field: &Field) -> (Tone, Vec<String>) {
             0 => {}
             n if parts.is_empty() => {
                 let n = if n == all.len() { "all".to_string() } else { format!("{n} of") };
-                parts.push(format!(
-                    "WAA-TA {what} the best baseline on {n} {}",
-                    count(all.len(), "main metric")
-                ));
+                parts.push(format!("WAA-TA {what} the best baseline on {n} {}", count(all.len(), "main metric")));
             }
             n => parts.push(format!("{what} it on {n}")),
         }
@@ -109,30 +103,21 @@ pub fn of(field: &Field) -> (Tone, Vec<String>) {
     let neural = standings(field, |kind| kind == Kind::Neural);
     if !neural.is_empty() && field.models().iter().any(|v| v.kind() == Kind::Ranker) {
         let (behind, ahead, _) = split(&neural);
-        let mut line =
-            format!("Among neural baselines alone, it is ahead on {} of {}", ahead.len(), neural.len());
+        let mut line = format!("Among neural baselines alone, it is ahead on {} of {}", ahead.len(), neural.len());
         if !behind.is_empty() {
             line += &format!(" and behind on {}: {}", behind.len(), list(field, &behind));
         }
         lines.push(format!("{line}."));
     }
     if own.mean(field.ranking).is_some() {
-        let place = 1 + field
-            .models()
-            .iter()
-            .take_while(|v| v.mean(field.ranking) != own.mean(field.ranking))
-            .count();
-        let selects = if results.selected_by() == Some(field.ranking) {
-            ", the metric of model selection,"
-        } else {
-            ""
-        };
+        let place = 1 + field.models().iter().take_while(|v| v.mean(field.ranking) != own.mean(field.ranking)).count();
+        let selects =
+            if results.selected_by() == Some(field.ranking) { ", the metric of model selection," } else { "" };
         let models = field.models().iter().filter(|v| v.mean(field.ranking).is_some()).count();
         lines.push(format!("By {ranking}{selects} WAA-TA ranks {place} of {}.", count(models, "model")));
     }
     for ablation in field.models().iter().filter(|v| v.kind() == Kind::Ablation) {
-        let above =
-            |m: &&str| ablation.mean(m).zip(own.mean(m)).is_some_and(|(ablation, own)| ablation > own);
+        let above = |m: &&str| ablation.mean(m).zip(own.mean(m)).is_some_and(|(ablation, own)| ablation > own);
         let above: Vec<String> = field.main_metrics().into_iter().filter(above).map(names::metric).collect();
         if !above.is_empty() {
             lines.push(format!("Its ablation {} is better on {}.", ablation.shown(), above.join(", ")));
@@ -142,9 +127,7 @@ pub fn of(field: &Field) -> (Tone, Vec<String>) {
 }
 
 /// Metrics lost, won, and the number of ties.
-fn split<'s, 'v, 'a>(
-    all: &'s [Standing<'v, 'a>],
-) -> (Vec<&'s Standing<'v, 'a>>, Vec<&'s Standing<'v, 'a>>, usize) {
+fn split<'s, 'v, 'a>(all: &'s [Standing<'v, 'a>]) -> (Vec<&'s Standing<'v, 'a>>, Vec<&'s Standing<'v, 'a>>, usize) {
     let behind: Vec<&Standing> = all.iter().filter(|s| s.difference() < 0.0).collect();
     let ahead: Vec<&Standing> = all.iter().filter(|s| s.difference() > 0.0).collect();
     let tied = all.len() - behind.len() - ahead.len();

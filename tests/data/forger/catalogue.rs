@@ -152,18 +152,10 @@ impl Catalogue {
         }
         for (k, (prefix, number)) in resources.into_iter().enumerate() {
             let (chapter, section, part) = (k / 12 + 1, k % 12 / 4 + 1, k % 4 + 1);
-            out.text(if k > 0 { ",{" } else { "{" })
-                .text(r#""titles":["第"#)
-                .number(chapter as u64)
-                .text("课 ");
+            out.text(if k > 0 { ",{" } else { "{" }).text(r#""titles":["第"#).number(chapter as u64).text("课 ");
             out.letters(4, draws).text(r#"",""#).letters(5, draws).text(r#"",""#).letters(5, draws);
             out.text(r#""],"resource_id":""#).text(prefix).number(number).text(r#"","chapter":""#);
-            out.number(chapter as u64)
-                .text(".")
-                .number(section as u64)
-                .text(".")
-                .number(part as u64)
-                .text("\"}");
+            out.number(chapter as u64).text(".").number(section as u64).text(".").number(part as u64).text("\"}");
         }
         planted
     }

@@ -97,8 +97,7 @@ fn make(world: &World, catalogue: &Catalogue, learners: Range<usize>) -> (Lines,
         completed: 0,
         duplicates: 0,
         planted: Tally::from(
-            ["learners_without_enrolment", "learners_repeated", "learners_out_of_order"]
-                .map(|name| (name, 0)),
+            ["learners_without_enrolment", "learners_repeated", "learners_out_of_order"].map(|name| (name, 0)),
         ),
     };
     for learner in learners {
@@ -123,9 +122,7 @@ fn make(world: &World, catalogue: &Catalogue, learners: Range<usize>) -> (Lines,
         // One malformed line on at least as many others as `Lines` would need, which blocks are too short for.
         if learner % 1_500 == 1_499 {
             out.broken(match learner / 1_500 % 3 {
-                0 => {
-                    r#"{"id":"U_5","name":"","gender":1,"school":"","year_of_birth":null,"course_order":[58"#
-                }
+                0 => r#"{"id":"U_5","name":"","gender":1,"school":"","year_of_birth":null,"course_order":[58"#,
                 1 => r#"{"id":"U_5","course_order":[584313,597214],"enroll_time":["2019-05-20 16:06:48"]}"#,
                 _ => r#"{"id":"5","course_order":[584313],"enroll_time":["2019-05-20 16:06:48"]}"#,
             });

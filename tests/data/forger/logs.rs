@@ -59,8 +59,7 @@ pub(super) fn write(folder: &mut Folder, world: &World, catalogue: &Catalogue) -
             (log.out, log.tally)
         };
         let mut tally = Tally::new();
-        let take =
-            |block: Tally| block.into_iter().for_each(|(name, n)| *tally.entry(name).or_default() += n);
+        let take = |block: Tally| block.into_iter().for_each(|(name, n)| *tally.entry(name).or_default() += n);
         folder.stream(file, &blocks, made, take)?;
         folder.expected.quirks(&tally);
     }
@@ -90,14 +89,8 @@ fn deeds(world: &World, catalogue: &Catalogue, learner: usize) -> Vec<Deed> {
         Deed {
             course,
             time,
-            videos: (
-                (way * videos as f64) as u64,
-                reach(videos, by_videos, video, some(any < 0.5, video * video)),
-            ),
-            problems: (
-                (any * problems as f64) as u64,
-                reach(problems, by_problems, problem, some(way < 0.6, problem)),
-            ),
+            videos: ((way * videos as f64) as u64, reach(videos, by_videos, video, some(any < 0.5, video * video))),
+            problems: ((any * problems as f64) as u64, reach(problems, by_problems, problem, some(way < 0.6, problem))),
         }
     })
     .collect()

@@ -44,8 +44,7 @@ fn strange_courses(courses: usize) -> std::ops::Range<u64> {
 
 /// Writes course.json and all files of relations. `taken` says which courses have an enrolment.
 pub(super) fn write(folder: &mut Folder, world: &World, catalogue: &Catalogue, taken: &[bool]) -> Result<()> {
-    let known: Vec<bool> =
-        catalogue.listed.iter().zip(taken).map(|(listed, taken)| *listed | taken).collect();
+    let known: Vec<bool> = catalogue.listed.iter().zip(taken).map(|(listed, taken)| *listed | taken).collect();
     let added = taken.iter().zip(&catalogue.listed).filter(|&(&taken, &listed)| taken && !listed).count();
     folder.expected.quirk("courses_only_in_enrolments", added as u64);
     folder.expected.counts.courses = known.iter().filter(|&&k| k).count() as u64;

@@ -61,9 +61,8 @@ impl CsvTable {
                 let remedy = "write the header and the rows, or delete the file";
                 return Err(table.fail_file("the file is empty", remedy));
             }
-            table.header = (0..table.record.len())
-                .map(|i| table.text(i).map(|s| s.trim().to_string()))
-                .collect::<Result<_>>()?;
+            table.header =
+                (0..table.record.len()).map(|i| table.text(i).map(|s| s.trim().to_string())).collect::<Result<_>>()?;
             for (i, name) in table.header.iter().enumerate() {
                 if table.header[..i].contains(name) {
                     let why = format!("the header has the column '{name}' twice");

@@ -19,12 +19,7 @@ impl Graph {
     }
 
     /// The entity of an id among those of its kind, `known`.
-    pub fn entity(
-        &mut self,
-        known: &mut HashMap<String, u32>,
-        id: &str,
-        name: impl FnOnce() -> String,
-    ) -> u32 {
+    pub fn entity(&mut self, known: &mut HashMap<String, u32>, id: &str, name: impl FnOnce() -> String) -> u32 {
         intern(known, &mut self.entity_names, id, name)
     }
 

@@ -92,11 +92,7 @@ pub fn parsed<T: Send>(
 }
 
 /// How many lines each piece has, and what became of those that are not blank, numbered from 0.
-fn parse_pieces<T: Send>(
-    bytes: &[u8],
-    size: usize,
-    parse: &(impl Fn(&[u8]) -> T + Sync),
-) -> Vec<(u64, Vec<(u64, T)>)> {
+fn parse_pieces<T: Send>(bytes: &[u8], size: usize, parse: &(impl Fn(&[u8]) -> T + Sync)) -> Vec<(u64, Vec<(u64, T)>)> {
     let (mut pieces, mut rest) = (vec![], bytes);
     while !rest.is_empty() {
         let from = size.min(rest.len());

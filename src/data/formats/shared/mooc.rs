@@ -108,13 +108,8 @@ impl<K: Hash + Ord + Clone + Send> Courses<K> {
     }
 
     fn read<M: Mooc<Key = K>>(source: &mut Source) -> Result<Courses<K>> {
-        let mut courses = Courses {
-            known: HashMap::new(),
-            names: vec![],
-            fields: vec![],
-            videos: vec![],
-            exercises: vec![],
-        };
+        let mut courses =
+            Courses { known: HashMap::new(), names: vec![], fields: vec![], videos: vec![], exercises: vec![] };
         let Some(path) = source.find(COURSES) else { return Ok(courses) };
         let parse = |line: &[u8]| {
             let line: CourseLine = json(line)?;
@@ -189,9 +184,7 @@ impl<K: Hash + Ord + Clone + Send> Learners<K> {
                 let (courses, times) = (courses.len(), line.enroll_time.len());
                 return Err(format!("course_order has {courses} values, enroll_time {times}"));
             }
-            let time = |text: &str| {
-                date(text).ok_or_else(|| format!("the enroll_time '{}' is no date", lossy(text)))
-            };
+            let time = |text: &str| date(text).ok_or_else(|| format!("the enroll_time '{}' is no date", lossy(text)));
             let times = line.enroll_time.into_iter().map(time).collect::<Result<Vec<_>, _>>()?;
             Ok((learner, courses, times))
         };
@@ -282,10 +275,7 @@ impl Table {
                 let mut ids = ["C_", self.prefix];
                 ids.rotate_left(self.course);
                 let [first, second] = ids;
-                return Err(format!(
-                    "'{}' is not an id {first}..., a tab and {second}...",
-                    lossy(columns.join("\t"))
-                ));
+                return Err(format!("'{}' is not an id {first}..., a tab and {second}...", lossy(columns.join("\t"))));
             };
             match courses.get(&course) {
                 Some(course) => pairs.push((course, graph.entity(&mut known, other, || other.clone()))),
@@ -328,8 +318,6 @@ impl Table {
 pub fn note_unknown(source: &mut Source, file: &str, lines: u64) {
     source.note_if(
         lines,
-        format!(
-            "{file}: {lines} lines name a course that neither course.json nor an enrolment has, and are left out"
-        ),
+        format!("{file}: {lines} lines name a course that neither course.json nor an enrolment has, and are left out"),
     );
 }

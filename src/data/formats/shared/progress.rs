@@ -31,10 +31,9 @@ impl Progress {
                 self.memory_limit = Some(bytes);
                 return Ok(self);
             }
-            Some(now) => (
-                format!("the process uses {} before it reads anything", size(now)),
-                "allow more, such as 2GiB",
-            ),
+            Some(now) => {
+                (format!("the process uses {} before it reads anything", size(now)), "allow more, such as 2GiB")
+            }
             None => (
                 "this system does not report the memory of a process".into(),
                 "leave it out, and limit the process by the system's means",
@@ -56,9 +55,8 @@ impl Progress {
         match (self.memory_limit, system::resident().map(|own| own.now)) {
             (Some(limit), Some(now)) if now > limit => Err(Error::Memory {
                 why: format!("reading uses {}, and the limit is {}", size(now), size(limit)),
-                remedy:
-                    "allow more with --memory-limit, or take fewer learners with --limit; nothing was written"
-                        .into(),
+                remedy: "allow more with --memory-limit, or take fewer learners with --limit; nothing was written"
+                    .into(),
             }),
             _ => Ok(()),
         }

@@ -64,10 +64,7 @@ impl<'a> Source<'a> {
     /// Adds a note of the optional files that are missing.
     pub fn note_missing(&mut self) {
         let missing = &self.report.missing;
-        self.note_if(
-            missing.len() as u64,
-            format!("optional files that are not there: {}", missing.join(", ")),
-        );
+        self.note_if(missing.len() as u64, format!("optional files that are not there: {}", missing.join(", ")));
     }
 
     /// Gives what `parse` makes of every line that is not blank to `keep`, with the number of the line, in the order of the
@@ -102,11 +99,8 @@ impl<'a> Source<'a> {
         match first {
             Some((number, why)) if malformed as f64 > share * lines as f64 => {
                 let share = percent(share);
-                let why = format!(
-                    "{malformed} of {lines} lines are malformed, more than {share}; the first: {why}"
-                );
-                let remedy =
-                    "copy the file again, repair it, check --format, or allow more with --malformed-share";
+                let why = format!("{malformed} of {lines} lines are malformed, more than {share}; the first: {why}");
+                let remedy = "copy the file again, repair it, check --format, or allow more with --malformed-share";
                 Err(Error::data(path, Some(number), why, remedy))
             }
             _ => Ok(lines),
@@ -136,8 +130,7 @@ impl<'a> Source<'a> {
             if row.len() != header.len() {
                 return Err(format!("the row has {} fields, the header {}", row.len(), header.len()));
             }
-            let mut take =
-                |place: Option<usize>| place.map(|at| std::mem::take(&mut row[at])).unwrap_or_default();
+            let mut take = |place: Option<usize>| place.map(|at| std::mem::take(&mut row[at])).unwrap_or_default();
             Ok((places.0.map(&mut take), places.1.map(&mut take)))
         };
         let mut is_header = true;
@@ -161,9 +154,7 @@ impl<'a> Source<'a> {
     /// The last step where the interactions are there already.
     pub fn finish(self, dataset: Dataset) -> Result<Loaded> {
         // The readers check every id where they can name the line; what this finds would be their mistake.
-        dataset
-            .validate()
-            .map_err(|why| Error::data(self.folder, None, why, "check the ids of the source files"))?;
+        dataset.validate().map_err(|why| Error::data(self.folder, None, why, "check the ids of the source files"))?;
         Ok(Loaded { dataset, report: self.report })
     }
 }

@@ -44,17 +44,14 @@ fn parse_iso(text: &str) -> Option<f64> {
     };
     let (clock, fraction) = match clock.split_once('.') {
         None => (clock, 0.0),
-        Some((c, f)) if !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()) => {
-            (c, format!("0.{f}").parse().ok()?)
-        }
+        Some((c, f)) if !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()) => (c, format!("0.{f}").parse().ok()?),
         Some(_) => return None,
     };
     let [h, min, s] = match clock.len() {
         5 => numbers(clock, ':', [2, 2]).map(|[h, m]| [h, m, 0])?,
         _ => numbers(clock, ':', [2, 2, 2])?,
     };
-    (h < 24 && min < 60 && s <= 60)
-        .then(|| midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset as f64)
+    (h < 24 && min < 60 && s <= 60).then(|| midnight + (h * 3600 + min * 60 + s) as f64 + fraction - offset as f64)
 }
 
 /// N numbers of exactly the given widths.

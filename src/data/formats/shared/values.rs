@@ -62,9 +62,8 @@ pub fn percent(share: f64) -> String {
 
 /// One JSON document. Err: why it is none, or not the expected one.
 pub fn json<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(line).map_err(|e| {
-        format!("not the expected JSON: {}", e.to_string().replace(" at line 1 column ", ", byte "))
-    })
+    serde_json::from_slice(line)
+        .map_err(|e| format!("not the expected JSON: {}", e.to_string().replace(" at line 1 column ", ", byte ")))
 }
 
 /// What `parse` makes of a line or, where that is malformed, of the line with null for every NaN and Infinity outside its

@@ -182,8 +182,7 @@ impl Map {
             return Err(Error::data(map.path, None, why, "leave out one of them"));
         }
         let labels = &map.interactions.labels;
-        if let Some(label) =
-            labels.iter().enumerate().find_map(|(i, l)| labels[..i].iter().find(|o| o.name == l.name))
+        if let Some(label) = labels.iter().enumerate().find_map(|(i, l)| labels[..i].iter().find(|o| o.name == l.name))
         {
             let why = format!("two labels have the name '{}'", label.name);
             return Err(Error::data(map.path, None, why, "give every label its own name"));
@@ -199,11 +198,7 @@ impl InteractionsMap {
             Files::One(file) => vec![(file, None)],
             Files::Several(files) => files.iter().map(|f| (f.as_str(), None)).collect(),
             Files::PerSplit(PerSplit { train, valid, test }) => {
-                let all = [
-                    (Some(train), Split::Train),
-                    (valid.as_ref(), Split::Valid),
-                    (test.as_ref(), Split::Test),
-                ];
+                let all = [(Some(train), Split::Train), (valid.as_ref(), Split::Valid), (test.as_ref(), Split::Test)];
                 all.into_iter().filter_map(|(file, split)| Some((file?.as_str(), Some(split)))).collect()
             }
         }

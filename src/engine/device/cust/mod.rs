@@ -42,10 +42,7 @@ fn failed(doing: &str, error: CudaError) -> Error {
 fn check(doing: &str, code: sys::CUresult) -> Result<()> {
     match code {
         sys::cudaError_enum::CUDA_SUCCESS => Ok(()),
-        _ => Err(Error::device(
-            format!("{doing} through cust: {code:?}"),
-            "see `waata doctor`, or use --device cpu",
-        )),
+        _ => Err(Error::device(format!("{doing} through cust: {code:?}"), "see `waata doctor`, or use --device cpu")),
     }
 }
 
@@ -143,8 +140,7 @@ unsafe impl Driver for Cust {
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[&[u8]]) -> Result<()> {
         self.bind()?;
-        let function =
-            self.modules[kernel.module].get_function(kernel.name).map_err(|e| failed(kernel.name, e))?;
+        let function = self.modules[kernel.module].get_function(kernel.name).map_err(|e| failed(kernel.name, e))?;
         let pointers: Vec<*mut c_void> = arguments.iter().map(|a| a.as_ptr() as *mut c_void).collect();
         if grid.shared > 48 * 1024 {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

@@ -120,8 +120,7 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
         out: &mut BackwardOut<'_, T>,
     ) {
         let (g, pairs) = (self.g, self.pairs);
-        let (offsets, of_dst, group_offsets) =
-            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) = (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, k) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;

@@ -69,16 +69,9 @@ impl<T: Real, const W: usize, const FIXED: bool> Stream<'_, T, W, FIXED> {
 
     /// Row l, the i-th of a chunk whose edges and groups begin at `first`.
     #[inline(always)]
-    fn forward_row<const ISA: u8>(
-        &self,
-        l: usize,
-        i: usize,
-        first: (usize, usize),
-        out: &mut ForwardOut<'_, T>,
-    ) {
+    fn forward_row<const ISA: u8>(&self, l: usize, i: usize, first: (usize, usize), out: &mut ForwardOut<'_, T>) {
         let g = self.g;
-        let (offsets, of_dst, group_offsets) =
-            (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
+        let (offsets, of_dst, group_offsets) = (g.offsets.host(), g.groups.of_dst.host(), g.groups.offsets.host());
         let relation = g.groups.relation.host();
         let (n, m, _) = self.widths();
         let edges = offsets[l] as usize..offsets[l + 1] as usize;
@@ -267,8 +260,7 @@ pub(super) fn forward<T: Real, const W: usize, const FIXED: bool>(
     for_rows(logit.host_mut::<T>(), 1, 8, &weights);
     let out = &mut alpha.host_mut::<T>()[pairs.edges..];
     let dst = &g.dst.host()[pairs.edges..];
-    let weights =
-        ColumnWeights { row_edge: &pairs.row_edge, dst, first: rows, merged: &merged, pair: logit.host() };
+    let weights = ColumnWeights { row_edge: &pairs.row_edge, dst, first: rows, merged: &merged, pair: logit.host() };
     for_rows(out, 1, 8, &weights);
     Ok((agg, logit))
 }

@@ -101,8 +101,7 @@ impl<T: Real> Scattered<T, 2> for Entities<'_, T> {
         if self.kind == Distance::L1 {
             let [c, d, f] = [Record::SIGN_OWN, Record::SIGN_KEPT, Record::SIGN_ALONG].map(|i| record[i]);
             for j in 0..sum.len() {
-                let residual =
-                    fma::<ISA, T>(d, kept[j], fma::<ISA, T>(c, e[j], fma::<ISA, T>(f, rp[j], r[j])));
+                let residual = fma::<ISA, T>(d, kept[j], fma::<ISA, T>(c, e[j], fma::<ISA, T>(f, rp[j], r[j])));
                 let others = fma::<ISA, T>(own, e[j], fma::<ISA, T>(along, rp[j], sum[j]));
                 sum[j] = fma::<ISA, T>(relation, sign(residual), others);
             }

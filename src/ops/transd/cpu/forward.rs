@@ -192,11 +192,8 @@ impl<'a, T: Real> All<'a, T> {
         let far = distance(negative, dot::<ISA, T, T>(negative, negative), kind);
         let (value, weight) = loss.at(near - far);
         let share = T::one() / T::of(self.batch.len() as f64);
-        let slopes = Slopes {
-            positive: slope(kind, near, weight * share),
-            negative: slope(kind, far, -weight * share),
-            sign,
-        };
+        let slopes =
+            Slopes { positive: slope(kind, near, weight * share), negative: slope(kind, far, -weight * share), sign };
         if kind == Distance::L1 {
             for (p, q) in scratch.positive.iter_mut().zip(scratch.negative.iter_mut()) {
                 (*p, *q) = (super::sign(*p), super::sign(*q));
@@ -228,15 +225,11 @@ impl<'a, T: Real> All<'a, T> {
         sums: &mut [T],
     ) {
         let Slopes { positive: a, negative: b, sign } = slopes;
-        let (with_positive, with_negative) = (
-            sign * a * dot::<ISA, T, T>(rp, scratch.positive),
-            sign * b * dot::<ISA, T, T>(rp, scratch.negative),
-        );
+        let (with_positive, with_negative) =
+            (sign * a * dot::<ISA, T, T>(rp, scratch.positive), sign * b * dot::<ISA, T, T>(rp, scratch.negative));
         *kept_dot += with_positive + with_negative;
-        let (c, d) = (
-            sign * a * (views[0].product - views[1].product),
-            sign * b * (views[0].product - views[2].product),
-        );
+        let (c, d) =
+            (sign * a * (views[0].product - views[1].product), sign * b * (views[0].product - views[2].product));
         let m = rp.len();
         let (dr, drp) = sums.split_at_mut(m);
         let (positive, negative, drp) = (&scratch.positive[..m], &scratch.negative[..m], &mut drp[..m]);
@@ -322,8 +315,7 @@ fn residuals<const ISA: u8, T: Real>(
     let (r, rp, positive, negative) = (&r[..m], &rp[..m], &mut positive[..m], &mut negative[..m]);
     let (e, e_replaced, e_replacement) = (&kept.e[..k], &replaced.e[..k], &replacement.e[..k]);
     let (own, a, b) = (sign * kept.scale, -sign * replaced.scale, -sign * replacement.scale);
-    let (along_a, along_b) =
-        (own * kept.product + a * replaced.product, own * kept.product + b * replacement.product);
+    let (along_a, along_b) = (own * kept.product + a * replaced.product, own * kept.product + b * replacement.product);
     for j in 0..k {
         let shared = fma::<ISA, T>(own, e[j], r[j]);
         positive[j] = fma::<ISA, T>(a, e_replaced[j], fma::<ISA, T>(along_a, rp[j], shared));
