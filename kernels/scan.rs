@@ -10,7 +10,7 @@ pub struct Kernel {
     pub name: String,
     pub file: PathBuf,
     /// What the kernels of one list of variants are called together: `name` of STORAGE_VARIANTS (kernels/storage.cuh).
-    #[allow(dead_code, reason = "read by the crate's build script alone")]
+    #[allow(dead_code, reason = "not read by the host executor's build script")]
     pub family: Option<String>,
     /// The parameters as they are written: `const float* __restrict__ x`.
     pub parameters: Vec<String>,

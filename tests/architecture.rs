@@ -44,7 +44,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("engine/device/launch.rs", 1),
     ("engine/device/mod.rs", 6),
     ("engine/device/pack.rs", 1),
-    ("engine/matmul.rs", 1),
+    ("engine/gemm.rs", 1),
     ("engine/panel.rs", 1),
     ("engine/parallel.rs", 2),
     ("engine/simd.rs", 7),

@@ -36,7 +36,7 @@ fn every_combination_seed_by_seed() {
     for run in &plan.runs {
         assert_eq!((run.config.seed, run.config.model.dim), (run.seed, 7));
         assert_eq!(run.config.train.lr, 0.5, "--set is above --settings-for");
-        let combine = Value::try_from(&run.config.weighting.combine).unwrap();
+        let combine = Value::try_from(run.config.weighting.combine).unwrap();
         assert_eq!(combine.as_str(), Some(&*run.weighting));
         assert!(run.config.to_toml().contains(&format!("optimizer = \"{}\"", run.optimizer)));
     }

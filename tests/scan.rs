@@ -48,6 +48,36 @@ fn signatures_in_all_their_forms() {
 }
 
 #[test]
+fn a_kernel_for_each_type_of_storage() {
+    let text = r#"
+        // STORAGE_VARIANTS(commented, (64), (int a), body(a);)
+        STORAGE_VARIANTS(copy, (128, sizeof(S) == 2 ? 4 : 0),
+                         (float* __restrict__ out, const S* __restrict__ x, Pair<int, float> p), copy<S>(out, x, p);)
+        HALF_VARIANTS(cast_to, (256), (S* out), cast(out, 1);)
+    "#;
+    let found = scan_texts(&[text]).unwrap();
+    let found: Vec<_> = (found.iter())
+        .map(|k| (k.name.as_str(), k.parameters.len(), k.max_threads.as_deref(), k.family.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("cast_to_bf16", 1, Some("256"), None),
+            ("cast_to_f16", 1, Some("256"), None),
+            ("copy", 3, Some("128"), Some("copy")),
+            ("copy_bf16", 3, Some("128"), Some("copy")),
+            ("copy_f16", 3, Some("128"), Some("copy")),
+        ]
+    );
+    let text = "\n\nROW_VARIANTS(wide, (32), (const S* x), body(x);)";
+    let families: Vec<_> = scan_texts(&[text]).unwrap().into_iter().map(|k| (k.name, k.family)).collect();
+    assert_eq!(families.len(), 6);
+    assert!(families.contains(&("wide_any_f16".into(), Some("wide_any".into()))), "{families:?}");
+    let message = scan_texts(&["\n\nSTORAGE_VARIANTS(half, (32), body(x);)"]).err().unwrap();
+    assert!(message.contains("file0.cu:3: a kernel is written out as `STORAGE_VARIANTS(NAME"), "{message}");
+}
+
+#[test]
 fn a_name_in_two_files_is_an_error_that_names_both() {
     let text = "extern \"C\" __global__ void same(int a) {}";
     let message = scan_texts(&[text, text]).err().unwrap();

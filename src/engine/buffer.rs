@@ -10,8 +10,8 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 
 use memmap2::MmapMut;
 
-use super::element::Element;
 use super::memory::Usage;
+use super::real::Element;
 
 /// Blocks are made of words of this many bytes: what the widest elements need to be aligned.
 const WORD: usize = size_of::<u64>();

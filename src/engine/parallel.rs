@@ -10,8 +10,8 @@ use base::parallel::prelude::*;
 pub use base::simd::vectorized;
 use num_traits::Zero;
 
-use super::element::Element;
 pub use super::matmul::{Trans, View, gemm, matmul, matmul_serial};
+use super::real::Element;
 use super::real::Real;
 
 /// Elements that make a chunk worth a task of its own.

@@ -1,11 +1,14 @@
 //! The two float types of the CPU code. `f32` is what trains and serves; `f64` runs the same code for gradient
 //! checks, where finite differences need the digits.
 
+use std::fmt::Debug;
+
+use half::slice::HalfFloatSliceExt;
+pub use half::{bf16, f16};
 use num_traits::{Float, NumAssign};
 use serde::{Deserialize, Serialize};
 
-use super::element::Element;
-use super::matmul::{self, View};
+use super::gemm::{View, gemm_f32, gemm_plain};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +40,85 @@ impl DType {
     /// What values of this type are computed in, and the type of their gradients.
     pub fn compute_dtype(self) -> DType {
         if self.is_half() { DType::F32 } else { self }
+    }
+}
+
+/// A type of elements. `f32` and `f64` stand for themselves; `bf16` and `f16` are for storage alone.
+pub trait Element: bytemuck::Pod + Default + Debug + Send + Sync {
+    const DTYPE: DType;
+    const NAN: Self;
+    /// What values of this type are computed in.
+    type Acc: Real;
+
+    /// The value, exactly.
+    fn load(self) -> Self::Acc;
+
+    /// Rounds to nearest, ties to even. Beyond the largest finite value lies infinity; a NaN stays one.
+    fn round(values: &[Self::Acc], out: &mut [Self]);
+}
+
+macro_rules! identity {
+    ($T:ident, $DTYPE:ident) => {
+        impl Element for $T {
+            const DTYPE: DType = DType::$DTYPE;
+            const NAN: $T = $T::NAN;
+            type Acc = $T;
+
+            #[inline(always)]
+            fn load(self) -> $T {
+                self
+            }
+
+            fn round(values: &[$T], out: &mut [$T]) {
+                out.copy_from_slice(values);
+            }
+        }
+    };
+}
+
+identity!(f32, F32);
+identity!(f64, F64);
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::Bf16;
+    const NAN: bf16 = bf16::NAN;
+    type Acc = f32;
+
+    #[inline(always)]
+    fn load(self) -> f32 {
+        f32::from_bits((self.to_bits() as u32) << 16)
+    }
+
+    #[inline(always)]
+    fn round(values: &[f32], out: &mut [bf16]) {
+        for (out, value) in out.iter_mut().zip(values) {
+            let bits = value.to_bits();
+            let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+            // Rounding could carry a NaN's payload into the exponent: a quiet NaN instead.
+            let nan = (bits >> 16) as u16 | 0x40;
+            *out = bf16::from_bits(if value.is_nan() { nan } else { rounded });
+        }
+    }
+}
+
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+    const NAN: f16 = f16::NAN;
+    type Acc = f32;
+
+    /// By a shift and a product with 2^112, which compilers vectorize, unlike a test for the conversion instruction at
+    /// every element. The product also makes subnormal values normal.
+    #[inline(always)]
+    fn load(self) -> f32 {
+        let bits = self.to_bits() as u32;
+        let scaled = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((112 + 127) << 23);
+        let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(scaled.to_bits() | special | (bits & 0x8000) << 16)
+    }
+
+    #[inline(always)]
+    fn round(values: &[f32], out: &mut [f16]) {
+        out.convert_from_f32_slice(values);
     }
 }
 
@@ -153,7 +235,7 @@ impl Real for f32 {
     }
 
     fn gemm(a: View<Self>, b: View<Self>, beta: Self, c: &mut [Self], stride: usize) {
-        matmul::gemm_f32(a, b, beta, c, stride)
+        gemm_f32(a, b, beta, c, stride)
     }
 }
 
@@ -184,7 +266,7 @@ impl Real for f64 {
     }
 
     fn gemm(a: View<Self>, b: View<Self>, beta: Self, c: &mut [Self], stride: usize) {
-        matmul::gemm_plain(a, b, beta, c, stride)
+        gemm_plain(a, b, beta, c, stride)
     }
 }
 

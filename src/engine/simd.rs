@@ -3,8 +3,8 @@
 //! A result may differ in its last bits between the three, which add in another order and fuse or do not fuse; it
 //! never differs between runs or numbers of threads on one machine.
 
-use super::element::Element;
 use super::parallel;
+use super::real::Element;
 use super::real::{DType, Real};
 
 /// A body to be compiled for each instruction set. `run` and all that it calls are `#[inline(always)]`, without

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::buffer::Buffer;
 use super::device::{Device, Gpu, GpuBuffer};
-use super::element::{Element, bf16, f16};
 use super::parallel;
 use super::real::{DType, Real};
+use super::real::{Element, bf16, f16};
 use crate::dispatch_float;
 use base::{Error, Result};
 

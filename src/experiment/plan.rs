@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::config::{Base, Config};
-use crate::models::{self, Kind};
+use crate::models::{self, Kind, Make};
 use crate::train::TrainStep;
 use crate::{Error, Result};
 
@@ -67,10 +67,11 @@ pub(super) struct Varies {
 
 /// All models but these are trained by an optimizer on several tasks.
 pub(super) fn varies(model: &str) -> Varies {
+    let closed_form = models::find(model).is_ok_and(|model| matches!(model.make, Make::ClosedForm(_)));
     match model {
-        // Computed from counts.
-        "popularity" | "itemknn" | "ease" => Varies { optimizer: false, weighting: false, seed: false },
-        // One loss, or, for waa-ta1, a weighting that defines the model.
+        // Computed from counts, nothing is drawn or trained.
+        _ if closed_form => Varies { optimizer: false, weighting: false, seed: false },
+        // One loss, or, in waa-ta1, a weighting that is the model's definition.
         "bpr-mf" | "lightgcn" | "ctcvr" | "single-task" | "waa-ta1" => {
             Varies { optimizer: true, weighting: false, seed: true }
         }

@@ -44,29 +44,29 @@ impl<'a> Terms<'a> {
 }
 
 /// out[row] += the sum of the terms of the row's entries; rows of another width are cut or padded with zeros.
-pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: Terms) -> Result<()> {
+pub(crate) fn add_segments(out: &mut Tensor, splits: &RowSplits, terms: Terms) -> Result<()> {
     let (n, width) = (out.cols().min(terms.x.cols()), out.cols());
-    debug_assert_eq!(pieces.rows(), out.rows());
-    if pieces.count() == 0 || n == 0 {
+    debug_assert_eq!(splits.rows(), out.rows());
+    if splits.count() == 0 || n == 0 {
         return Ok(());
     }
     if let Some(gpu) = out.gpu().cloned() {
-        let mut partial = out.empty_like(pieces.split.len(), n)?;
+        let mut partial = out.empty_like(splits.split.len(), n)?;
         let launch = gpu
-            .launch(for_rows_of(terms.x, SEGMENT_SUM_STORED), Grid::warps(pieces.count(), 128))
+            .launch(for_rows_of(terms.x, SEGMENT_SUM_STORED), Grid::warps(splits.count(), 128))
             .tensor_mut(out)
             .tensor_mut(&mut partial)
             .tensor(terms.x)
             .optional(terms.weight)
             .optional_index(terms.entry)
             .optional_index(terms.column);
-        pieces.arguments(launch).count(n).count(width).count(terms.x.cols()).run()?;
-        if pieces.split_rows.is_empty() {
+        splits.arguments(launch).count(n).count(width).count(terms.x.cols()).run()?;
+        if splits.split_rows.is_empty() {
             return Ok(());
         }
-        let grid = Grid::new(pieces.split_rows.len() as u32, 128);
+        let grid = Grid::new(splits.split_rows.len() as u32, 128);
         let launch = gpu.launch(SEGMENT_MERGE, grid).tensor_mut(out).tensor(&partial);
-        return pieces.merge_arguments(launch).count(n).count(width).run();
+        return splits.merge_arguments(launch).count(n).count(width).run();
     }
     dispatch_dtype!(terms.x.dtype(), S => {
         let sum = Sum::<S> {
@@ -77,7 +77,7 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: Terms) -
             n,
             stride: terms.x.cols(),
         };
-        add_segment_rows(out.host_mut(), width, pieces, sum);
+        add_segment_rows(out.host_mut(), width, splits, sum);
     });
     Ok(())
 }
@@ -86,14 +86,14 @@ pub(crate) fn add_segments(out: &mut Tensor, pieces: &RowSplits, terms: Terms) -
 pub(super) fn add_segment_rows<S: Element>(
     rows: &mut [S::Acc],
     width: usize,
-    pieces: &RowSplits,
+    splits: &RowSplits,
     sum: Sum<'_, S>,
 ) {
     let out = Outputs { rows, width, scalars: &mut [], count: 0, entries: &mut [] };
     match (sum.n, sum.stride) {
-        (64, 64) => segment::run(pieces, out, &Fixed::<S, 64>(sum)),
-        (32, 32) => segment::run(pieces, out, &Fixed::<S, 32>(sum)),
-        _ => segment::run(pieces, out, &Fixed::<S, 0>(sum)),
+        (64, 64) => segment::run(splits, out, &Fixed::<S, 64>(sum)),
+        (32, 32) => segment::run(splits, out, &Fixed::<S, 32>(sum)),
+        _ => segment::run(splits, out, &Fixed::<S, 0>(sum)),
     }
 }
 

@@ -244,12 +244,12 @@ fn digits(value: Option<f64>) -> String {
 /// A table as CSV text.
 pub fn encode<T: Serialize>(
     head: impl IntoIterator<Item = impl AsRef<[u8]>>,
-    rows: impl Iterator<Item = T>,
+    mut rows: impl Iterator<Item = T>,
 ) -> Result<Vec<u8>> {
     let mut out = WriterBuilder::new().has_headers(false).from_writer(vec![]);
     let write = || {
         out.write_record(head)?;
-        rows.map(|row| out.serialize(row)).collect::<Result<(), _>>()
+        rows.try_for_each(|row| out.serialize(row))
     };
     let broken =
         |e: csv::Error| Error::corrupt("table", format!("cannot be encoded as CSV: {e}"), "report this bug");

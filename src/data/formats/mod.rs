@@ -13,8 +13,6 @@ mod table;
 
 pub use interchange::write;
 pub use shared::progress::Progress;
-#[cfg(test)]
-pub(crate) use shared::time;
 pub use table::{ShippedMap, maps};
 
 use super::Dataset;

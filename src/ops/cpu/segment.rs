@@ -1,7 +1,7 @@
 //! Segmented work on the CPU: something is computed for every row from its entries, rows have any number of
 //! entries, and the result must not depend on the number of threads.
 //!
-//! Rows whose entries fit one piece are worked on in place, in fixed chunks of rows. The pieces of split rows
+//! Rows whose entries fit one piece are worked on in place, in fixed chunks of rows. The splits of split rows
 //! fill partial results, which are merged in piece order.
 
 use std::ops::Range;
@@ -58,13 +58,13 @@ pub(crate) struct Outputs<'a, T> {
     pub entries: &'a mut [T],
 }
 
-/// Runs `work` over all pieces.
-pub(crate) fn run<T: Real>(pieces: &RowSplits, out: Outputs<'_, T>, work: &impl Segment<T>) {
+/// Runs `work` over all splits.
+pub(crate) fn run<T: Real>(splits: &RowSplits, out: Outputs<'_, T>, work: &impl Segment<T>) {
     let (width, count, with_entries) = (out.width, out.count, !out.entries.is_empty());
     run_passes(
-        pieces,
+        splits,
         out,
-        &|rows, base, place| simd(SoleRows { pieces, work, rows, base, place, width, count, with_entries }),
+        &|rows, base, place| simd(SoleRows { splits, work, rows, base, place, width, count, with_entries }),
         &|row, range, place| simd(SplitPiece { work, row, range, place }),
         &|row, partial, partial_scalars, place| simd(Merge { work, row, partial, partial_scalars, place }),
     );
@@ -74,12 +74,12 @@ pub(crate) fn run<T: Real>(pieces: &RowSplits, out: Outputs<'_, T>, work: &impl 
 type SolePass<'a, T> = &'a (dyn Fn(Range<usize>, usize, Place<'_, T>) + Sync);
 /// One piece of a split row.
 type SplitPass<'a, T> = &'a (dyn Fn(usize, Range<usize>, Place<'_, T>) + Sync);
-/// A split row, from what its pieces gave.
+/// A split row, from what its splits gave.
 type MergePass<'a, T> = &'a (dyn Fn(usize, &[T], &[T], Place<'_, T>) + Sync);
 
 /// The three passes, compiled once for all kinds of work.
 fn run_passes<T: Real>(
-    pieces: &RowSplits,
+    splits: &RowSplits,
     out: Outputs<'_, T>,
     sole: SolePass<T>,
     split_piece: SplitPass<T>,
@@ -87,8 +87,8 @@ fn run_passes<T: Real>(
 ) {
     let Outputs { rows, width, scalars, count, entries } = out;
     let with_entries = !entries.is_empty();
-    let of_row = pieces.of_row.host();
-    let (begin, end) = (pieces.begin.host(), pieces.end.host());
+    let of_row = splits.of_row.host();
+    let (begin, end) = (splits.begin.host(), splits.end.host());
     let chunk = rows_per_chunk(width + count);
 
     // Rows of one piece. Entries of consecutive rows are consecutive, so every chunk owns a stretch of them.
@@ -96,8 +96,8 @@ fn run_passes<T: Real>(
     {
         let (mut rows, mut scalars, mut entries) = (&mut *rows, &mut *scalars, &mut *entries);
         let mut done = 0;
-        for first in (0..pieces.rows()).step_by(chunk) {
-            let n = chunk.min(pieces.rows() - first);
+        for first in (0..splits.rows()).step_by(chunk) {
+            let n = chunk.min(splits.rows() - first);
             let own = of_row[first] as usize..of_row[first + n] as usize;
             let stop = if own.is_empty() { done } else { end[own.end - 1] as usize };
             let place = Place {
@@ -112,12 +112,12 @@ fn run_passes<T: Real>(
         }
     }
     tasks.into_par_iter().for_each(|(rows, base, place)| sole(rows, base, place));
-    if pieces.split.is_empty() {
+    if splits.split.is_empty() {
         return;
     }
 
-    // RowSplits of split rows.
-    let (split, piece_row) = (pieces.split.host(), pieces.row.host());
+    // Pieces of split rows.
+    let (split, piece_row) = (splits.split.host(), splits.row.host());
     let mut partial = vec![T::zero(); split.len() * width];
     let mut partial_scalars = vec![T::zero(); split.len() * count];
     {
@@ -138,12 +138,12 @@ fn run_passes<T: Real>(
     }
 
     // Their merge, row by row.
-    let slot = pieces.slot.host();
+    let slot = splits.slot.host();
     let (mut rows, mut scalars, mut entries) = (&mut *rows, &mut *scalars, &mut *entries);
     let (mut at_row, mut at_scalar, mut at_entry) = (0, 0, 0);
-    let places = pieces.split_rows.host().iter().map(|&v| {
+    let places = splits.split_rows.host().iter().map(|&v| {
         let v = v as usize;
-        let own = pieces.of(v);
+        let own = splits.of(v);
         let slots = slot[own.start] as usize..slot[own.end - 1] as usize + 1;
         let range = begin[own.start] as usize..end[own.end - 1] as usize;
         let place = Place {
@@ -171,9 +171,9 @@ fn take<'a, T>(rest: &mut &'a mut [T], at: &mut usize, range: Range<usize>, want
     rest.split_off_mut(..range.len()).unwrap_or_default()
 }
 
-/// The sole pieces of a chunk of rows; the chunk's entries begin at `base`.
+/// The sole splits of a chunk of rows; the chunk's entries begin at `base`.
 struct SoleRows<'a, T, S> {
-    pieces: &'a RowSplits,
+    splits: &'a RowSplits,
     work: &'a S,
     rows: Range<usize>,
     base: usize,
@@ -186,8 +186,8 @@ struct SoleRows<'a, T, S> {
 impl<T: Real, S: Segment<T>> SimdWork for SoleRows<'_, T, S> {
     #[inline(always)]
     fn run<const ISA: u8>(self) {
-        let SoleRows { pieces, work, rows, base, place, width, count, with_entries } = self;
-        let (of_row, begin, end) = (pieces.of_row.host(), pieces.begin.host(), pieces.end.host());
+        let SoleRows { splits, work, rows, base, place, width, count, with_entries } = self;
+        let (of_row, begin, end) = (splits.of_row.host(), splits.begin.host(), splits.end.host());
         for (i, v) in rows.enumerate() {
             let row = &mut place.row[i * width..(i + 1) * width];
             let scalars = &mut place.scalars[i * count..(i + 1) * count];
