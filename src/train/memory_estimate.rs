@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::*;
 use crate::data::Dataset;
 use crate::engine::gradient_weighting::Combine;
+use crate::engine::optim;
 use crate::engine::system::{Resident, available, resident, size};
 use crate::engine::{DType, Device};
 use crate::eval::BLOCK;
@@ -306,11 +307,11 @@ struct Counts {
     groups: Vec<u32>,
 }
 
-/// Sizes of a graph: groups are distinct (head, relation), `streamed` enrolments that the CPU streams over.
+/// Sizes of a graph: groups are distinct (dst, relation), `streamed` enrolments that the CPU streams over.
 #[derive(Clone, Copy, Default)]
 struct Graph {
-    heads: usize,
-    tails: usize,
+    num_dst: usize,
+    num_src: usize,
     edges: usize,
     groups: usize,
     streamed: usize,
@@ -322,9 +323,9 @@ impl Graph {
         let rows = |n: usize| 8 * n + 24 * (n.min(self.edges) + self.edges / 256);
         let streamed = if self.streamed > 0 { 16 * self.streamed + 4 * (self.edges - self.streamed) } else { 0 };
         20 * (self.edges + self.groups)
-            + 8 * (2 * self.heads + self.tails)
-            + 2 * rows(self.heads)
-            + rows(self.tails)
+            + 8 * (2 * self.num_dst + self.num_src)
+            + 2 * rows(self.num_dst)
+            + rows(self.num_src)
             + rows(self.groups)
             + streamed
     }
@@ -367,7 +368,7 @@ impl Counts {
     fn count_graph(&mut self, config: &Config, data: &Dataset, known_of: &[u32]) {
         if config.model.encoder == EncoderKind::Table {
             let nodes = self.learners + self.courses;
-            self.graph = Graph { heads: nodes, tails: nodes, ..Graph::default() };
+            self.graph = Graph { num_dst: nodes, num_src: nodes, ..Graph::default() };
             return;
         }
         let full = config.model.propagation == Propagation::Full;
@@ -396,7 +397,7 @@ impl Counts {
         let streams = streams && self.known >= 128 * self.courses && self.courses <= 64 * 1024;
         let streamed = if streams { self.known } else { 0 };
         self.graph =
-            Graph { heads: nodes, tails: nodes, edges: sum(&self.degree), groups: sum(&self.groups), streamed };
+            Graph { num_dst: nodes, num_src: nodes, edges: sum(&self.degree), groups: sum(&self.groups), streamed };
         let enrolments = if config.kg.enrolments && full { 2 * self.known } else { 0 };
         self.taught = enrolments + 2 * triples.len();
     }
@@ -404,7 +405,7 @@ impl Counts {
     /// Nodes, edges and groups of each level of a sampled step on `rows` positives and `pairs` pairs, the batch's own nodes
     /// first: each node is in a level with a chance that follows from those of the nodes that may draw it.
     fn levels(&self, config: &Config, data: &Dataset, rows: usize, pairs: usize) -> Vec<[usize; 3]> {
-        let (n, shift, splits) = (self.graph.heads, self.learners, train_splits(config));
+        let (n, shift, splits) = (self.graph.num_dst, self.learners, train_splits(config));
         let each = rows as f64 / self.known.max(1) as f64;
         let negatives = (pairs - rows) as f64 / self.courses.max(1) as f64;
         let mut level = vec![0f64; n];
@@ -519,6 +520,8 @@ struct Shapes<'a> {
     has_projections: bool,
     /// Losses whose gradients are weighted, and the walks of the tape in a step.
     walks: usize,
+    /// State tensors that the optimizer keeps of a parameter.
+    states: usize,
 }
 
 impl<'a> Shapes<'a> {
@@ -573,7 +576,7 @@ impl<'a> Shapes<'a> {
             tasks,
             is_gpu,
             width,
-            table: c.graph.heads * n,
+            table: c.graph.num_dst * n,
             tables: outcomes + if free { 2 * c.learners * n } else { 0 },
             others,
             relations,
@@ -583,6 +586,7 @@ impl<'a> Shapes<'a> {
             outputs,
             has_projections,
             walks,
+            states: optim::named(&config.train.optimizer)?.states().len(),
             c,
         })
     }
@@ -598,8 +602,8 @@ impl<'a> Shapes<'a> {
     /// Floats of attention over a graph.
     fn attention(&self, g: &Graph) -> usize {
         let (n, m) = (self.config.model.dim, self.config.relation_dim());
-        let half = if self.config.model.storage == DType::F32 { 0 } else { g.groups * m / 2 + g.tails * n };
-        g.groups * (m + 3) + g.heads * (n + 1) + g.tails + g.edges + g.streamed + half
+        let half = if self.config.model.storage == DType::F32 { 0 } else { g.groups * m / 2 + g.num_src * n };
+        g.groups * (m + 3) + g.num_dst * (n + 1) + g.num_src + g.edges + g.streamed + half
     }
 
     /// Columns of the states that layer `l` reads.
@@ -607,19 +611,19 @@ impl<'a> Shapes<'a> {
         if l == 0 { self.config.model.dim } else { self.config.model.layers[l - 1] }
     }
 
-    /// Floats of layer `l + 1` of the heads, with its messages.
+    /// Floats of layer `l + 1` of the dst nodes, with its messages.
     fn layer(&self, g: &Graph, l: usize) -> usize {
         let (from, to) = (self.layer_width(l), self.config.model.layers[l]);
-        let messages = if l == 0 && self.is_differentiated() { 0 } else { g.heads * from };
+        let messages = if l == 0 && self.is_differentiated() { 0 } else { g.num_dst * from };
         let projected = self.config.attention.message == Message::Projected;
-        let projected = if projected { g.tails + 2 * g.heads * from } else { 0 };
-        let half = if self.config.model.storage == DType::F32 { 0 } else { g.tails * from / 2 };
+        let projected = if projected { g.num_src + 2 * g.num_dst * from } else { 0 };
+        let half = if self.config.model.storage == DType::F32 { 0 } else { g.num_src * from / 2 };
         let layer = match self.config.model.aggregator {
             Aggregator::Light => 0,
             // The CPU keeps signs, a byte each.
-            Aggregator::Bi if !self.is_gpu => g.heads * (to + to / 4),
-            Aggregator::Bi => 3 * g.heads * to,
-            Aggregator::Gcn | Aggregator::Graphsage => 2 * g.heads * to,
+            Aggregator::Bi if !self.is_gpu => g.num_dst * (to + to / 4),
+            Aggregator::Bi => 3 * g.num_dst * to,
+            Aggregator::Gcn | Aggregator::Graphsage => 2 * g.num_dst * to,
         };
         messages + projected + half + layer
     }
@@ -637,11 +641,11 @@ impl<'a> Shapes<'a> {
         let widest = layers.iter().copied().fold(n, usize::max);
         // A layer that only gathers is its messages.
         let light = self.config.model.aggregator == Aggregator::Light;
-        let of_attention = g.groups * (self.config.relation_dim() + 3) + g.edges + g.heads * (n + 2) + g.streamed;
+        let of_attention = g.groups * (self.config.relation_dim() + 3) + g.edges + g.num_dst * (n + 2) + g.streamed;
         let sums = if g.streamed > 0 { STREAM_CHUNKS * self.c.courses * (n + 2) } else { 0 };
-        let backward = g.heads * layers.iter().sum::<usize>()
+        let backward = g.num_dst * layers.iter().sum::<usize>()
             + sums
-            + (if light { 0 } else { g.heads * widest }).max(if differentiated { of_attention } else { 0 });
+            + (if light { 0 } else { g.num_dst * widest }).max(if differentiated { of_attention } else { 0 });
         (kept, backward)
     }
 
@@ -658,7 +662,7 @@ impl<'a> Shapes<'a> {
     /// The graph from learners to the courses of their histories.
     fn history_graph(&self, rows: usize, mean: f64) -> Graph {
         let edges = (rows as f64 * mean) as usize;
-        Graph { heads: rows, tails: self.c.graph.heads, edges, groups: rows.min(edges), streamed: 0 }
+        Graph { num_dst: rows, num_src: self.c.graph.num_dst, edges, groups: rows.min(edges), streamed: 0 }
     }
 
     /// Floats of learners that are represented by their histories.
@@ -669,7 +673,7 @@ impl<'a> Shapes<'a> {
         };
         let layers: usize = (0..self.config.model.layers.len()).map(|l| self.layer(g, l)).sum();
         let outcomes = if self.config.model.history_labels == HistoryLabels::None { 0 } else { 2 };
-        attention + layers + g.heads * self.config.model.dim * (4 + outcomes)
+        attention + layers + g.num_dst * self.config.model.dim * (4 + outcomes)
     }
 
     /// A step on `rows` positives; `levels` of a sampled one.
@@ -683,8 +687,8 @@ impl<'a> Shapes<'a> {
             step.batch += tables * n * levels.iter().map(|level| level[0]).sum::<usize>();
             for l in 0..levels.len() - 1 {
                 let h = levels.len() - 2 - l;
-                let [heads, edges, groups] = levels[h];
-                let g = Graph { heads, tails: levels[h + 1][0], edges, groups, streamed: 0 };
+                let [num_dst, edges, groups] = levels[h];
+                let g = Graph { num_dst, num_src: levels[h + 1][0], edges, groups, streamed: 0 };
                 let attention = if self.is_differentiated() { self.attention(&g) } else { edges };
                 let below: usize = levels[..h].iter().map(|level| level[0]).sum();
                 let kept = attention + self.layer(&g, l) + below * self.config.model.layers[l];
@@ -754,7 +758,7 @@ impl<'a> Shapes<'a> {
         let mut samplers = held.clone();
         samplers.push(piece(List, Batch, "triples", if taught > 0 { 16 * c.graph.edges + 12 * taught } else { 0 }));
         phases.push(Phase { name: "samplers", pieces: samplers, cached: 0 });
-        held.push(piece(List, Batch, "triples", if taught > 0 { 24 * taught + 8 * c.graph.heads } else { 0 }));
+        held.push(piece(List, Batch, "triples", if taught > 0 { 24 * taught + 8 * c.graph.num_dst } else { 0 }));
 
         // Steps on interactions.
         let rows = config.train.batch_size.min(c.positives);
@@ -765,7 +769,7 @@ impl<'a> Shapes<'a> {
             _ => c.courses,
         };
         let mut step = self.step(rows, pairs, courses, &levels);
-        let on_tape = levels.last().map_or(c.graph.heads, |level| level[0]);
+        let on_tape = levels.last().map_or(c.graph.num_dst, |level| level[0]);
         let mut gradient = (1 + usize::from(self.reads_projections())) * on_tape * n + self.tables + self.others;
         let mut gradients = self.walks * gradient;
         let joint = config.kg.is_joint(self.tasks) && taught > 0;
@@ -778,11 +782,7 @@ impl<'a> Shapes<'a> {
         gradient = gradient.min(gradients);
         let head = step.head_backward.saturating_sub(gradient);
         let backward = head.max(step.graph_backward);
-        let states = match config.train.optimizer.as_str() {
-            "sgd" => 0,
-            "adagrad" | "rmsprop" => 1,
-            _ => 2,
-        };
+        let states = self.states;
         let projections = usize::from(self.reads_projections() || (joint && self.has_projections));
         let main = states * ((1 + projections) * self.table + self.tables + self.others);
         let of_kg = states * (tables * self.table + 2 * self.relations * config.relation_dim());
@@ -820,7 +820,7 @@ impl<'a> Shapes<'a> {
         // Steps on triples.
         if separate {
             held.push(floats(OptimizerStates, "of triples", later));
-            let nodes = if sampled { distinct(4 * of_triples, c.graph.heads) } else { c.graph.heads };
+            let nodes = if sampled { distinct(4 * of_triples, c.graph.num_dst) } else { c.graph.num_dst };
             let [kept, gradient] = self.triples(of_triples, nodes);
             let rows = if sampled { 2 * nodes * n } else { 0 };
             let mut pieces = held.clone();
@@ -856,11 +856,11 @@ impl<'a> Shapes<'a> {
     /// Bytes of the lists of a batch.
     fn batch_lists(&self, rows: usize, pairs: usize, levels: &[[usize; 3]]) -> usize {
         let mut bytes = 40 * pairs + 80 * rows;
-        for (h, [heads, edges, groups]) in levels.iter().copied().enumerate() {
-            let tails = levels.get(h + 1).map_or(0, |level| level[0]);
-            bytes += match tails {
-                0 => 4 * heads,
-                _ => Graph { heads, tails, edges, groups, streamed: 0 }.lists() + 32 * heads + 4 * edges,
+        for (h, [num_dst, edges, groups]) in levels.iter().copied().enumerate() {
+            let num_src = levels.get(h + 1).map_or(0, |level| level[0]);
+            bytes += match num_src {
+                0 => 4 * num_dst,
+                _ => Graph { num_dst, num_src, edges, groups, streamed: 0 }.lists() + 32 * num_dst + 4 * edges,
             };
         }
         if self.config.model.propagation == Propagation::History {
@@ -893,10 +893,10 @@ impl<'a> Shapes<'a> {
     ) -> Phase {
         let (c, g, d, layers) = (&self.c, &self.c.graph, self.width, &self.config.model.layers);
         let rows = BLOCK.min(asked);
-        let states = g.heads * layers.iter().sum::<usize>();
+        let states = g.num_dst * layers.iter().sum::<usize>();
         let widest = layers.iter().copied().fold(self.config.model.dim, usize::max);
         let attention = if self.is_differentiated() && !layers.is_empty() { self.attention(g) } else { 0 };
-        let messages = if layers.is_empty() { 0 } else { g.heads * widest + g.edges };
+        let messages = if layers.is_empty() { 0 } else { g.num_dst * widest + g.edges };
         let encode = attention.saturating_sub(states).max(messages);
         let graph = self.history_graph(rows, c.test_history);
         let is_history = self.config.model.propagation == Propagation::History;
