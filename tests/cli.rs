@@ -267,7 +267,7 @@ fn train_says_what_it_did() {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("recall") && stdout.contains("next, of the courses not taken yet"), "{stdout}");
     assert!(!stdout.contains("epoch"), "progress is no result: {stdout}");
-    assert!(stderr.contains("epoch") && stderr.contains("loss"), "{stderr}");
+    assert!(stderr.contains("epoch   1/30") && stderr.contains("bce/enrolled"), "{stderr}");
     let made = list(&folder.path().join("run"));
     assert_eq!(made, ["checkpoints", "log.jsonl", "metrics.json", "run.json", "run.toml"]);
     // Trained, so there is nothing left to do; and a second run may not overwrite it.

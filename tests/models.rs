@@ -91,7 +91,8 @@ fn every_model_says_what_it_is() {
 #[test]
 fn the_guides_model_works() {
     let data = tiny::funnel();
-    let table = ["model.encoder=table", "weighting.combine=sum", "loss.orth_weight=0", "loss.aux_weight=0"];
+    let table =
+        ["model.encoder=table", "weighting.combine=sum", "loss.orth_weight=0", "loss.aux_weight=0", "train.lr=0.05"];
     let config = tiny::config(&table).unwrap();
     let graph = TrainGraph::new(&config, &data, &[Split::Train]);
     let head: MakeHead = |b, config, dim, tasks| Ok(Box::new(TwoTowers::new(b, config, dim, tasks)?));

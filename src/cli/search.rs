@@ -49,7 +49,7 @@ pub struct Args {
     /// Seed of the trials' settings
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Folder of the search: trials.csv, best.toml (for compare --settings-for)
+    /// Folder of the search: trials.csv, and best.toml for waata compare
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Device: auto, cpu, cuda or cuda:N

@@ -78,6 +78,13 @@ pub fn into_config(tree: Table) -> Result<Config> {
     read(&tree).map_err(|error| {
         // The key whose value is refused on its own.
         for (section, value) in &tree {
+            if !value.is_table() {
+                let mut alone = defaults();
+                alone.insert(section.clone(), value.clone());
+                if let Err(error) = read(&alone) {
+                    return Error::config(section, error.message().trim(), format!("it was given as {value}"));
+                }
+            }
             for (key, value) in value.as_table().into_iter().flatten() {
                 let mut alone = defaults();
                 if let Some(Value::Table(place)) = alone.get_mut(section) {
@@ -96,10 +103,14 @@ pub fn into_config(tree: Table) -> Result<Config> {
 fn unknown(path: String) -> Error {
     let last = |key: &str| key.rsplit('.').next().map(str::to_string);
     let known = || settings().map(|setting| setting.key);
-    let meant = known().find(|key| last(key) == last(&path)).or_else(|| nearest(&path, known()));
-    let remedy = match meant {
-        Some(key) => format!("did you mean `{key}`?"),
-        None => "`waata settings` and docs/settings.md list every key".to_string(),
+    let mut meant: Vec<&str> = known().filter(|key| last(key) == last(&path)).collect();
+    if meant.is_empty() {
+        meant.extend(nearest(&path, known()));
+    }
+    meant.sort_unstable();
+    let remedy = match meant.is_empty() {
+        false => format!("did you mean `{}`?", meant.join("` or `")),
+        true => "`waata settings` and docs/settings.md list every key".to_string(),
     };
     Error::config(path, "there is no such setting", remedy)
 }
