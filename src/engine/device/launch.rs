@@ -97,6 +97,11 @@ impl<'a> Launch<'a> {
         self.address(index.map_or(0, Index::address), Kind::Input)
     }
 
+    /// Memory that the kernel only reads, from byte `offset` on.
+    pub fn input(self, buffer: &GpuBuffer, offset: usize) -> Self {
+        self.address(buffer.address() + offset as u64, Kind::Input)
+    }
+
     /// Memory that the kernel writes.
     pub fn buffer(self, buffer: &mut GpuBuffer) -> Self {
         self.address(buffer.address(), Kind::Output)

@@ -71,15 +71,15 @@ pub(super) fn weigh(
 ) -> Result<(Vec<Vec<Factor>>, OnDevice)> {
     let shape = (grads.len(), grads.first().map_or(0, Vec::len));
     let (tensors, losses) = shape;
-    let mut measured = moments::measure_gpu(gpu, grads)?;
+    let measured = moments::measure_gpu(gpu, grads)?;
     let mut weights = Tensor::empty(&Device::Gpu(gpu.clone()), crate::DType::F32, tensors, losses)?;
     let mut exact = gpu.allocate(tensors * losses * size_of::<f64>())?;
     gpu.launch(kernels::BALANCE_WEIGHTS, Grid::new(1, 256).with_shared(3 * losses * size_of::<f64>()))
         .tensor_mut(&mut weights)
         .buffer(&mut exact)
         .buffer(moving)
-        .buffer(&mut measured.sums)
-        .buffer(&mut measured.table)
+        .input(&measured.sums, 0)
+        .input(&measured.table, 0)
         .value(options.rules(shape))
         .run()?;
     let found = GpuBuffer::concatenated(gpu, &[moving, &measured.sums, &exact])?;

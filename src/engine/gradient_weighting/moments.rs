@@ -132,20 +132,20 @@ pub(super) fn measure_gpu(gpu: &Gpu, grads: &[Vec<Option<Tensor>>]) -> Result<On
     let mut sums = gpu.allocate(slots(tensors, losses) * size_of::<f64>())?;
     sums.fill_zero()?;
     if !pieces.is_empty() {
-        let at = |entry: usize| table.address() + (entry * size_of::<u64>()) as u64;
+        let at = |entry: usize| entry * size_of::<u64>();
         let mut partial = gpu.allocate(groups * pieces.len() * SLOTS * size_of::<f64>())?;
         let grid = |blocks: usize| Grid { blocks: [blocks as u32, groups as u32, 1], ..Grid::new(1, 256) };
         gpu.launch(kernels::BALANCE_MOMENTS, grid(pieces.len()))
             .buffer(&mut partial)
-            .value(at(0))
-            .value(at(tensors * losses))
-            .value(at(tensors * losses + tensors + first.len()))
+            .input(&table, at(0))
+            .input(&table, at(tensors * losses))
+            .input(&table, at(tensors * losses + tensors + first.len()))
             .count(losses)
             .run()?;
         gpu.launch(kernels::BALANCE_MERGE, grid(tensors))
             .buffer(&mut sums)
-            .buffer(&mut partial)
-            .value(at(tensors * losses + tensors))
+            .input(&partial, 0)
+            .input(&table, at(tensors * losses + tensors))
             .count(pieces.len())
             .run()?;
     }
