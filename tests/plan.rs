@@ -44,8 +44,8 @@ fn config(preset: &str, settings: &[&str]) -> Config {
     Config::resolve(Base::Preset(preset.into()), &settings).unwrap()
 }
 
-/// Tensors and lists within 10 % for models of each kind that gradients train, and for settings that change what a step
-/// holds; and with cached blocks no more than estimated.
+/// Tensors and lists at most 10 % below and 15 % above what is measured, for models of each kind that gradients train, and
+/// for settings that change what a step holds; and with cached blocks no more than estimated.
 #[test]
 fn tensors_and_lists_are_as_estimated() {
     let data = sample();
@@ -80,7 +80,7 @@ fn tensors_and_lists_are_as_estimated() {
             used.peak_reserved
         );
         println!("{text}");
-        if !(0.9..=1.1).contains(&ratio) || reserved + estimate.threads < used.peak_reserved {
+        if !(0.9..=1.15).contains(&ratio) || reserved + estimate.threads < used.peak_reserved {
             wrong.push(text);
         }
     }
