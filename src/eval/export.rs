@@ -68,8 +68,12 @@ pub fn vectors(ranker: &Ranker, folder: &mut Folder, progress: &mut dyn FnMut(us
 
 /// Writes the table `edges`: head, relation, tail and recency bucket of every edge, in the graph's own numbers.
 pub fn edges(graph: &TrainGraph, folder: &mut Folder) -> Result<()> {
-    let columns: [(&str, fn(&Edge) -> u32); 4] =
-        [("head", |e| e.dst), ("relation", |e| e.relation), ("tail", |e| e.src), ("bucket", |e| e.bucket)];
-    let columns = columns.map(|(name, of)| Column::computed(name, move |row| of(&graph.edges[row])));
+    let column = |name, of: fn(&Edge) -> u32| Column::computed(name, move |row| of(&graph.edges[row]));
+    let columns = [
+        column("head", |e| e.dst),
+        column("relation", |e| e.relation),
+        column("tail", |e| e.src),
+        column("bucket", |e| e.bucket),
+    ];
     folder.table("edges", graph.edges.len(), columns.into())
 }

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn inverses_are_found_and_the_rest_is_left() {
-        let e = |dst, relation, src| Edge { dst: dst, relation, src: src, bucket: dst };
+        let e = |dst, relation, src| Edge { dst, relation, src, bucket: dst };
         // Learners 0, 1; courses 2, 3; an attribute 4. Learner 0 has course 3 twice.
         let pairs = [(0, 3), (0, 3), (1, 2), (0, 2)];
         let mut edges: Vec<Edge> = pairs.iter().flat_map(|&(l, c)| [e(l, 0, c), e(c, 1, l)]).collect();

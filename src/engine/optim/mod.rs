@@ -26,13 +26,16 @@ pub use scaled::{Adagrad, RmsProp};
 pub use sgd::Sgd;
 
 /// Every optimizer by its name in `train.optimizer`, with torch's constants.
-pub const OPTIMIZERS: &[(&str, fn() -> Rule)] = &[
+pub const OPTIMIZERS: &[(&str, Make)] = &[
     ("sgd", || Arc::new(Sgd::default())),
     ("adagrad", || Arc::new(Adagrad::default())),
     ("rmsprop", || Arc::new(RmsProp::default())),
     ("adam", || Arc::new(Adam::default())),
     ("adamw", || Arc::new(Adam { decoupled: true, ..Adam::default() })),
 ];
+
+/// Makes a rule with its usual constants.
+pub type Make = fn() -> Rule;
 
 /// An update rule with its constants.
 pub type Rule = Arc<dyn Optim>;
