@@ -807,15 +807,30 @@ impl<'a> Shapes<'a> {
             piece(Index, Batch, "lists of the batch", batch_lists),
             piece(List, Batch, "batch", pairs * (8 + 8 * self.tasks) + rows * (16 + 5 * c.history as usize)),
         ]);
-        let captured = self.captured(rows, joint);
+        let is_captured = self.captured(rows, joint);
         let captured = floats(
             Activations,
             "captured step",
-            if captured { step.batch + step.graph + gradients + backward } else { 0 },
+            if is_captured { step.batch + step.graph + gradients + backward } else { 0 },
         );
         let cached = CACHED_OF_BATCH * step.batch as f64 + CACHED_OF_GRAPH * (step.graph + gradients) as f64;
         phases.push(Phase { name: "steps", pieces: steps, cached: (4.0 * cached) as u64 });
+        let before = held.clone();
         held.push(captured);
+        // The last batch of an epoch has another size and runs kernel by kernel, beside the captured step.
+        let rest = c.positives % rows.max(1);
+        if is_captured && rest > 0 {
+            let last = self.step(rest, pairs * rest / rows, courses, &levels);
+            let mut pieces = before;
+            pieces.extend([
+                held[held.len() - 1].clone(),
+                floats(OptimizerStates, "of triples", if epochs > 1 { later } else { 0 }),
+                floats(Activations, "of the last batch", last.batch + last.graph),
+                floats(Gradients, "of the last batch", gradients + backward),
+                piece(Index, Batch, "lists of both batches", 2 * batch_lists),
+            ]);
+            phases.push(Phase { name: "last step of an epoch", pieces, cached: 0 });
+        }
 
         // Steps on triples.
         if separate {
