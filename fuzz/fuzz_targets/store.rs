@@ -24,13 +24,11 @@ fn sum_of(bytes: &[u8]) -> String {
 fn sealed(manifest: &[u8], arrays: &[u8]) -> Vec<u8> {
     let forge = || -> Option<Vec<u8>> {
         let mut manifest: Value = serde_json::from_slice(manifest).ok()?;
-        let start =
-            8usize.checked_add(u64::from_le_bytes(arrays.get(..8)?.try_into().ok()?).try_into().ok()?)?;
+        let start = 8usize.checked_add(u64::from_le_bytes(arrays.get(..8)?.try_into().ok()?).try_into().ok()?)?;
         let header: Value = serde_json::from_slice(arrays.get(8..start)?).ok()?;
         for (name, array) in manifest.get_mut("data")?.get_mut("arrays")?.as_object_mut()? {
-            let at = |i: usize| {
-                start.checked_add(header.get(name)?.get("data_offsets")?.get(i)?.as_u64()?.try_into().ok()?)
-            };
+            let at =
+                |i: usize| start.checked_add(header.get(name)?.get("data_offsets")?.get(i)?.as_u64()?.try_into().ok()?);
             *array.get_mut("xxh3")? = sum_of(arrays.get(at(0)?..at(1)?)?).into();
         }
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -51,8 +49,7 @@ fuzz_target!(|input: &[u8]| {
     let folder = folder();
     let manifest = sealed(manifest, arrays);
     let sum: String = Sha256::digest(&manifest).iter().map(|b| format!("{b:02x}")).collect();
-    let write =
-        |file: &str, bytes: &[u8]| fs::write(folder.join(file), bytes).expect("writing to the folder");
+    let write = |file: &str, bytes: &[u8]| fs::write(folder.join(file), bytes).expect("writing to the folder");
     write(store::ARRAYS, arrays);
     write(store::MANIFEST, &manifest);
     write(store::MANIFEST_SUM, format!("{sum}  {}\n", store::MANIFEST).as_bytes());
