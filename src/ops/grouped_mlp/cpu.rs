@@ -20,7 +20,7 @@ const CHUNKS: usize = 32;
 fn side_by_side<T: Real>(parts: &[&[T]], d: usize) -> Vec<T> {
     let rows = parts[0].len() / d.max(1);
     let mut wide = Vec::with_capacity(rows * d * parts.len());
-    // Whole rows: element by element a forward pass of 1,024 pairs took a fifth longer.
+    // Whole rows, not element by element: this runs on one thread before every forward pass.
     for row in 0..rows {
         parts.iter().for_each(|part| wide.extend_from_slice(&part[row * d..][..d]));
     }
